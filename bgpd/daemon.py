@@ -179,6 +179,7 @@ class Daemon:
             self._configuration.identity.warnings,
             self._twins.warnings,
             self._exports.warnings,
+            lambda: self._api.warnings(),
         )
         self._drain = Drain(self._routing, config=lambda: self._configuration.in_force, changed=self._drain_changed)
         self._readiness.why_drained = self._drain.reason
@@ -272,6 +273,7 @@ class Daemon:
                 tasks.create_task(self._consistency.run(self._walks, repaired=self._readiness.plan_review)),
                 tasks.create_task(self._twins.run(self._walks)),
                 tasks.create_task(self._garbage.run(lambda: self._walks.run(self._routing.shrink()))),
+                tasks.create_task(self._api.run()),
                 tasks.create_task(_feed_watchdog()),
             ]
             await asyncio.sleep(0)  # all have begun: a process that leaves now goes on with its sessions already

@@ -24,6 +24,7 @@ from bgpd.export.table_dump import table_dump
 from bgpd.fib import views as fib_views
 from bgpd.history.answers import about, sought
 from bgpd.journal.journal import Journal
+from bgpd.kernel.speeds import Speeds
 from bgpd.log import EventRing
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
@@ -99,6 +100,7 @@ class DaemonBackend:
         self._past = past
         self._would_be = would_be
         self._rules = rules
+        self._speeds = Speeds()
         listings: dict[str, Listing] = {
             "neighbors": lambda query: iter(self.neighbors()),
             "bfd": lambda query: iter(routing.speaker.bfd.views()),
@@ -148,7 +150,13 @@ class DaemonBackend:
         }
 
     def overview(self) -> OverviewView:
-        return overview(self._routing, health=self.health(), drain=self.drain.view(), neighbors=self.neighbors())
+        return overview(
+            self._routing,
+            health=self.health(),
+            drain=self.drain.view(),
+            neighbors=self.neighbors(),
+            speed=self._speeds.known,
+        )
 
     def mrt(self, vrf: str) -> Iterator[bytes]:
         """The routes of a VRF as an MRT table. Raises: Rejected: with 404, there is no such VRF."""
@@ -207,7 +215,9 @@ class DaemonBackend:
         """What becomes of the routes without a neighbor or an interface. Raises: Rejected: with 404, no such thing."""
         routing = self._routing
         try:
-            return await what_if_down(name, rib=routing.rib, host=routing.host, neighbors=self.neighbors())
+            return await what_if_down(
+                name, rib=routing.rib, host=routing.host, neighbors=self.neighbors(), speeds=self._speeds
+            )
         except NothingSuch as error:
             hint = did_you_mean(name, [*(view.name for view in self.neighbors()), *routing.host.names()])
             raise Rejected(404, str(error), hint or "bgpd show neighbors lists the neighbors") from None

@@ -6,10 +6,9 @@ Reads counts that the parts keep anyhow; never walks over routes. Decides nothin
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bgpd.fib import views as fib_views
-from bgpd.kernel.interfaces import speed_mbps
 from bgpd.model.prefix import parse_host
 from bgpd.model.views.host import GroupOverview, HealthView, OverviewView, TableOverview, UplinkOverview
 from bgpd.model.views.orders import DrainView
@@ -25,9 +24,14 @@ MOST_REASON = 120
 
 
 def overview(
-    routing: Routing, *, health: HealthView, drain: DrainView, neighbors: Iterable[NeighborView]
+    routing: Routing,
+    *,
+    health: HealthView,
+    drain: DrainView,
+    neighbors: Iterable[NeighborView],
+    speed: Callable[[str], int | None],
 ) -> OverviewView:
-    """The state of the host at this moment."""
+    """The state of the host at this moment; `speed` of an interface, in Mbit/s."""
     views = sorted(neighbors, key=lambda one: (one.state == "established", one.name))
     workloads: dict[str, dict[str, int]] = {}
     for (source, state), count in sorted(routing.workloads.claims.state_counts().items()):
@@ -45,7 +49,7 @@ def overview(
         drain=drain,
         neighbors=views[:MOST_NEIGHBORS],
         neighbors_total=len(views),
-        uplinks=list(_uplinks(routing, views)),
+        uplinks=list(_uplinks(routing, views, speed)),
         tables=tables,
         groups=_groups(routing),
         workloads=workloads,
@@ -121,7 +125,9 @@ def _interface(routing: Routing, view: NeighborView) -> str:
     return view.interface if address is None else routing.host.facing(address[1][1:], view.vrf)
 
 
-def _uplinks(routing: Routing, views: Iterable[NeighborView]) -> Iterator[UplinkOverview]:
+def _uplinks(
+    routing: Routing, views: Iterable[NeighborView], speed: Callable[[str], int | None]
+) -> Iterator[UplinkOverview]:
     names: dict[str, list[str]] = {}
     for view in views:
         interface = "" if view.guest else _interface(routing, view)
@@ -133,7 +139,7 @@ def _uplinks(routing: Routing, views: Iterable[NeighborView]) -> Iterator[Uplink
             interface=interface,
             up=link is not None and link.up,
             vrf=routing.host.vrf_of(interface),
-            speed_mbps=speed_mbps(interface),
+            speed_mbps=speed(interface),
             neighbors=sorted(names[interface]),
         )
 

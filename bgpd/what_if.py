@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from bgpd.kernel.host import Host
-from bgpd.kernel.interfaces import speed_mbps
+from bgpd.kernel.speeds import Speeds
 from bgpd.model.iana import Family
 from bgpd.model.path import Path
 from bgpd.model.prefix import covers, format_key, host_key
@@ -27,7 +27,9 @@ class NothingSuch(ValueError):
     """There is neither a neighbor nor an interface of that name."""
 
 
-async def what_if_down(name: str, *, rib: Rib, host: Host, neighbors: Iterable[NeighborView]) -> WhatIfView:
+async def what_if_down(
+    name: str, *, rib: Rib, host: Host, neighbors: Iterable[NeighborView], speeds: Speeds
+) -> WhatIfView:
     """A neighbor, or an interface, is down. Raises: NothingSuch."""
     views = list(neighbors)
     gone = [one for one in views if name in (one.name, one.address)]
@@ -44,10 +46,9 @@ async def what_if_down(name: str, *, rib: Rib, host: Host, neighbors: Iterable[N
     view = WhatIfView(down=name, verdict="", neighbors_down=[one.name for one in gone], neighbors_left=_names(left))
     tables = [table for (_, family), table in sorted(rib.tables.items()) if family in _UNICAST]
     view.tables = [await _foreseen(table, is_gone) for table in tables]
-    view.uplinks_left = [
-        UplinkLeftView(interface=one, speed_mbps=speed_mbps(one))
-        for one in sorted({one.interface for one in left if one.interface})
-    ]
+    uplinks = sorted({one.interface for one in left if one.interface})
+    await speeds.read(uplinks)
+    view.uplinks_left = [UplinkLeftView(interface=one, speed_mbps=speeds.known(one)) for one in uplinks]
     view.verdict = _verdict(view)
     return view
 

@@ -12,7 +12,7 @@ from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, Link
 from bgpd.model.path import NextHop
-from bgpd.model.views.host import HealthView
+from bgpd.model.views.host import HealthView, OverviewView
 from bgpd.model.views.orders import DrainView
 from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import WorkloadState
@@ -25,6 +25,9 @@ def neighbor(name: str, *, state: str = "established", interface: str = "", gues
     return NeighborView(
         name=name, address="", interface=interface, asn=1, local_asn=2, state=state, since=0.0, guest=guest
     )
+
+
+SPEEDS = {"eth0": 25_000}
 
 
 def routing(groups: int = 0) -> Any:
@@ -54,6 +57,10 @@ def routing(groups: int = 0) -> Any:
     )
 
 
+def seen(host: Any, **of: Any) -> OverviewView:
+    return overview(host, speed=SPEEDS.get, **of)
+
+
 @pytest.mark.parametrize(
     ("health", "drain", "neighbors", "verdict"),
     [
@@ -74,12 +81,12 @@ def routing(groups: int = 0) -> Any:
 def test_verdict_says_what_is_wrong_first(
     health: HealthView, drain: str, neighbors: list[NeighborView], verdict: str
 ) -> None:
-    assert overview(routing(), health=health, drain=DrainView(state=drain), neighbors=neighbors).verdict == verdict
+    assert seen(routing(), health=health, drain=DrainView(state=drain), neighbors=neighbors).verdict == verdict
 
 
 def test_those_without_a_session_come_first_and_no_list_is_endless() -> None:
     neighbors = [neighbor(f"n{number:03}") for number in range(100)] + [neighbor("z", state="idle")]
-    view = overview(routing(groups=1_000), health=READY, drain=DrainView(), neighbors=neighbors)
+    view = seen(routing(groups=1_000), health=READY, drain=DrainView(), neighbors=neighbors)
     assert (view.neighbors[0].name, len(view.neighbors), view.neighbors_total) == ("z", MOST_NEIGHBORS, 101)
     assert [group.routes for group in view.groups] == list(range(999, 999 - MOST_GROUPS, -1))
     assert view.groups[0].next_hops[0].address == "10.0.1.2"
@@ -88,10 +95,10 @@ def test_those_without_a_session_come_first_and_no_list_is_endless() -> None:
 def test_uplinks_are_interfaces_with_neighbors_and_claims_are_counted() -> None:
     neighbors = [neighbor("b", interface="eth1"), neighbor("a", interface="eth0"), neighbor("c", interface="eth1")]
     neighbors.append(neighbor("guest", interface="pod1", guest="g"))
-    view = overview(routing(), health=READY, drain=DrainView(), neighbors=neighbors)
-    assert [(one.interface, one.up, one.neighbors) for one in view.uplinks] == [
-        ("eth0", True, ["a"]),
-        ("eth1", False, ["b", "c"]),
+    view = seen(routing(), health=READY, drain=DrainView(), neighbors=neighbors)
+    assert [(one.interface, one.up, one.neighbors, one.speed_mbps) for one in view.uplinks] == [
+        ("eth0", True, ["a"], 25_000),
+        ("eth1", False, ["b", "c"], None),
     ]
     assert view.workloads == {"api": {"announced": 5, "pending": 1}, "mqtt": {"failed": 2}}
     assert (view.announced, view.withheld) == (5, 3)
@@ -121,18 +128,18 @@ def bfd_down(name: str) -> NeighborView:
 def test_level_and_place_say_how_bad_it_is_and_where_to_look(
     health: HealthView, drain: str, neighbors: list[NeighborView], level: str, where: str, detail: str
 ) -> None:
-    view = overview(routing(), health=health, drain=DrainView(state=drain), neighbors=neighbors)
+    view = seen(routing(), health=health, drain=DrainView(state=drain), neighbors=neighbors)
     assert (view.level, view.where, view.detail[: len(detail)]) == (level, where, detail)
 
 
 def test_refused_routes_are_the_kernels_and_names_and_reasons_are_bounded() -> None:
     host = routing()
     many = [msgspec.structs.replace(neighbor(name, state="idle"), last_error="x" * 900) for name in "abcde"]
-    detail = overview(host, health=READY, drain=DrainView(), neighbors=many).detail
+    detail = seen(host, health=READY, drain=DrainView(), neighbors=many).detail
     assert detail.endswith("and 2 more")
     assert len(detail) < 500
     host.tables.fibs[""].counters.failed = 4
-    view = overview(host, health=READY, drain=DrainView(), neighbors=many)
+    view = seen(host, health=READY, drain=DrainView(), neighbors=many)
     assert (view.level, view.where) == ("critical", "kernel")
 
 
@@ -140,5 +147,5 @@ def test_neighbor_by_its_address_has_the_uplink_that_leads_there() -> None:
     host = routing()
     host.host.address(Address(index=2, packed=bytes((10, 0, 1, 1)), prefix_length=24))
     view = msgspec.structs.replace(neighbor("leaf1"), address="10.0.1.2")
-    (uplink,) = overview(host, health=READY, drain=DrainView(), neighbors=[view]).uplinks
+    (uplink,) = seen(host, health=READY, drain=DrainView(), neighbors=[view]).uplinks
     assert (uplink.interface, uplink.neighbors) == ("eth0", ["leaf1"])

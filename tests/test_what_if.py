@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from bgpd.kernel.host import Host
+from bgpd.kernel.speeds import Speeds
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Link
 from bgpd.model.prefix import parse_prefix
@@ -26,6 +27,7 @@ LINKS = (
     Link(index=4, name="eth0.101", up=True, kind="vlan", parent=2),
     Link(index=5, name="eth0.101.7", up=True, kind="vlan", parent=4),
 )
+SPEEDS = {"eth0.101": 25_000, "eth0.101.7": 25_000, "eth1": 10_000}
 NEIGHBORS = [
     NeighborView(
         name=f"leaf-{name}",
@@ -55,9 +57,11 @@ async def test_with_an_interface_go_those_that_speak_by_it(name: str, down: list
     for link in LINKS:
         host.link(link)
     rib = cast(Rib, SimpleNamespace(tables={}))
-    view = await what_if_down(name, rib=rib, host=host, neighbors=NEIGHBORS)
+    view = await what_if_down(name, rib=rib, host=host, neighbors=NEIGHBORS, speeds=Speeds(SPEEDS.get))
     assert view.neighbors_down == down
     assert view.neighbors_left == [one.name for one in NEIGHBORS if one.name not in down]
+    left = {one.interface for one in NEIGHBORS if one.name not in down}
+    assert {one.interface: one.speed_mbps for one in view.uplinks_left} == {one: SPEEDS[one] for one in left}
 
 
 @pytest.mark.parametrize(("next_hop", "lost"), [("10.0.1.2", 1), ("32.1.13.184", 0), ("10.0.2.2", 0)])
@@ -73,7 +77,7 @@ async def test_with_an_interface_go_next_hops_in_its_networks_of_their_family(ne
     for link in LINKS:
         host.link(link)
     host.networks = lambda interface: networks if interface == "eth0" else set()  # type: ignore[method-assign]
-    view = await what_if_down("eth0", rib=recorder.rib, host=host, neighbors=NEIGHBORS)
+    view = await what_if_down("eth0", rib=recorder.rib, host=host, neighbors=NEIGHBORS, speeds=Speeds(SPEEDS.get))
     (table,) = [one for one in view.tables if one.family == Family.IPV4_UNICAST]
     assert (table.lost, table.unchanged) == (lost, 1 - lost)
 

@@ -104,13 +104,15 @@ def _host_of(origin: str) -> str:
 
 
 class Certificate:
-    """The TLS of a listener. A certificate that was renewed in place is shown to the connections after that.
+    """The TLS of a listener. A certificate that was renewed in place is shown to the connections after that; `problem`
+    says why the last one is not.
 
     Raises: BadApiFile: the files cannot be used.
     """
 
     def __init__(self, certificate: str, key: str) -> None:
         self.context: ssl.SSLContext = server_context(certificate, key)
+        self.problem = ""
         self._files = certificate, key
         self._seen = self._state()
 
@@ -124,8 +126,10 @@ class Certificate:
             server_context(*self._files)  # OpenSSL gives up the former key while it looks at a new certificate
             load_certificate(self.context, *self._files)
         except BadApiFile as bad:
+            self.problem = f"api: the former certificate is shown, since the renewed one cannot be used: {bad}"
             log.warning("api.certificate_not_renewed", reason=str(bad))
         else:
+            self.problem = ""
             log.info("api.certificate_renewed", file=self._files[0])
 
     def _state(self) -> list[tuple[int, int] | None]:

@@ -16,12 +16,11 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from bgpd.api.access import CHALLENGE, Access, Certificate, token_of
+from bgpd.api.access import CHALLENGE, Access
 from bgpd.api.backend import Backend, Objects, Rejected
 from bgpd.api.birdwatcher import Birdwatcher
 from bgpd.api.connections import (
     BODY_TIMEOUT_S,
-    HEADER_TIMEOUT_S,
     Connection,
     Connections,
     Places,
@@ -34,11 +33,10 @@ from bgpd.api.page_files import PageFiles
 from bgpd.api.pages import Pages
 from bgpd.api.prometheus import CONTENT_TYPE
 from bgpd.api.stream import byte_slices, follow_events, send_slices, text_slices, view_slices
-from bgpd.api.unix_socket import SocketUnusable, bind_unix_socket, remove_unix_socket
+from bgpd.api.tcp_listener import TcpListener
+from bgpd.api.unix_socket import bind_unix_socket, remove_unix_socket
 from bgpd.api.view_filter import view_filter
-from bgpd.config.check_api import BadApiFile
 from bgpd.config.schema import ApiConfig, Config
-from bgpd.config.words import listen_address
 from bgpd.journal.store import Sought, at_least
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.reports import ThawReport
@@ -90,56 +88,36 @@ class ApiServer:
         self._config = config
         self._backend = backend
         self._runners: list[web.AppRunner] = []
-        self._servers: list[asyncio.Server] = []
+        self._server: asyncio.Server | None = None
+        self._tcp = TcpListener(config, self._serve_over_tcp, backlog=BACKLOG)
 
     async def start(self) -> None:
-        """Binds and serves. Raises: SocketUnusable: with what to do."""
+        """Binds and serves; over TCP later, if that cannot be yet. Raises: SocketUnusable: with what to do."""
         listener = bind_unix_socket(self._config)
         loop = asyncio.get_running_loop()
         accept = await self._set_up(make_app(self._backend), most=MAX_CONNECTIONS, kept=KEPT_FOR_OPERATORS)
-        self._servers.append(await loop.create_unix_server(accept, sock=listener, backlog=BACKLOG))
-        if self._config.listen:
-            try:
-                await self._listen()
-            except (OSError, BadApiFile) as error:
-                await self.stop()
-                if isinstance(error, BadApiFile):
-                    raise SocketUnusable(f"api: {error}") from None
-                raise SocketUnusable(
-                    f"api.listen {self._config.listen}: {error.strerror}; another program listens there, or the "
-                    "address is not on this host"
-                ) from None
+        self._server = await loop.create_unix_server(accept, sock=listener, backlog=BACKLOG)
+        await self._tcp.start()
 
-    async def _listen(self) -> None:
-        """On TCP. Raises: OSError. BadApiFile."""
-        config = self._config
-        host, port = listen_address(config.listen)
-        access = Access(config.allowed_hosts, token=token_of(config))
-        certificate = Certificate(config.tls_certificate, config.tls_key) if config.tls_certificate else None
-        accept = await self._set_up(
-            make_app(self._backend, access=access),
-            most=MAX_CONNECTIONS_OVER_TCP,
-            before_tls=certificate.look if certificate is not None else None,
-        )
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            accept,
-            host,
-            port,
-            backlog=BACKLOG,
-            ssl=certificate.context if certificate is not None else None,
-            ssl_handshake_timeout=HEADER_TIMEOUT_S - 1 if certificate is not None else None,
-            ssl_shutdown_timeout=1.0 if certificate is not None else None,
-        )
-        self._servers.append(server)
+    async def run(self) -> None:
+        """Try again to serve over TCP, until that can be."""
+        await self._tcp.run()
+
+    def warnings(self) -> list[str]:
+        """What is wrong with the TCP listener."""
+        return self._tcp.warnings()
+
+    async def _serve_over_tcp(self, access: Access, before_tls: Callable[[], None] | None) -> Connections:
+        app = make_app(self._backend, access=access)
+        return await self._set_up(app, most=MAX_CONNECTIONS_OVER_TCP, before_tls=before_tls)
 
     async def stop(self) -> None:
         """End open responses (monitors too) within a second, close, and delete the socket's file."""
-        if self._runners:
+        if self._server is not None:
             remove_unix_socket(self._config)
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+            self._server.close()
+            self._server = None
+        self._tcp.stop()
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()

@@ -1,7 +1,7 @@
 """Whether a well-formed configuration makes sense: values against each other and against what the protocols allow.
 
 It looks at the system only for password files and the socket's group, and never changes anything. Each check yields
-findings; `check_config` gives all errors, `warn_about` what is allowed but likely not meant.
+findings; `check_config` gives all errors but those of `check_files`, `warn_about` what is allowed but likely not meant.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from bgpd.config.check_api import check_api
+from bgpd.config.check_api import check_api, check_api_files
 from bgpd.config.check_guests import check_guests, warn_about_guests
 from bgpd.config.check_sessions import (
     check_listens,
@@ -97,6 +97,16 @@ def _check_exports(config: Config) -> Iterator[Finding]:
     if config.mrt.directory and not config.mrt.directory.startswith("/"):
         what = f'"{config.mrt.directory}" is no absolute path'
         yield Finding(("mrt", "directory"), what, 'such as "/var/lib/bgpd/mrt"')
+
+
+def check_files(config: Config) -> Iterator[Finding]:
+    """Files that cannot be used now, and that the daemon can go on without: it tries them again and again."""
+    mqtt = config.workload.mqtt
+    for field in _MQTT_FILES if mqtt is not None else ():
+        file = getattr(mqtt, field)
+        if file and (wrong := bad_file(file)):
+            yield Finding(("workload", "mqtt", field), *wrong)
+    yield from check_api_files(config.api)
 
 
 def warn_about(config: Config) -> Iterator[Finding]:
@@ -238,10 +248,6 @@ def _check_probe_sources(sources: tuple[str, ...]) -> Iterator[Finding]:
 
 
 def _check_mqtt(mqtt: MqttWorkloadConfig) -> Iterator[Finding]:
-    for field in _MQTT_FILES:
-        file = getattr(mqtt, field)
-        if file and (wrong := bad_file(file)):
-            yield Finding(("workload", "mqtt", field), *wrong)
     if wrong := _bad_broker(mqtt.broker):
         yield Finding(("workload", "mqtt", "broker"), *wrong)
 

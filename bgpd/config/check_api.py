@@ -1,5 +1,5 @@
 """[api] of a configuration: who may reach the TCP listener. A listener that others than this host can reach has TLS and
-a token, and the files of both must be good before the daemon relies on them.
+a token; nobody is served before the files of both are good.
 
 Only says what is wrong; reads the files, and changes nothing.
 """
@@ -70,9 +70,20 @@ def load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> Non
 
 
 def check_api(api: ApiConfig) -> Iterator[Finding]:
-    """What is wrong with the TCP listener, its token and its TLS."""
+    """What is wrong with the TCP listener, and who could reach it."""
     yield from _check_listen(api)
-    yield from _check_tls(api)
+    if bool(api.tls_certificate) != bool(api.tls_key):
+        given, other = ("tls_certificate", "tls_key") if api.tls_certificate else ("tls_key", "tls_certificate")
+        yield Finding(("api", given), f"is set, and {other} is not", f"set {other}, or neither")
+
+
+def check_api_files(api: ApiConfig) -> Iterator[Finding]:
+    """What is wrong with the files of the token and of TLS, now."""
+    if api.tls_certificate and api.tls_key:
+        try:
+            server_context(api.tls_certificate, api.tls_key)
+        except BadApiFile as bad:
+            yield Finding(("api", "tls_certificate"), *bad.wrong)
     if api.token_file:
         try:
             read_token(api.token_file)
@@ -94,14 +105,3 @@ def _check_listen(api: ApiConfig) -> Iterator[Finding]:
     if missing:
         what = f'"{api.listen}" can be reached by others than this host, without {missing}'
         yield Finding(("api", "listen"), what, f"set {missing}, or listen on 127.0.0.1 or [::1]")
-
-
-def _check_tls(api: ApiConfig) -> Iterator[Finding]:
-    if bool(api.tls_certificate) != bool(api.tls_key):
-        given, other = ("tls_certificate", "tls_key") if api.tls_certificate else ("tls_key", "tls_certificate")
-        yield Finding(("api", given), f"is set, and {other} is not", f"set {other}, or neither")
-    elif api.tls_key:
-        try:
-            server_context(api.tls_certificate, api.tls_key)
-        except BadApiFile as bad:
-            yield Finding(("api", "tls_certificate"), *bad.wrong)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bgpd.config.check import check_config, unreadable_files, warn_about
+from bgpd.config.check import check_config, check_files, unreadable_files, warn_about
 from bgpd.config.check_sessions import warn_about_interfaces, warn_about_tcp_ao
 from bgpd.config.effects import begins_anew
 from bgpd.config.facts import Facts
@@ -91,11 +91,11 @@ def load_config(
 ) -> Loaded:
     """The configuration in a file and the fragments beside it.
 
-    With `running` a neighbor's password that cannot be used is a warning only: a daemon works without that neighbor,
-    and tries the file again. It is an error where a session would end for it that stands with the `former`
-    configuration. `uid` is the user of the daemon, if another than that of this process. `facts` are those of the host
-    that the configuration is for; None: it has no loopback, and an empty environment. `identity` is what "auto" stands
-    for in a daemon that runs, as far as it is known.
+    With `running` a file that cannot be used (a neighbor's password, the token of the API) is a warning only: a daemon
+    works without that neighbor or listener, and tries the file again. It is an error where a session would end for it
+    that stands with the `former` configuration. `uid` is the user of the daemon, if another than that of this process.
+    `facts` are those of the host that the configuration is for; None: it has no loopback, and an empty environment.
+    `identity` is what "auto" stands for in a daemon that runs, as far as it is known.
 
     Raises: ConfigError: a file cannot be read or has errors. HostNotReady: all that is missing is a loopback address.
     """
@@ -167,6 +167,8 @@ def _parse(
     config, misshapen = shape_config(merged.data)
     findings += _others(misshapen, than=findings)
     findings += _others(check_config(config), than=findings)
+    files_amiss = _others(check_files(config), than=findings)
+    findings += () if running else files_amiss
     if uid is not None:
         findings += [one for one in unreadable_files(config, uid) if one.path not in {found.path for found in findings}]
     passwords = [finding for finding in findings if running and _is_of_password(finding)]
@@ -176,7 +178,7 @@ def _parse(
     if errors:
         is_early = expansion.misses_loopback_only and errors == expansion.findings
         raise (HostNotReady if is_early else ConfigError)(_problems(errors, merged, files))
-    warnings = [*passwords, *resolved.warnings, *warn_about(config)]
+    warnings = [*passwords, *(files_amiss if running else ()), *resolved.warnings, *warn_about(config)]
     if interfaces is not None:
         warnings += [*warn_about_interfaces(config, interfaces), *warn_about_tcp_ao(config)]
     problems = _problems(warnings, merged, files)

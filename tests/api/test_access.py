@@ -14,12 +14,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bgpd.api import connections
+from bgpd.api import connections, tcp_listener
 from bgpd.api.access import CHALLENGE, Access, Certificate
 from bgpd.api.backend import Rejected
 from bgpd.api.page_files import KINDS, PageFiles
 from bgpd.api.server import ApiServer
-from bgpd.api.unix_socket import SocketUnusable
 from bgpd.config.schema import ApiConfig
 from tests.api.test_connections import free_port
 from tests.api.tls import make_certificate
@@ -186,26 +185,78 @@ def test_origin_that_is_none_is_refused() -> None:
         Access().check({"Host": "127.0.0.1", "Origin": "http://["}, "/v1/health")
 
 
-@pytest.mark.parametrize("wrong", ["token", "certificate"])
-async def test_daemon_does_not_start_without_what_protects_it(tmp_path: Path, wrong: str) -> None:
+@pytest.mark.parametrize("missing", ["token", "host1.key"])
+async def test_nobody_is_served_over_tcp_before_what_protects_it_is_there(
+    tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp_listener, "RETRY_S", 0.01)
     certificate, key = make_certificate(tmp_path)
     config = {"tls_certificate": str(certificate), "tls_key": str(key), "token_file": token_file(tmp_path)}
-    (tmp_path / "token" if wrong == "token" else key).write_text("")
-    api = ApiConfig(socket=str(tmp_path / "s"), listen=f"127.0.0.1:{free_port()}", **config)
+    kept = (tmp_path / missing).read_bytes()
+    port = free_port()
+    api = ApiConfig(socket=str(tmp_path / "s"), listen=f"127.0.0.1:{port}", **config)
     server = ApiServer(api, ScriptedBackend())
-    with pytest.raises(SocketUnusable, match=wrong):
-        await server.start()
+    (tmp_path / missing).unlink()
+    await server.start()
+    retries = asyncio.create_task(server.run())
+    for wrong in (None, b""):
+        if wrong is not None:
+            (tmp_path / missing).write_bytes(wrong)
+            await until(lambda: "cannot be read" not in server.warnings()[0])
+        (warning,) = server.warnings()
+        assert missing in warning
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+    unix = aiohttp.ClientSession("http://bgpd", connector=aiohttp.UnixConnector(path=str(tmp_path / "s")))
+    async with unix as http, http.get("/v1/neighbors") as response:
+        assert response.status == 200
+    (tmp_path / missing).write_bytes(kept)
+    await retries
+    assert server.warnings() == []
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    tls = aiohttp.TCPConnector(ssl=trusting(certificate))
+    over_tcp = aiohttp.ClientSession(f"https://127.0.0.1:{port}", connector=tls, headers=headers)
+    async with over_tcp as http, http.get("/v1/neighbors") as response:
+        assert response.status == 200
+    await server.stop()
     assert not (tmp_path / "s").exists()
+
+
+async def test_address_that_is_taken_or_not_there_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp_listener, "RETRY_S", 0.01)
+    other = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = other.sockets[0].getsockname()[1]
+    for listen, why in ((f"127.0.0.1:{port}", "another program listens there"), (f"192.0.2.1:{port}", "not on this")):
+        server = ApiServer(ApiConfig(socket=str(tmp_path / "s"), listen=listen), ScriptedBackend())
+        await server.start()
+        assert why in server.warnings()[0]
+        retries = asyncio.create_task(server.run())
+        if listen.startswith("127"):
+            other.close()
+            await retries
+            assert server.warnings() == []
+            async with aiohttp.ClientSession() as http, http.get(f"http://{listen}/v1/health") as response:
+                assert response.status == 200
+        retries.cancel()
+        await server.stop()
 
 
 def test_bad_renewal_is_told_once_and_the_former_stays(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     shown = Certificate(str(certificate), str(key))
+    good = certificate.read_bytes()
+    assert shown.problem == ""
     certificate.write_text("nothing")
     shown.look()
+    assert "the former certificate is shown" in shown.problem
     seen = shown._seen
     shown.look()
     assert shown._seen is seen
     certificate.unlink()
     shown.look()
     assert shown._seen[0] is None
+    certificate.write_bytes(good)
+    shown.look()
+    assert shown.problem == ""

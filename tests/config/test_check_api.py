@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bgpd.config.check_api import check_api, server_context
+from bgpd.config.check_api import check_api, check_api_files, server_context
 from bgpd.config.schema import ApiConfig
 from tests.api.tls import make_certificate
 
@@ -26,7 +26,8 @@ def token(tmp_path: Path) -> str:
 
 
 def found(**config: str) -> list[tuple[str, str]]:
-    return [(str(finding.path[1]), finding.what) for finding in check_api(ApiConfig(**config))]
+    api = ApiConfig(**config)
+    return [(str(finding.path[1]), finding.what) for check in (check_api, check_api_files) for finding in check(api)]
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:9179", "10.0.0.1:9179", "[::]:9179", "[2001:db8::1]:9179"])

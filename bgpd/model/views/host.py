@@ -112,7 +112,7 @@ class GroupOverview(msgspec.Struct, kw_only=True):
 
 
 class UplinkOverview(msgspec.Struct, kw_only=True):
-    """An interface with neighbors, by name. `speed_mbps` is null if the driver does not say it."""
+    """An interface with neighbors, by name. `speed_mbps` is null if the driver does not say it, or is not asked yet."""
 
     interface: str
     up: bool
