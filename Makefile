@@ -27,7 +27,7 @@ INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/s
   /etc/systemd/system/bgpd-bfd.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
   /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf
 
-.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-see lab-evpn lab-evpn-vm test test-vm fuzz lint format bench wheel pictures lock install \
+.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-see lab-evpn lab-evpn-vm test test-all test-vm fuzz lint format bench wheel pictures lock install \
   install-files uninstall clean
 
 help: ## this list
@@ -75,8 +75,11 @@ lab-keep: setup ## the network of lab, left up to look around in; TOPOLOGY=FILE 
 lab-down: setup ## remove what lab-keep left up
 	@$(PYTHON) -m labs down
 
-test: setup ## all tests, those of test-vm too; TESTS=tests/rib for some, RETRY=1 to try once more up to five that failed
+test: setup ## the tests, those of test-vm too; TESTS=tests/rib for some, RETRY=1 to try once more up to five that failed
 	@$(PYTHON) -m tests.suite $(if $(RETRY),--retry) $(TESTS)
+
+test-all: setup ## the same, and those that take minutes (marked "long")
+	@$(PYTHON) -m tests.suite --all $(if $(RETRY),--retry) $(TESTS)
 
 test-vm: setup ## the tests marked "vm" (VRF, VLAN and dummy devices) under a Debian kernel of their own
 	@$(PYTHON) -m tests.suite --vm $(TESTS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+from typing import Any
 
 import hypothesis
 import pytest
@@ -58,6 +59,16 @@ def _log_plainly() -> None:
     plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.reset_defaults()
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For `--dist loadfile`."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.schedule import LongFilesFirst
+
+    return LongFilesFirst(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -2,7 +2,9 @@
 
 The tests run bgpd as plain Python; those of COMPILED run once more with its compiled form (labs/forms.py).
 
-    python -m tests.suite [--retry] [--vm] [PATH...]
+    python -m tests.suite [--all] [--retry] [--vm] [PATH...]
+
+Those marked `long` are proofs of minutes: only --all runs them (`make test-all`).
 
 What fails is printed at once. With --retry it is tried once more, alone: up to five tests may pass so, and are told at
 the end. More than five that failed first fail the run, whatever a second try says: a suite that needs luck is broken.
@@ -33,6 +35,7 @@ COMPILED = (
     "tests/daemon/test_wire_rules.py",
 )
 """What runs in the compiled form too: the tests of the compiled modules, and daemons with sessions and routes."""
+NOT_LONG = " and not long"
 ALLOWED_TO_FAIL_FIRST = 5
 """Of eight thousand, most of the later ones with real daemons, kernels and clocks on two shared cores."""
 GUEST_LIMIT_S = 900
@@ -44,7 +47,7 @@ PYTEST = (sys.executable, "-m", "pytest")
 GUEST = (sys.executable, "-m", "tests.vm.guest")
 VM_MARK = "mark.vm"
 LABORATORY = Path("tests/labs/test_main.py")
-"""Its part of the `vm` tests takes a guest's whole time."""
+"""Its part of the `vm` tests is long, and takes a guest's whole time."""
 
 
 class Part:
@@ -103,20 +106,22 @@ def compiled_part_of(paths: Sequence[str]) -> list[str]:
     return found
 
 
-def parts(paths: Sequence[str], *, only_vm: bool = False) -> tuple[list[Part], list[Part]]:
-    """What runs here, one after another, and what runs beside it, each in a guest.
+def parts(paths: Sequence[str], *, only_vm: bool = False, long: bool = False) -> tuple[list[Part], list[Part]]:
+    """What runs here, one after another, and what runs beside it, each in a guest. With `long` the long ones, too.
 
     A path may name a test ("FILE::TEST"); pytest knows which part it belongs to.
     """
-    here = [Part("unit", "not netns and not vm", paths), Part("namespaces", "netns and not vm", paths)]
+    but = "" if long else NOT_LONG
+    here = [Part("unit", f"not netns and not vm{but}", paths), Part("namespaces", f"netns and not vm{but}", paths)]
     compiled = compiled_part_of(paths)
     if compiled:
-        here.append(Part("compiled", "not vm", compiled, compiled=True))
+        here.append(Part("compiled", f"not vm{but}", compiled, compiled=True))
     named = [path for path in paths if "::" in path]
     files = files_marked_vm([path for path in paths if "::" not in path])
     laboratory = [file for file in files if Path(file).name == LABORATORY.name]
     others = [*named, *(file for file in files if file not in laboratory)]
-    guests = [Part("vm", "vm", others, in_guest=True), Part("vm laboratory", "vm", laboratory, in_guest=True)]
+    guests = [Part("vm", f"vm{but}", others, in_guest=True)]
+    guests += [Part("vm laboratory", "vm", laboratory, in_guest=True)] if long else []
     return [] if only_vm else here, [part for part in guests if part.paths]
 
 
@@ -235,11 +240,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.suite", description=description)
     parser.add_argument("--retry", action="store_true", help="try once more, alone, up to five tests that failed")
     parser.add_argument("--vm", action="store_true", help="only the tests marked vm")
+    parser.add_argument("--all", action="store_true", help="the tests marked long, too")
     parser.add_argument("paths", nargs="*", default=["tests"], metavar="PATH")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bgpd-suite-") as folder:
         return Suite(Path(folder), retry=chosen.retry, in_ci="CI" in os.environ).run(
-            *parts(chosen.paths, only_vm=chosen.vm)
+            *parts(chosen.paths, only_vm=chosen.vm, long=chosen.all)
         )
 
 

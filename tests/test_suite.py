@@ -163,10 +163,17 @@ def test_pytest_tries_again_only_what_failed(
 
 
 def test_laboratory_has_a_guest_of_its_own() -> None:
-    here, guests = parts(["tests"])
+    here, guests = parts(["tests"], long=True)
     assert [part.name for part in here] == ["unit", "namespaces", "compiled"]
     assert [part.paths for part in guests if part.name == "vm laboratory"] == [["tests/labs/test_main.py"]]
     assert parts(["tests"], only_vm=True)[0] == []
+
+
+def test_long_tests_run_only_where_all_are_wanted() -> None:
+    for long in (False, True):
+        here, guests = parts(["tests"], long=long)
+        assert {"not long" in part.selection for part in (*here, *guests)} == {not long}
+        assert [part.name for part in guests] == ["vm", "vm laboratory"][: 1 + long]
 
 
 def test_what_runs_in_the_compiled_form_too() -> None:

@@ -16,6 +16,8 @@ from bgpd.cli.top_lines import View
 from tests.scripted_backend import NOW, ScriptedBackend
 
 SIZES = [(80, 24), (200, 60), (40, 12)]
+LOOK_S = 0.1
+"""Not shorter: a key is taken when all is drawn, and would wait for a screen that is drawn again and again."""
 
 
 class ScriptedDaemon:
@@ -67,7 +69,7 @@ async def typed(pilot: Pilot[int], text: str) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_search_explains_and_goes_back(daemon: ScriptedDaemon, size: tuple[int, int]) -> None:
-    app = Top(daemon, clock=lambda: NOW, look_s=0.01)
+    app = Top(daemon, clock=lambda: NOW, look_s=LOOK_S)
     async with app.run_test(size=size) as pilot:
         text = await until(pilot, "leaf1")
         assert "! ready, without a session with leaf2" in text
@@ -80,13 +82,13 @@ async def test_search_explains_and_goes_back(daemon: ScriptedDaemon, size: tuple
 
 
 async def test_what_cannot_be_explained_is_told(daemon: ScriptedDaemon) -> None:
-    async with Top(daemon, look_s=0.01).run_test() as pilot:
+    async with Top(daemon, look_s=LOOK_S).run_test() as pilot:
         await typed(pilot, "nothing")
         assert "give an address" in await until(pilot, "is no address", "#text")
 
 
 async def test_search_can_be_left_and_takes_no_key_afterwards(daemon: ScriptedDaemon) -> None:
-    async with Top(daemon, look_s=0.01).run_test() as pilot:
+    async with Top(daemon, look_s=LOOK_S).run_test() as pilot:
         await until(pilot, "leaf1")
         await pilot.press("slash", "q", "slash", "n")
         assert pilot.app.screen.query_one("#search", Input).value == "q/n"
@@ -96,7 +98,7 @@ async def test_search_can_be_left_and_takes_no_key_afterwards(daemon: ScriptedDa
 
 @pytest.mark.parametrize(("key", "text"), [("n", "leaf2"), ("e", "event.99"), ("question_mark", "explain an address")])
 async def test_long_texts_have_keys_of_their_own(daemon: ScriptedDaemon, key: str, text: str) -> None:
-    async with Top(daemon, look_s=0.01).run_test(size=(60, 20)) as pilot:
+    async with Top(daemon, look_s=LOOK_S).run_test(size=(60, 20)) as pilot:
         await until(pilot, "leaf1")
         await pilot.press(key)
         await until(pilot, text, "#text")
@@ -106,7 +108,7 @@ async def test_long_texts_have_keys_of_their_own(daemon: ScriptedDaemon, key: st
 
 
 async def test_a_daemon_that_goes_is_told_and_one_that_comes_back_is_shown(daemon: ScriptedDaemon) -> None:
-    async with Top(daemon, look_s=0.01).run_test() as pilot:
+    async with Top(daemon, look_s=LOOK_S).run_test() as pilot:
         await until(pilot, "leaf1")
         daemon.problem = "bgpd is not running: nothing answers on /run/x"
         text = await until(pilot, "NO ANSWER")
@@ -119,13 +121,13 @@ async def test_a_daemon_that_goes_is_told_and_one_that_comes_back_is_shown(daemo
 
 
 async def test_held_still_it_asks_nothing_until_told_to_go_on(daemon: ScriptedDaemon) -> None:
-    async with Top(daemon, look_s=0.01).run_test() as pilot:
+    async with Top(daemon, look_s=LOOK_S).run_test() as pilot:
         await until(pilot, "leaf1")
         await pilot.press("p")
         await until(pilot, "HELD STILL", "#search")
-        await pilot.pause(0.1)  # a look that was under way ends
+        await pilot.pause(3 * LOOK_S)  # a look that was under way ends
         looks = daemon.looks
-        await pilot.pause(0.1)
+        await pilot.pause(3 * LOOK_S)
         assert daemon.looks == looks
         await pilot.press("p")
         async with asyncio.timeout(20):
@@ -134,7 +136,7 @@ async def test_held_still_it_asks_nothing_until_told_to_go_on(daemon: ScriptedDa
 
 
 async def test_a_terminal_may_change_its_size(daemon: ScriptedDaemon) -> None:
-    async with Top(daemon, look_s=0.01).run_test(size=(120, 40)) as pilot:
+    async with Top(daemon, look_s=LOOK_S).run_test(size=(120, 40)) as pilot:
         await until(pilot, "Received")
         await pilot.resize_terminal(40, 12)
         async with asyncio.timeout(20):

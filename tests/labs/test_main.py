@@ -41,7 +41,7 @@ topology:
     assert namespaces() <= before
 
 
-@pytest.mark.parametrize("name", ["feeds", "evpn-two-tenant", "faults", "guests"])
+@pytest.mark.parametrize("name", ["feeds", "evpn-two-tenant", pytest.param("faults", marks=pytest.mark.long), "guests"])
 def test_laboratory_passes_all_its_checks(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["run", str(TOPOLOGIES / f"{name}.clab.yml")])
     said = capsys.readouterr().out
@@ -64,6 +64,7 @@ def test_two_leaf_laboratory_passes_with_the_page_open_and_leaves_behind_what_wa
         assert len(bundle.getnames()) > 5
 
 
+@pytest.mark.long
 @pytest.mark.vm
 def test_two_tenants_by_evpn_have_vrf_and_vlan_devices_where_the_kernel_has_them(
     capsys: pytest.CaptureFixture[str],
