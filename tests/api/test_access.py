@@ -237,7 +237,7 @@ async def test_address_that_is_taken_or_not_there_is_told_and_tried_again(
             other.close()
             await retries
             assert server.warnings() == []
-            async with aiohttp.ClientSession() as http, http.get(f"http://{listen}/v1/health") as response:
+            async with aiohttp.ClientSession() as http, http.get(f"http://{listen}/v1/neighbors") as response:
                 assert response.status == 200
         retries.cancel()
         await server.stop()
