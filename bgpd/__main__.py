@@ -39,6 +39,7 @@ class _Start:
 
 
 def _import_daemon() -> None:
+    import bgpd.api.server
     import bgpd.daemon
     import bgpd.kernel.rtnl
     from bgpd.message.exabgp_codec import load

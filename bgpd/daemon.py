@@ -7,18 +7,18 @@ stay in the kernel when the process ends, however it ends.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from bgpd import __version__
-from bgpd.api.server import ApiServer
 from bgpd.api.unix_socket import SocketUnusable
 from bgpd.bundles import Bundles
 from bgpd.config.facts import system_hostname
@@ -66,6 +66,9 @@ from bgpd.runtime.turns import Walks
 from bgpd.trial import Trial
 from bgpd.twins import Twins
 from bgpd.upgrade import Upgrade
+
+if TYPE_CHECKING:
+    from bgpd.api.server import ApiServer
 
 log = structlog.get_logger()
 
@@ -179,7 +182,7 @@ class Daemon:
             self._configuration.identity.warnings,
             self._twins.warnings,
             self._exports.warnings,
-            lambda: self._api.warnings(),
+            lambda: self._api.warnings() if self._api is not None else [],
         )
         self._drain = Drain(self._routing, config=lambda: self._configuration.in_force, changed=self._drain_changed)
         self._readiness.why_drained = self._drain.reason
@@ -225,7 +228,7 @@ class Daemon:
             config=lambda: self._configuration.config,
             is_drained=lambda: bool(self._drain.reason()),
         )
-        self._api = ApiServer(config.api, self._backend)
+        self._api: ApiServer | None = None
         self._lock = NamespaceLock(protocol, otherwise=Path(config.api.socket).parent)
 
     async def run(self) -> int:
@@ -238,8 +241,10 @@ class Daemon:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         file = self._configuration.file
         log.info("bgpd.starting", version=__version__, form=form().value, pid=os.getpid(), config=file)
+        is_left = self._left.daemon is not None
         try:
-            await self._api.start()
+            if not is_left:
+                await self._serve()
             await self._lock.acquire()
             self._configuration.identity.keep()
             self._drain.restore()
@@ -250,7 +255,8 @@ class Daemon:
             print(f"bgpd: {error}", file=sys.stderr)
             for task in self._tasks:
                 task.cancel()
-            await self._api.stop()
+            if self._api is not None:
+                await self._api.stop()
             self._left.sessions.close()
             return 1
         self._configuration.follow_links()
@@ -273,10 +279,13 @@ class Daemon:
                 tasks.create_task(self._consistency.run(self._walks, repaired=self._readiness.plan_review)),
                 tasks.create_task(self._twins.run(self._walks)),
                 tasks.create_task(self._garbage.run(lambda: self._walks.run(self._routing.shrink()))),
-                tasks.create_task(self._api.run()),
+                tasks.create_task(self._run_api()),
                 tasks.create_task(_feed_watchdog()),
             ]
             await asyncio.sleep(0)  # all have begun: a process that leaves now goes on with its sessions already
+            if is_left:
+                log.info("handover.heard", sessions=self._left.adopted, seconds=self._left.heard(time.monotonic()))
+                await self._serve_late()
             self._started.set()
             systemd_notify.notify(systemd_notify.READY)
             self._configuration.started()
@@ -286,6 +295,29 @@ class Daemon:
             for task in running:
                 task.cancel()
         return self._exit_code
+
+    async def _serve(self) -> None:
+        """Answer the API from now on. Raises: SocketUnusable: with what to do."""
+        from bgpd.api.server import ApiServer
+
+        self._api = ApiServer(self._configuration.config.api, self._backend)
+        await self._api.start()
+
+    async def _run_api(self) -> None:
+        await self._started.wait()
+        if self._api is not None:
+            await self._api.run()
+
+    async def _serve_late(self) -> None:
+        """The API, once neighbors are heard again: what it needs takes a quarter of the time of all imports."""
+        await asyncio.to_thread(importlib.import_module, "bgpd.api.server")
+        try:
+            await self._serve()
+        except (SocketUnusable, OSError) as error:
+            log.error("bgpd.cannot_start", error=str(error))
+            print(f"bgpd: {error}", file=sys.stderr)
+            self._exit_code = 1
+            self._stop.set()
 
     async def hand_over(self, store: DescriptorStore, leave: Callable[[], object]) -> None:
         """Leave the sessions and all that is known to the next process: have `store` keep them, then call `leave`,
@@ -300,6 +332,7 @@ class Daemon:
             self._routing.speaker.hold(True)
             try:
                 await self._routing.settle(SETTLE_S)
+                await self._exports.settle(SETTLE_S)
                 if self._stop.is_set():
                     raise HandOverFailed("bgpd is stopping")
                 self._leave_behind(store, leave, began)
@@ -313,11 +346,14 @@ class Daemon:
         speaker, descriptors = self._routing.speaker.saved()
         rib = self._routing.rib.saved()
         left = Left(
-            daemon=saved_daemon(converged=self._routing.converged, protocols=self._routing.foreign_protocols),
+            daemon=saved_daemon(
+                converged=self._routing.converged, protocols=self._routing.foreign_protocols, unread_since=began
+            ),
             speaker=speaker,
             rib=rib,
             kernel=self._routing.tables.saved(columns(rib)),
             feeds=self._routing.workloads.saved(is_complete=self._routing.synchronised),
+            moves=self._routing.evpn.endpoints.saved_moves(),
             descriptors=descriptors,
         )
         descriptors = left.write()
@@ -361,7 +397,8 @@ class Daemon:
         await self._routing.workloads.stop()
         await self._routing.speaker.shutdown(SHUTDOWN_TEXT, gracefully=not self._is_for_good)
         await self._exports.stop()
-        await self._api.stop()
+        if self._api is not None:
+            await self._api.stop()
         await self._routing.stop()
         self._history.close()
         self._lock.release()

@@ -25,6 +25,7 @@ from bgpd.speaker.left_sessions import LeftSessions
 from bgpd.speaker.saved import SavedSpeaker
 
 if TYPE_CHECKING:
+    from bgpd.evpn.mac_mobility import SavedMoves
     from bgpd.fib.saved import KnownTable, SavedKernelTable
     from bgpd.model.iana import Family
     from bgpd.rib.saved import SavedRib
@@ -32,30 +33,33 @@ if TYPE_CHECKING:
 
 SNAPSHOT = "snapshot"
 """The name of its descriptor."""
-_SECTIONS = ("daemon", "speaker", "rib", "kernel", "feeds")
+_SECTIONS = ("daemon", "speaker", "rib", "kernel", "feeds", "moves")
 _OTHER_FORM = "the snapshot has another form than this version of bgpd reads"
 
 
 class SavedDaemon(msgspec.Struct, frozen=True, kw_only=True):
-    """The process itself. `at`: when it left (wall clock, seconds). `converged`: all had told their first state.
-    `protocols`: of other programs' routes in the kernel."""
+    """The process itself. `at`: when it left (wall clock, seconds), `unread_since`: from when on it read nothing of
+    neighbors (monotonic). `converged`: all had told their first state. `protocols`: of other programs' routes in the
+    kernel."""
 
     version: str
     pid: int
     at: float
     converged: bool
     protocols: list[int]
+    unread_since: float
 
 
 class Left(msgspec.Struct, kw_only=True):
     """What a process leaves. `kernel`: the routes of kernel tables, by VRF. `feeds`: what orchestrators have said, by
-    source."""
+    source. `moves`: how often endpoints of VRFs have moved of late."""
 
     daemon: SavedDaemon
     speaker: SavedSpeaker
     rib: SavedRib
     kernel: dict[str, SavedKernelTable]
     feeds: dict[str, bytes]
+    moves: list[SavedMoves]
     descriptors: dict[str, int]
 
     def write(self) -> dict[str, int]:
@@ -77,16 +81,23 @@ class Inheritance:
         self.daemon: SavedDaemon | None = None
         self.sessions = LeftSessions([], {})
         self.feeds: dict[str, bytes] = {}
-        self._rib = self._kernel = b""
+        self._rib = self._kernel = self._moves = b""
         self.problem = ""
         self.refused: dict[str, str] = {}
         self.adopted = 0
+        self._unread_s = 0.0
 
     async def adopt(self, speaker: Speaker) -> None:
         """Have the sessions gone on with."""
         wanted = len(self.sessions)
         self.refused = await speaker.adopt(self.sessions)
         self.adopted = wanted - len(self.refused.keys() - self.sessions.refused.keys())
+
+    def heard(self, now: float) -> float:
+        """Neighbors are read again, from `now` on; for so many seconds they were not."""
+        if self.daemon is not None:
+            self._unread_s = round(now - self.daemon.unread_since, 3)
+        return self._unread_s
 
     def routes(self) -> SavedRib | None:
         """What neighbors announced and were sent; None if nothing was left, or it cannot be read."""
@@ -116,9 +127,18 @@ class Inheritance:
             return {}
         return {vrf: KnownTable(table, by_family[vrf]) for vrf, table in saved.items()}
 
-    def keep(self, rib: bytes, kernel: bytes) -> None:
-        """The sections of the RIB and of kernel tables, which are not read before they are asked for."""
-        self._rib, self._kernel = rib, kernel
+    def moves(self) -> list[SavedMoves]:
+        """How often endpoints of VRFs have moved of late."""
+        from bgpd.evpn.mac_mobility import SavedMoves
+
+        try:
+            return msgspec.msgpack.decode(self._moves, type=list[SavedMoves])
+        except msgspec.MsgspecError:  # of another form: what is a duplicate is found out anew
+            return []
+
+    def keep(self, *, rib: bytes, kernel: bytes, moves: bytes) -> None:
+        """The sections of the RIB, of kernel tables and of EVPN, which are not read before they are asked for."""
+        self._rib, self._kernel, self._moves = rib, kernel, moves
 
     def fail(self, problem: str) -> None:
         """Nothing can be gone on with."""
@@ -140,6 +160,7 @@ class Inheritance:
             adopted=self.adopted,
             refused=self.refused,
             problem=self.problem,
+            unread_s=self._unread_s,
         )
 
 
@@ -176,13 +197,19 @@ def find() -> Inheritance:
 
 def _read(memory: int, descriptors: Mapping[str, int], found: Inheritance) -> None:
     sections = snapshot.read(memory)
-    found.keep(sections["rib"], sections["kernel"])
+    found.keep(rib=sections["rib"], kernel=sections["kernel"], moves=sections.get("moves", b""))
     found.daemon = msgspec.msgpack.decode(sections["daemon"], type=SavedDaemon)
     found.feeds = msgspec.msgpack.decode(sections["feeds"], type=dict[str, bytes])
     found.sessions = left_sessions.read(sections["speaker"], descriptors)
 
 
-def saved_daemon(*, converged: bool, protocols: list[int]) -> SavedDaemon:
+def saved_daemon(*, converged: bool, protocols: list[int], unread_since: float) -> SavedDaemon:
     """This process, as it leaves now."""
-    left_at = time.time()
-    return SavedDaemon(version=__version__, pid=os.getpid(), at=left_at, converged=converged, protocols=protocols)
+    return SavedDaemon(
+        version=__version__,
+        pid=os.getpid(),
+        at=time.time(),
+        converged=converged,
+        protocols=protocols,
+        unread_since=unread_since,
+    )

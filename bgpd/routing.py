@@ -209,6 +209,7 @@ class Routing:
             self.tables.compare_known(self._monitor.look_at_all_routes)
             self._memory_freed()
             self._watch_stale()
+            self.evpn.endpoints.moves_left(left.moves())
         await self.workloads.start(left.feeds)
 
     def _release(self) -> Iterator[None]:

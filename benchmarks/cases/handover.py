@@ -18,7 +18,7 @@ from benchmarks.topology import Topology
 from labs.daemons import Bgpd
 from labs.process import wait_until
 
-_LEFT, _STARTED, _COMPARED = "handover.left", "bgpd.started", "fib.compared"
+_LEFT, _HEARD, _COMPARED = "handover.left", "handover.heard", "fib.compared"
 
 
 def jobs(options: Options) -> Iterator[Job]:
@@ -51,11 +51,11 @@ def run(contestant: str, routes: InternetTable) -> Figures:
 
 def figures(log: Path) -> dict[str, float]:
     """What the log of the daemon says of its hand-over."""
-    (left,), started, (compared,) = (events_of(log, name) for name in (_LEFT, _STARTED, _COMPARED))
+    (left,), (heard,), (compared,) = (events_of(log, name) for name in (_LEFT, _HEARD, _COMPARED))
     began = left["timestamp"] - left["seconds"]
     return {
         "seconds": compared["timestamp"] - began,
-        "until_heard_s": started[-1]["timestamp"] - began,
+        "until_heard_s": heard["seconds"],
         "leaving_s": left["seconds"],
     }
 

@@ -262,7 +262,8 @@ def handover_lines(view: View, now: float) -> Iterator[str]:
         yield f"hand-over: no session went on: {view['problem']}"
         return
     sessions = f"{view['adopted']} session{'' if view['adopted'] == 1 else 's'}"
-    yield f"hand-over: {sessions} went on, from version {view['version']}, {age(view['at'], now)} ago"
+    unread = f", unread for {view['unread_s']:.1f} s" if view.get("unread_s") else ""
+    yield f"hand-over: {sessions} went on, from version {view['version']}, {age(view['at'], now)} ago{unread}"
     yield from (f"  {name} began anew: {why}" for name, why in view["refused"].items())
 
 

@@ -5,7 +5,7 @@ workload table, which withdraws it and then lets the remote route take its place
 one (duplicate detection) stays as it is, advertised if it was, until no other host announces it, its workload is
 deleted, an operator ends the freeze, or the recovery time expires. The state of endpoints is kept over a
 restart: one that an earlier run advertised keeps its sequence, one that it gave up stays given up until all neighbors
-have sent their routes. Never decides who has an address (mac_mobility.py).
+have sent their routes. Moves and freezes are kept over a hand-over. Never decides who has an address (mac_mobility.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
-from bgpd.evpn.mac_mobility import Endpoint, EndpointState, MacMobility, Mobility, Verdict
+from bgpd.evpn.mac_mobility import Endpoint, EndpointState, MacMobility, Mobility, SavedMoves, Verdict
 from bgpd.evpn.originate import Originator
 from bgpd.evpn.ports import ClaimPort, Clock, PresencePort
 from bgpd.evpn.vrf import Vrf
@@ -70,13 +70,13 @@ class Endpoints:
             self._here.add(where)
             self.followed.setdefault(vrf, set()).add(prefix)
             remote = self._routes.remote(vrf, prefix)
+            former_sequence = self._presences.take_former(vrf, family, prefix)
             verdict = self._mobility.appeared(
-                endpoint,
-                sticky=info.sticky,
-                remote=remote,
-                now=self._clock.time(),
-                former=self._presences.take_former(vrf, family, prefix),
+                endpoint, sticky=info.sticky, remote=remote, now=self._clock.time(), former=former_sequence
             )
+            if verdict.state is EndpointState.FROZEN and former_sequence is not None:
+                self._advertised.add(endpoint)
+                changes[endpoint] = verdict.mobility
             verdicts.append((endpoint, verdict))
         self._act(verdicts, changes)
 
@@ -85,7 +85,17 @@ class Endpoints:
         endpoint = Endpoint(vrf, info.mac, prefix[1:])
         self._at[vrf, prefix] = endpoint
         self.followed.setdefault(vrf, set()).add(prefix)
-        self._mobility.resumed(endpoint, sticky=info.sticky, known=known, remote=self._routes.remote(vrf, prefix))
+        remote = self._routes.remote(vrf, prefix)
+        self._mobility.resumed(endpoint, sticky=info.sticky, known=known, remote=remote, now=self._clock.time())
+        self._set_timer()
+
+    def saved_moves(self) -> list[SavedMoves]:
+        """How often endpoints have moved of late, for another process."""
+        return self._mobility.saved(self._clock.time())
+
+    def moves_left(self, saved: Iterable[SavedMoves]) -> None:
+        """What `saved_moves` of another process said, before its workloads are claimed here."""
+        self._mobility.left(saved)
 
     def all_heard(self) -> None:
         """What other hosts announce is known by now: what was given up for them, and they have no more, is free."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -79,6 +79,18 @@ class Verdict(msgspec.Struct, frozen=True):
         return self.state is EndpointState.LOCAL
 
 
+class SavedMoves(msgspec.Struct, array_like=True, frozen=True):
+    """How often an endpoint has moved of late, as one process leaves it to the next. Times are of the monotonic clock;
+    `frozen`: why it is until `frozen_until`, "" if it is not."""
+
+    vrf: str
+    mac: bytes
+    ip: bytes
+    moves: list[float]
+    frozen_until: float
+    frozen: str
+
+
 class _Own(msgspec.Struct):
     """State of one of this host's endpoints. `seen`: the highest sequence that another host announced.
 
@@ -127,6 +139,39 @@ class MacMobility:
         self._origin = origin
         self._own: dict[Endpoint, _Own] = {}
         self._frozen: dict[Endpoint, _Own] = {}
+        self._left: dict[Endpoint, SavedMoves] = {}
+
+    # From one process to the next.
+
+    def saved(self, now: float) -> list[SavedMoves]:
+        """The moves that still count, and the freezes."""
+        found = []
+        for one, own in self._own.items():
+            is_frozen = own.verdict.state is EndpointState.FROZEN
+            if is_frozen or (own.moves and now - own.moves[-1] <= MOVES_PERIOD_S):
+                why = own.verdict.why if is_frozen else ""
+                found.append(SavedMoves(one.vrf, one.mac, one.ip, list(own.moves), own.frozen_until, why))
+        return found
+
+    def left(self, saved: Iterable[SavedMoves]) -> None:
+        """What another process has left of endpoints that are about to appear, or to be resumed, here."""
+        self._left = {Endpoint(one.vrf, one.mac, one.ip): one for one in saved}
+
+    def _go_on(self, endpoint: Endpoint, own: _Own, now: float) -> None:
+        """Count on from what another process has left. What is frozen stays so; whether other hosts still have it is
+        not known before `all_heard`."""
+        left = self._left.pop(endpoint, None)
+        if left is None:
+            return
+        if not left.frozen:
+            own.moves.extend(left.moves)
+        elif now < left.frozen_until:
+            own.moves.extend(left.moves)
+            own.frozen_until, own.awaits = left.frozen_until, True
+            own.verdict = Verdict(EndpointState.FROZEN, own.verdict.mobility, left.frozen)
+        self._note_frozen(endpoint, own)
+
+    # What happens.
 
     def appeared(
         self, endpoint: Endpoint, *, sticky: bool, remote: Remote | None, now: float, former: int | None = None
@@ -141,9 +186,11 @@ class MacMobility:
         if own is None:
             verdict = Verdict(EndpointState.LOCAL, Mobility(former or 0, sticky))
             own = self._own[endpoint] = _Own(endpoint.vrf, sticky, verdict, deque())
-        own.sticky, own.awaits = sticky, False
+            self._go_on(endpoint, own, now)
+        is_frozen = own.verdict.state is EndpointState.FROZEN and now < own.frozen_until
+        own.sticky, own.awaits = sticky, own.awaits and is_frozen
         own.heard(remote)
-        if own.verdict.state is EndpointState.FROZEN and now < own.frozen_until and remote is not None:
+        if is_frozen and (remote is not None or own.awaits):
             return own.verdict
         if is_new or own.verdict.state is not EndpointState.LOCAL or remote is None:
             own.verdict = self._take(own, now)
@@ -170,11 +217,12 @@ class MacMobility:
         else:
             self._frozen.pop(endpoint, None)
 
-    def resumed(self, endpoint: Endpoint, *, sticky: bool, known: Presence, remote: Remote | None) -> None:
+    def resumed(self, endpoint: Endpoint, *, sticky: bool, known: Presence, remote: Remote | None, now: float) -> None:
         """An earlier run gave this endpoint up: moved until `all_heard` finds that no other host has it."""
         verdict = Verdict(EndpointState.MOVED, Mobility(known.sequence, sticky), known.moved)
         own = self._own[endpoint] = _Own(endpoint.vrf, sticky, verdict, deque(), seen=known.seen, awaits=True)
         own.heard(remote)
+        self._go_on(endpoint, own, now)
 
     def all_heard(self, now: float) -> Iterator[tuple[Endpoint, Verdict]]:
         """What other hosts announce is known: those that an earlier run gave up, and nobody has, are taken back."""
@@ -183,6 +231,7 @@ class MacMobility:
                 own.awaits = False
                 if own.remote is None:
                     own.verdict = self._take(own, now)
+                    self._note_frozen(endpoint, own)
                     yield endpoint, own.verdict
 
     def presence(self, endpoint: Endpoint) -> tuple[int, int]:

@@ -50,6 +50,14 @@ class Exports:
                 made = self._station(one) if isinstance(one, BmpConfig) else self._files(one)
                 self._running[one] = _Running(made, start_in_background(made.run(), f"export {type(made).__name__}"))
 
+    async def settle(self, patience_s: float) -> None:
+        """Nothing is read of neighbors, and the process is about to leave: wait until what they said is in files, but
+        not for ever."""
+        files = [one.of.flush() for one in self._running.values() if isinstance(one.of, MrtFiles)]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await asyncio.gather(*files)
+
     async def stop(self) -> None:
         """Say good-bye to stations, and write what is left."""
         tasks = [one.task for one in self._running.values()]

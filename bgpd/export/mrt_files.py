@@ -57,11 +57,7 @@ class MrtFiles:
         try:
             while True:
                 await asyncio.sleep(FLUSH_S)
-                try:
-                    await self._flush()
-                except Exception as defect:
-                    log.exception("export.failed", listener="MrtFiles")
-                    self.problem = f"a defect of bgpd: {defect!r}"
+                await self.flush()
         finally:
             self._sessions.remove(self)
             await asyncio.to_thread(self._write, self._taken())
@@ -105,6 +101,14 @@ class MrtFiles:
         self._waiting.clear()
         self._waiting_bytes = 0
         return taken
+
+    async def flush(self) -> None:
+        """Write what has come; returns when it is written, or cannot be."""
+        try:
+            await self._flush()
+        except Exception as defect:
+            log.exception("export.failed", listener="MrtFiles")
+            self.problem = f"a defect of bgpd: {defect!r}"
 
     async def _flush(self) -> None:
         if not self._waiting:

@@ -290,7 +290,11 @@ class KernelVrfs:
         """Who is asked about VRF devices: loaded when the first is, since a host without VRFs does without pyroute2,
         which takes 7 MB. Its import takes a tenth of a second, in a thread."""
         if self._rtnl is None:
-            module = await asyncio.to_thread(importlib.import_module, "bgpd.kernel.rtnl")
+            try:
+                module = await asyncio.to_thread(importlib.import_module, "bgpd.kernel.rtnl")
+            except Exception as error:
+                why = f"what VRF devices need cannot be loaded ({error}): restart bgpd if it was upgraded"
+                raise OSError(errno.ENOPKG, why) from error
             if self._rtnl is None:
                 self._rtnl = module.Rtnl()
                 self._rtnl.start()

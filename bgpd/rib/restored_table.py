@@ -25,6 +25,8 @@ from bgpd.rib.tables import Tables
 
 _ENTRIES = 1024
 """Entries of one step, since each may be a decision of its own, of paths that are nobody else's."""
+_PATHS = 8 * _ENTRIES
+"""Paths of one step that only looks at them."""
 _Groups = list[tuple[tuple[Path, ...], Sequence[bytes]]]
 
 
@@ -70,6 +72,7 @@ class TableWalk:
     def walk(self) -> Iterator[None]:
         """Stepping enters some of the routes each time."""
         for start in range(0, len(self._entries), _ENTRIES):
+            yield from self._follow()
             self._decide(self._entries[start : start + _ENTRIES])
             yield
         for saved, part in zip(self._saved_parts, self._table.routes.parts, strict=True):
@@ -77,13 +80,13 @@ class TableWalk:
             if part and not part.keys().isdisjoint(saved.keys):
                 yield from self._enter_each(saved.keys, numbers)
                 continue
-            self._follow()
+            yield from self._follow()
             entries = list(map(self._decided.__getitem__, numbers))
             self._fill(part, saved.keys, entries)
             yield
             if None in entries:
                 yield from self._enter_each(*_without_decision(saved, numbers, entries))
-        self._end_refreshes()
+        yield from self._end_refreshes()
         if self._has_forgotten:
             self._table.drop_unused()
 
@@ -91,7 +94,6 @@ class TableWalk:
 
     def _decide(self, entries: Sequence[tuple[int, ...]]) -> None:
         """Make the decisions of these, and their paths: each entry names those that are new with it in order."""
-        self._follow()
         last = max(map(max, entries)) + 1
         if last > len(self._made):
             self._make(len(self._made), last)
@@ -136,37 +138,62 @@ class TableWalk:
         for number, path in zip(numbers, found):
             self._made[number] = path
 
-    def _follow(self) -> None:
-        """Since the last step sessions may have ended, next hops come or gone, and routes are judged otherwise."""
-        changed = {
-            source: state
-            for source, (state, verdicts) in self._judges.items()
-            if self._family not in state.tables or state.adj_rib_in.verdicts != verdicts
-        }
-        if changed:
-            self._forget(changed)
-        if self._epoch != self._table.epoch:
-            self._decide_again()
+    def _follow(self) -> Iterator[None]:
+        """Since the last step sessions may have ended, next hops come or gone, and routes are judged otherwise. All is
+        decided as of now when it ends."""
+        while True:
+            changed = {
+                source: state
+                for source, (state, verdicts) in self._judges.items()
+                if self._family not in state.tables or state.adj_rib_in.verdicts != verdicts
+            }
+            if changed:
+                yield from self._forget(changed)
+            elif self._epoch != self._table.epoch:
+                yield from self._decide_again()
+            else:
+                return
 
-    def _forget(self, changed: Mapping[Source, NeighborState]) -> None:
+    def _forget(self, changed: Mapping[Source, NeighborState]) -> Iterator[None]:
         """What is decided with paths of these goes entry by entry, with those of now."""
         self._has_forgotten = True
         for source, state in changed.items():
             del self._judges[source]
             if self._family in state.tables:
                 self._judges[source] = state, state.adj_rib_in.verdicts
-        self._made = [None if path is None or path.source in changed else path for path in self._made]
         self._whole = {number: path for number, path in self._whole.items() if path.source not in changed}
         self._parts = {place: path for place, path in self._parts.items() if path.source not in changed}
-        lacking = {one for one in self._decided if one and any(path.source in changed for path in one.candidates)}
-        self._decided = [None if one in lacking else one for one in self._decided]
+        made, decided = self._made, self._decided
+        for start in range(0, len(made), _PATHS):
+            some = made[start : start + _PATHS]
+            made[start : start + _PATHS] = [None if path is None or path.source in changed else path for path in some]
+            yield
+        for start in range(0, len(decided), _ENTRIES):
+            decided[start : start + _ENTRIES] = [
+                None if one is None or any(path.source in changed for path in one.candidates) else one
+                for one in decided[start : start + _ENTRIES]
+            ]
+            yield
 
-    def _decide_again(self) -> None:
-        self._epoch = self._table.epoch
-        for path in self._made:
-            if path is not None:
-                self._table.alone(path)
-        self._decided = [None if one is None else self._table.decision(one.candidates) for one in self._decided]
+    def _decide_again(self) -> Iterator[None]:
+        """By what is known of next hops now; ends early if that is another thing once more."""
+        epoch, made, decided = self._table.epoch, self._made, self._decided
+        for start in range(0, len(made), _PATHS):
+            for path in made[start : start + _PATHS]:
+                if path is not None:
+                    self._table.alone(path)
+            yield
+            if self._table.epoch != epoch:
+                return
+        for start in range(0, len(decided), _ENTRIES):
+            decided[start : start + _ENTRIES] = [
+                None if one is None else self._table.decision(one.candidates)
+                for one in decided[start : start + _ENTRIES]
+            ]
+            yield
+            if self._table.epoch != epoch:
+                return
+        self._epoch = epoch
 
     def _fill(self, part: dict[bytes, Entry], keys: Sequence[bytes], entries: Sequence[Entry | None]) -> None:
         """Enter keys of one dict of the table, but for those without a decision."""
@@ -184,7 +211,7 @@ class TableWalk:
         by_entry: defaultdict[int, list[bytes]] = defaultdict(list)
         for key, number in zip(keys, numbers):
             by_entry[number].append(key)
-        self._follow()
+        yield from self._follow()
         changes, work = Changes(), 0
         for number, chosen in by_entry.items():
             for start in range(0, len(chosen), SLICE):
@@ -195,7 +222,7 @@ class TableWalk:
                     self._tables.commit(self._table, changes)
                     changes, work = Changes(), 0
                     yield
-                    self._follow()
+                    yield from self._follow()
         self._tables.commit(self._table, changes)
 
     def _enter(self, candidates: Iterable[int], keys: Sequence[bytes], changes: Changes) -> None:
@@ -249,17 +276,19 @@ class TableWalk:
             batch = RouteBatch(self._family, announced=keys, attributes=path.received, next_hop=path.next_hop)
             self._evpn.memberships_received(path.source, batch)
 
-    def _end_refreshes(self) -> None:
+    def _end_refreshes(self) -> Iterator[None]:
         """What was not announced again since a refresh began is stale, as it was."""
         stale = set(self._paths.stale)
         if not stale:
             return
         divided = [path for (number, _), path in self._parts.items() if number in stale]
-        whole = [self._made[number] for number in stale]
-        for path in (*divided, *whole):
-            interned = None if path is None else self._table.interned.get(path.source)
-            if path is not None and interned is not None and interned.refreshed is not None:
-                interned.refreshed.discard(path)
+        paths = [*divided, *map(self._made.__getitem__, stale)]
+        for start in range(0, len(paths), _PATHS):
+            for path in paths[start : start + _PATHS]:
+                interned = None if path is None else self._table.interned.get(path.source)
+                if path is not None and interned is not None and interned.refreshed is not None:
+                    interned.refreshed.discard(path)
+            yield
 
 
 def _without_decision(

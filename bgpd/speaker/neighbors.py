@@ -67,6 +67,11 @@ class Neighbors:
             neighbor.resume(wait)
         return neighbor
 
+    def forget_waits(self, now: float) -> None:
+        """To be called once the configured neighbors are there. What another process has left of a dynamic one, which
+        did not come back, counts as long as it would be refused."""
+        self.waits = {name: wait for name, wait in self.waits.items() if wait.retries.refused_until > now}
+
     def forget(self, neighbor: Neighbor) -> None:
         """One that was added could not begin."""
         del self._neighbors[neighbor.peering.name]

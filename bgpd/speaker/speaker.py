@@ -247,9 +247,10 @@ class Speaker:
     def saved(self) -> tuple[SavedSpeaker, dict[str, int]]:
         """The established sessions, which are held, and the listening sockets, with their descriptors by name."""
         sessions: list[bytes] = []
-        waits = [msgspec.msgpack.encode(wait) for wait in self.neighbors.waits.values()]
         descriptors: dict[str, int] = {}
         now = asyncio.get_running_loop().time()
+        self.neighbors.forget_waits(now)
+        waits = [msgspec.msgpack.encode(wait) for wait in self.neighbors.waits.values()]
         for neighbor in self.neighbors:
             name = f"session-{len(sessions) + 1}"
             saved = neighbor.saved(name, now)
@@ -351,6 +352,7 @@ class Speaker:
         if self._listening.socket_error:
             self._listen()
         self._listen_elsewhere()
+        self.neighbors.forget_waits(asyncio.get_running_loop().time())
         for neighbor in self.neighbors:
             if neighbor.lacks_keys:
                 neighbor.read_keys()

@@ -157,7 +157,7 @@ def test_next_process_that_is_restarted_while_it_starts_leaves_what_was_left_to_
         connection.sendall(whole[30:])
         host.wait(lambda: "10.12.0.0/16" in kernel_routes(fabric.host), "the second message")
         assert said(connection) == []
-        assert host.neighbor("leaf1")["established_count"] == 1
+        host.wait(lambda: host.neighbor("leaf1")["established_count"] == 1, "the same session")
 
 
 def test_changed_configuration_costs_only_its_neighbor(fabric: Fabric, peer: WirePeer, other: WirePeer) -> None:

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from bgpd.evpn.mac_mobility import MOVES_LIMIT
 from labs.process import wait_until
 from tests.daemon.managed import ManagedHost, said
 from tests.daemon.test_evpn_wire import (
@@ -14,10 +15,12 @@ from tests.daemon.test_evpn_wire import (
     EVERYTHING,
     announcement,
     in_kernel,
+    mobile,
     prefix,
     withdrawal,
 )
 from tests.daemon.wire_peer import UPDATE, Restart, WirePeer, message
+from tests.interop.evpn_fabric import MAC as VM_MAC
 from tests.interop.evpn_fabric import EvpnFabric, add_vm, host_config, vrf
 
 pytestmark = pytest.mark.netns
@@ -86,3 +89,67 @@ def without_times(routes: list[dict[str, object]]) -> str:
         for candidate in route.get("candidates", []):  # type: ignore[attr-defined]
             candidate.pop("heard_at", None)
     return str(routes)
+
+
+def test_duplicate_stays_frozen_for_the_time_that_is_left() -> None:
+    """It is announced on as before, though another host announces it, too: nothing is said to the leaf."""
+    config = host_config(1, vrf()).replace("hold_time_s = 9", "hold_time_s = 90")
+    address = "10.1.0.7"
+    with (
+        EvpnFabric() as fabric,
+        WirePeer(fabric.leaf, "10.0.1.0") as peer,
+        ManagedHost(fabric.hosts[1], config) as host,
+    ):
+        connection = peer.establish(families=(AFI_SAFI,), hold_time_s=90)
+        connection.sendall(END_OF_RIB)
+
+        def standing() -> str:
+            alarms = [alarm["standing"] for view in host.show("vrfs") for alarm in view["alarms"]]
+            return next(iter(alarms), "")
+
+        for move in range(1, MOVES_LIMIT + 1):
+            add_vm(host, address, check=False)
+            connection.sendall(mobile(address, 10 * move))
+            wait_until(
+                lambda: host.get("workloads")[0]["state"] == "moved" or standing() == "frozen",
+                WAIT_S,
+                "the VM to move or freeze",
+                logs=host.logs,
+            )
+            if standing() == "frozen":
+                break
+            host.cli("workload", "del", "vm")
+        host.wait_ready()
+        said(connection, 1.0)
+        before = host.get("workloads")
+        host.hand_over()
+        assert standing() == "frozen"
+        assert host.get("workloads")[0]["state"] == before[0]["state"] == "announced"
+        assert said(connection, 1.0) == []
+        connection.sendall(mobile(address, 1000))
+        host.cli("evpn", "clear", VM_MAC)
+        host.wait(lambda: standing() == "", "the freeze to end")
+
+
+def test_vrf_that_the_next_configuration_lacks_goes_and_the_session_stays() -> None:
+    """Its routes leave the kernel, and what this host announced of it is withdrawn, once."""
+    config = host_config(1, vrf(), vrf("red")).replace("hold_time_s = 9", "hold_time_s = 90")
+    with (
+        EvpnFabric() as fabric,
+        WirePeer(fabric.leaf, "10.0.1.0") as peer,
+        ManagedHost(fabric.hosts[1], config) as host,
+    ):
+        connection = peer.establish(families=(AFI_SAFI,), hold_time_s=90)
+        connection.sendall(announcement(prefix("10.80.0.0/16")) + END_OF_RIB)
+        wait_until(lambda: in_kernel(fabric) == {"10.80.0.0/16"}, WAIT_S, "the route", logs=host.logs)
+        add_vm(host, "10.1.1.5")
+        host.wait_ready()
+        assert said(connection, 1.0)
+        host.write_config(host_config(1, vrf("red")).replace("hold_time_s = 9", "hold_time_s = 90"))
+        host.hand_over()
+        wait_until(lambda: in_kernel(fabric) == set(), WAIT_S, "its routes to go", logs=host.logs)
+        heard: list[tuple[int, bytes]] = []
+        wait_until(lambda: heard.extend(said(connection, 1.0)) or heard, WAIT_S, "the withdrawal", logs=host.logs)
+        assert all(b"\x80\x0f" in body or b"\x90\x0f" in body for _, body in heard)
+        assert host.neighbor("leaf")["established_count"] == 1
+        assert [view["name"] for view in host.show("vrfs")] == ["red"]

@@ -316,3 +316,33 @@ def test_what_another_host_announces_and_withdraws_in_one_turn_is_not_given_up()
     host.unhear(leaf1, host_route("10.64.0.7", mac=MAC))
     assert host.given_up[-1] == ("blue", [KEY], ""), "the workload table has not settled it yet"
     assert sequence(host) == 2
+
+
+def test_a_frozen_workload_stays_as_it_is_over_a_hand_over() -> None:
+    """One that was advertised is, one that was not is not; both until the time is over."""
+    is_here = Host()
+    leaf1 = is_here.up(1)
+    for number in (1, 3, 5):
+        is_here.workload("10.64.0.7/32", mac=MAC)
+        elsewhere(is_here, leaf1, number)
+        is_here.now += 1
+    assert sequence(is_here) == 4
+    is_away, _ = frozen()
+    for before in (is_here, is_away):
+        told, known = sequence(before), before.evpn.presence("blue", V4, KEY)
+        after = Host()
+        after.now = before.now + 1
+        leaf1 = after.up(1)
+        after.evpn.endpoints.moves_left(before.evpn.endpoints.saved_moves())
+        if told is None:
+            info = ClaimInfo(mac=bytes.fromhex(MAC.replace(":", "")))
+            after.evpn.workload_resumed("blue", V4, KEY, info, known)
+        else:
+            after.former[KEY] = told
+            after.workload("10.64.0.7/32", mac=MAC)
+        elsewhere(after, leaf1, 99)
+        after.evpn.converged()
+        assert sequence(after) == told
+        assert [verdict.state.value for _, verdict in after.evpn.endpoints.all()] == ["frozen"]
+        assert after.given_up == []
+        assert [when for when, _ in after.timers] == [before.timers[-1][0]]

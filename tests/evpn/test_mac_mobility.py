@@ -18,6 +18,7 @@ from bgpd.evpn.mac_mobility import (
     decode_mobility,
     encode_mobility,
 )
+from bgpd.model.workload import Presence
 
 VM = Endpoint("blue", b"\x02\0\0\0\0\1", b"\x0a\0\0\1")
 HERE, LOWER, HIGHER = b"\x0a\0\0\x05", b"\x0a\0\0\x04", b"\x0a\0\0\x06"
@@ -229,3 +230,67 @@ def test_a_stale_reason_goes_with_what_it_was_about() -> None:
     made = held()
     assert made.remote_changed(VM, remote(0), now=1.0).why
     assert made.remote_changed(VM, None, now=2.0).why == ""
+
+
+def moved(times: int, *, at: float = 0.0) -> tuple[MacMobility, int]:
+    """It came and went so often, a second apart; and its last sequence."""
+    made, sequence = held(), 0
+    for move in range(times):
+        now = at + move
+        if move % 2 == 0:
+            sequence += 1
+            made.remote_changed(VM, remote(sequence), now=now)
+        else:
+            sequence = made.appeared(VM, sticky=False, remote=remote(sequence), now=now).mobility.sequence
+    return made, sequence
+
+
+def successor(made: MacMobility, now: float) -> MacMobility:
+    after = MacMobility(origin=lambda _vrf: HERE)
+    after.left(made.saved(now))
+    return after
+
+
+def test_a_freeze_goes_on_in_the_next_process_until_its_time_is_over() -> None:
+    made, sequence = moved(MOVES_LIMIT)
+    after = successor(made, 20.0)
+    verdict = after.appeared(VM, sticky=False, remote=None, now=21.0, former=sequence)
+    assert (verdict.state, verdict.why) == (EndpointState.FROZEN, made.verdict(VM).why)
+    assert after.next_deadline() == made.next_deadline() == MOVES_LIMIT - 1 + RECOVERY_S
+    assert after.remote_changed(VM, remote(sequence + 9), now=22.0) is None
+    assert list(after.all_heard(23.0)) == []
+    ((_, thawed),) = after.expired(MOVES_LIMIT - 1 + RECOVERY_S)
+    assert thawed.state is EndpointState.LOCAL
+    assert after.saved(24.0 + RECOVERY_S + MOVES_PERIOD_S) == []
+
+
+def test_a_freeze_ends_in_the_next_process_once_it_knows_that_no_other_host_has_it() -> None:
+    made, sequence = moved(MOVES_LIMIT)
+    for begin in ("appeared", "resumed"):
+        after = successor(made, 20.0)
+        if begin == "appeared":
+            after.appeared(VM, sticky=False, remote=None, now=21.0, former=sequence)
+        else:
+            after.resumed(VM, sticky=False, known=Presence(sequence=sequence, moved="x"), remote=None, now=21.0)
+        assert after.verdict(VM).state is EndpointState.FROZEN
+        ((_, verdict),) = after.all_heard(22.0)
+        assert verdict.state is EndpointState.LOCAL
+        assert after.next_deadline() is None
+
+
+def test_a_freeze_whose_time_is_over_is_not_taken_up() -> None:
+    made, sequence = moved(MOVES_LIMIT)
+    after = successor(made, 20.0)
+    late = MOVES_LIMIT + RECOVERY_S
+    verdict = after.appeared(VM, sticky=False, remote=remote(sequence + 1), now=late, former=sequence)
+    assert verdict.state is EndpointState.MOVED
+    assert len(after.saved(late)[0].moves) == 1
+
+
+def test_moves_before_and_after_a_hand_over_make_a_duplicate_together() -> None:
+    made, sequence = moved(MOVES_LIMIT - 1)
+    after = successor(made, 10.0)
+    assert after.appeared(VM, sticky=False, remote=None, now=11.0, former=sequence).state is EndpointState.LOCAL
+    verdict = after.remote_changed(VM, remote(sequence + 1), now=12.0)
+    assert verdict.state is EndpointState.FROZEN
+    assert made.saved(10.0 + 2 * MOVES_PERIOD_S) == []

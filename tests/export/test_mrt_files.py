@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bgpd.config.schema import MrtConfig
+from bgpd.config.schema import ExportsConfig, MrtConfig, RouterConfig
 from bgpd.export import mrt_files
+from bgpd.export.exports import Exports
 from bgpd.export.mrt_files import MrtFiles
 from bgpd.export.sessions import TappedSessions
 from bgpd.message.mrt import MessageRecord, read_records
@@ -177,3 +178,23 @@ def test_listener_with_a_defect_hears_no_more_and_others_do(tmp_path: Path) -> N
     sessions.updates(LEAF, [b"\0\0\0\0"])
     sessions.updates(LEAF, [b"\0\0\0\0"])
     assert len(good._waiting) == 3
+
+
+async def test_what_has_come_is_written_before_a_process_leaves(tmp_path: Path) -> None:
+    """And a disk that hangs does not keep it."""
+    sessions = TappedSessions()
+    sessions.session_up(SESSION)
+    router = RouterConfig(asn=65203, router_id="10.0.0.1")
+    exports = Exports(sessions, rib=None, hostname="host1", router=lambda: router)  # type: ignore[arg-type]
+    exports.reconfigure(ExportsConfig(bmp=(), mrt=MrtConfig(directory=str(tmp_path))))
+    await asyncio.sleep(0)
+    sessions.updates(LEAF, [b"\0\0\0\0"])
+    await exports.settle(10.0)
+    assert len(written(tmp_path)) == 2
+    (files,) = [one.of for one in exports._running.values()]
+    assert isinstance(files, MrtFiles)
+    sessions.updates(LEAF, [b"\0\0\0\0"])
+    with files._one_at_a_time:
+        await exports.settle(0.01)
+    await exports.stop()
+    assert len(written(tmp_path)) == 3

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.path import Source
+from bgpd.rib import restored_table
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.saved import SavedRib
 from tests.message.decoding import negotiated
@@ -36,6 +37,16 @@ SESSIONS = tuple(session(f"leaf{n}", import_=name) for n, name in ((1, "all"), (
 CONFIG = configuration(*SESSIONS, policy=POLICIES)
 PREFIXES = [f"10.{number}.0.0/16" for number in range(8)]
 HOPS = [hop(f"10.0.{number}.2") for number in range(1, 4)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_steps() -> Iterator[None]:
+    """Much can happen between two of them."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(restored_table, "_ENTRIES", 2)
+        patched.setattr(restored_table, "_PATHS", 1)
+        yield
+
 
 announcements = st.lists(
     st.tuples(

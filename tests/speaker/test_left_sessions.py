@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from bgpd.config.schema import RouterConfig
-from bgpd.config.schema_sessions import NeighborConfig
+from bgpd.config.schema_sessions import ListenConfig, NeighborConfig
 from bgpd.message.exabgp_codec import KEEPALIVE
 from bgpd.speaker import left_sessions
 from bgpd.speaker.left_sessions import LeftSession
+from bgpd.speaker.neighbors import Neighbors
 from bgpd.speaker.next_hop_self import SelfAddresses
 from bgpd.speaker.saved import (
     Notice,
@@ -23,6 +24,7 @@ from bgpd.speaker.saved import (
     SavedRetries,
     SavedSession,
     SavedSpeaker,
+    SavedWait,
 )
 
 
@@ -129,3 +131,21 @@ def test_keepalives_are_sent_until_the_sessions_are_taken(pair: tuple[socket.soc
     (taken,) = left.take()
     assert taken.saved.connection.messages_sent == 5
     assert len(left) == 0
+
+
+def test_what_is_left_of_a_dynamic_neighbor_counts_as_long_as_it_is_refused() -> None:
+    neighbors = Neighbors(None)  # type: ignore[arg-type]
+    for name, refused_until in (("soon", 100.0), ("late", 200.0), ("never", 0.0)):
+        config = ListenConfig(prefix="10.0.0.0/8", asn="external", import_="all")
+        neighbors.waits[name] = SavedWait(
+            name=name,
+            section="listen",
+            config=msgspec.msgpack.encode(config),
+            established_count=1,
+            flaps=1,
+            former_martians=0,
+            failures=SavedFailures("", None, Notice(), Notice(), ""),
+            retries=SavedRetries(refused_until, refused_until, 0, 0),
+        )
+    neighbors.forget_waits(100.0)
+    assert list(neighbors.waits) == ["late"]

@@ -26,7 +26,8 @@ class EventView(msgspec.Struct, kw_only=True):
 class HandoverView(msgspec.Struct, kw_only=True):
     """What a process of bgpd found at its start of the one before it. `at`: when that left it, `version`: which it was.
 
-    `adopted` are the sessions that went on. `refused`: by neighbor, why one did not; `problem`: why none did.
+    `adopted` are the sessions that went on, of which nothing was read for `unread_s`. `refused`: by neighbor, why one
+    did not; `problem`: why none did.
     """
 
     at: float | None = None
@@ -34,6 +35,7 @@ class HandoverView(msgspec.Struct, kw_only=True):
     adopted: int = 0
     refused: dict[str, str] = {}
     problem: str = ""
+    unread_s: float = 0.0
 
 
 class ConfigurationView(msgspec.Struct, kw_only=True):
