@@ -229,7 +229,16 @@ class ScriptedBackend:
 
     @property
     def pagers(self) -> Mapping[str, Pager]:
-        return {"routes": self._paged, "broken": self._paged_broken}
+        return {
+            "routes": self._paged,
+            "broken": self._paged_broken,
+            **{name: self._whole_page(name) for name in ("workloads", "services")},
+        }
+
+    def _whole_page(self, name: str) -> Pager:
+        """All views of a listing on one page."""
+        listing = self.listings[name]
+        return lambda query: Paged(None, ((str(place), [view]) for place, view in enumerate(listing(ViewQuery()))))
 
     def _paged(self, query: PageQuery) -> Paged:
         """The place after a route is its number; each third place has no route."""

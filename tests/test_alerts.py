@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bgpd.cli.main import _parser
+from bgpd.cli.main import make_parser
 from tests.test_documents import described_metrics
 
 ROOT = Path(__file__).parent.parent
@@ -197,4 +197,4 @@ def test_commands_of_the_runbooks_exist() -> None:
     commands = re.findall(r"`(bgpd [^`]+)`", text) + re.findall(r"^    (bgpd [^#\n]+)", text, re.MULTILINE)
     assert len(commands) > 10
     for command in commands:
-        _parser().parse_args(shlex.split(command)[1:])
+        make_parser().parse_args(shlex.split(command)[1:])

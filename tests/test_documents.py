@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from bgpd.api.server import make_app
-from bgpd.cli.main import _parser
+from bgpd.cli.main import make_parser
 from bgpd.config.effects import effect_of
 from bgpd.config.schema import Config
 from bgpd.daemon_metrics import build_registry
@@ -201,13 +201,13 @@ def test_commands_that_the_readme_says_take_json_take_it() -> None:
     for command in commands:
         words = command.removeprefix("bgpd ").split()
         words = ["show", *words] if words[0] in backend().listings else words
-        assert _parser().parse_args([*words, "--json"]).json, command
+        assert make_parser().parse_args([*words, "--json"]).json, command
     assert "All take `--json`" in text
 
 
 def test_parameters_of_a_listing_are_options_of_show() -> None:
     options = {
-        word for kind in (*backend().listings, "events") for word in _parser().parse_args(["show", kind]).__dict__
+        word for kind in (*backend().listings, "events") for word in make_parser().parse_args(["show", kind]).__dict__
     }
     assert set(ViewQuery.__struct_fields__) - options == set()
 

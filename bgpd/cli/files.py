@@ -1,7 +1,4 @@
-"""Commands about configuration files: run, check, plan, reload, schema.
-
-JSON Schemas by name: the configuration, what orchestrators send, and the views.
-"""
+"""Commands about configuration files: run, check, flush, plan, reload, confirm."""
 
 from __future__ import annotations
 
@@ -23,16 +20,7 @@ from bgpd.cli.decode import Hooks
 from bgpd.cli.render import write_table
 from bgpd.config.schema import Config
 from bgpd.model.identity import Identity, Origin
-from bgpd.model.reports import HostStatus, WorkloadReport
-from bgpd.model.service import Service, ServiceView
-from bgpd.model.views.evpn import EvpnRouteView, VrfView
-from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
-from bgpd.model.views.host import EventView, HealthView, OverviewView
-from bgpd.model.views.orders import ConfigChangeView, DrainRequest, DrainView, ReloadView, UpgradeRequest, UpgradeView
-from bgpd.model.views.queries import ErrorView
-from bgpd.model.views.routes import AggregateView, ExchangedRouteView, FibRouteView, RouteView, WorkloadView
-from bgpd.model.views.sessions import BfdView, NeighborView
-from bgpd.model.workload import Sync, Workload
+from bgpd.model.views.sessions import NeighborView
 from bgpd.runtime.form import described_version
 
 if TYPE_CHECKING:
@@ -93,6 +81,8 @@ def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
     from bgpd.config.texts import FRAGMENTS
 
     if arguments.schema:
+        from bgpd.cli.schemas import schema
+
         arguments.name = "config"
         return schema(arguments, hooks)
     uid = uid_of(arguments.user or SERVICE_USER)
@@ -246,14 +236,6 @@ def confirm(arguments: argparse.Namespace, hooks: Hooks) -> int:
     return 0
 
 
-def schema(arguments: argparse.Namespace, hooks: Hooks) -> int:
-    """`bgpd schema NAME`: the JSON Schema of the configuration, a payload or a view."""
-    from bgpd.cli.files import json_schema
-
-    print(json.dumps(json_schema(arguments.name), indent=2))
-    return 0
-
-
 def _load(
     file: str,
     *,
@@ -340,45 +322,3 @@ def write_changes(changes: list[Mapping[str, Any]]) -> None:
 def _short(value: object) -> str:
     line = json.dumps(value)
     return line if len(line) <= 60 else "(changed)"
-
-
-SCHEMAS: dict[str, Any] = {
-    "config": Config,
-    "workload": Workload,
-    "service": Service,
-    "sync": Sync,
-    "status": HostStatus,
-    "workload-report": WorkloadReport,
-    "neighbors": list[NeighborView],
-    "bfd": list[BfdView],
-    "routes": list[RouteView],
-    "advertised": list[ExchangedRouteView],
-    "received": list[ExchangedRouteView],
-    "fib": list[FibRouteView],
-    "workloads": list[WorkloadView],
-    "aggregates": list[AggregateView],
-    "services": list[ServiceView],
-    "evpn": list[EvpnRouteView],
-    "vrfs": list[VrfView],
-    "events": list[EventView],
-    "explain": ExplainView,
-    "explain-at": PastView,
-    "why-not": WhyNotView,
-    "what-if": WhatIfView,
-    "overview": OverviewView,
-    "health": HealthView,
-    "drain": DrainView,
-    "drain-request": DrainRequest,
-    "plan": list[ConfigChangeView],
-    "reload": ReloadView,
-    "upgrade": UpgradeView,
-    "upgrade-request": UpgradeRequest,
-    "error": ErrorView,
-}
-
-
-def json_schema(name: str) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of that name. Raises: CommandFailed: there is none."""
-    if name not in SCHEMAS:
-        raise CommandFailed(f'there is no schema "{name}"', f"one of: {', '.join(SCHEMAS)}")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(SCHEMAS[name])}

@@ -7,102 +7,64 @@ standard error), 2 wrong usage, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
-from bgpd.cli.client import DEFAULT_SOCKET, CommandFailed, WrongUsage
+from bgpd.cli.client import CommandFailed, WrongUsage
 from bgpd.cli.decode import Hooks
 from bgpd.cli.moments import moment, span_s
 from bgpd.cli.mrt_options import mrt_options, replay_options
+from bgpd.cli.options import count, json_option, set_option, socket_option, wait_s
+from bgpd.cli.parser import Parser
 from bgpd.cli.tables import SHOWN
 from bgpd.runtime.form import described_version
 
 DEFAULT_CONFIG = "/etc/bgpd/bgpd.toml"
+SHELLS = ("bash", "zsh", "fish")
 IMPORTED = ("bird", "calico", "frr", "gobgp", "metallb")
 """Programs whose configuration `bgpd import` reads (FORMATS of migrate/importing.py)."""
-
-
-class Parser(argparse.ArgumentParser):
-    """One that tells what a mistyped word may have been meant to be, and what a missing one may be."""
-
-    def error(self, message: str) -> NoReturn:
-        if meant := _meant(message, self):
-            message += f"\ndid you mean {meant}?"
-        elif missing := re.search(r"are required: ([A-Z]+)$", message):
-            below = [action for action in self._actions if action.metavar == missing[1] and action.choices]
-            message += "".join(f"\none of: {', '.join(_names(action))}" for action in below)
-        super().error(message)
-
-
-def _names(action: argparse.Action) -> list[str]:
-    """The names that may stand for an argument, without their short forms."""
-    choices = list(action.choices or ())
-    return [name for name in choices if f"{name}s" not in choices]
-
-
-def _meant(message: str, parser: argparse.ArgumentParser) -> str:
-    """The known word that is closest to the one that argparse does not know; "" if none is close."""
-    if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
-        known = [word.strip(" '") for word in found[2].split(",")]
-        if "show" in known and (found[1] in SHOWN or f"{found[1]}s" in SHOWN):
-            return f"show {found[1]}"
-        return "".join(difflib.get_close_matches(found[1], known, 1))
-    if found := re.search(r"unrecognized arguments: (--?[^\s=]+)", message):
-        known = sorted(set(_options(parser)))  # one that is known belongs to another command
-        return "" if found[1] in known else "".join(difflib.get_close_matches(found[1], known, 1))
-    return ""
-
-
-def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """The options of a parser and of all below it."""
-    for action in parser._actions:
-        yield from action.option_strings
-        if isinstance(action, argparse._SubParsersAction):
-            for below in action.choices.values():
-                yield from _options(below)
 
 
 class Command(NamedTuple):
     """A command: help text, what adds its options, and "module:function" that runs it."""
 
     help: str
-    options: Callable[[argparse.ArgumentParser], None]
+    options: Callable[[Parser], None]
     runs: str
 
 
-def _run_options(parser: argparse.ArgumentParser) -> None:
+def _run_options(parser: Parser) -> None:
     parser.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
 
 
-def _flush_options(parser: argparse.ArgumentParser) -> None:
+def _flush_options(parser: Parser) -> None:
     _run_options(parser)
-    _set_option(parser)
+    set_option(parser)
 
 
-def _start_options(parser: argparse.ArgumentParser) -> None:
+def _start_options(parser: Parser) -> None:
     _run_options(parser)
     parser.add_argument("--check", action="store_true", help="only see whether it could: import all, read FILE, end")
 
 
-def _upgrade_options(parser: argparse.ArgumentParser) -> None:
-    _socket_option(parser)
+def _upgrade_options(parser: Parser) -> None:
+    socket_option(parser)
     parser.add_argument("--check", action="store_true", help="only see whether the installed version can start")
     parser.add_argument("--timeout", metavar="TIME", type=span_s, default=60, help="until it runs; default: 60s")
 
 
-def _check_options(parser: argparse.ArgumentParser) -> None:
+def _check_options(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
     parser.add_argument("--schema", action="store_true", help="print the configuration's JSON Schema")
     parser.add_argument("--user", metavar="NAME", default="", help="the user that the daemon runs as; default: bgpd")
-    _set_option(parser)
+    set_option(parser)
 
 
-def _init_options(parser: argparse.ArgumentParser) -> None:
+def _init_options(parser: Parser) -> None:
     parser.description = (
         "Look at this machine (interfaces, addresses, routers next door, default routes, who routes here already) and "
         "write a commented configuration: safe to start, with nothing announced until a person says what. Works "
@@ -111,11 +73,11 @@ def _init_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "docs/migrate.md says what is looked at. Router solicitations are sent on interfaces that are up."
     _output_options(parser)
     parser.add_argument(
-        "--listen", metavar="S", type=_wait_s, default=4, help="seconds for router advertisements; default: 4, 0: none"
+        "--listen", metavar="S", type=wait_s, default=4, help="seconds for router advertisements; default: 4, 0: none"
     )
 
 
-def _import_options(parser: argparse.ArgumentParser) -> None:
+def _import_options(parser: Parser) -> None:
     parser.description = (
         "Write a configuration from another program's: what could not be converted is told on standard error, with "
         "file and line, and stands in the configuration as comments. A filter that cannot be converted lets nothing "
@@ -131,36 +93,21 @@ def _import_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _output_options(parser: argparse.ArgumentParser) -> None:
+def _output_options(parser: Parser) -> None:
     parser.add_argument("--output", metavar="FILE", default="", help="write to FILE; default: standard output")
     parser.add_argument("--force", action="store_true", help="overwrite files that are there")
 
 
-def _plan_options(parser: argparse.ArgumentParser) -> None:
+def _plan_options(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
-    _set_option(parser)
-    _json_option(parser)
+    set_option(parser)
+    json_option(parser)
 
 
-def _set_option(parser: argparse.ArgumentParser) -> None:
-    what = "what ${NAME} stands for in FILE: loopback4, loopback6, hostname or env:NAME; may be given several times"
-    parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=what)
-
-
-def _reload_options(parser: argparse.ArgumentParser) -> None:
-    _json_option(parser)
+def _reload_options(parser: Parser) -> None:
+    json_option(parser)
     what = "try it so long: it goes back by itself unless bgpd confirm comes before"
     parser.add_argument("--confirm", metavar="TIME", type=span_s, help=what)
-
-
-def _json_option(parser: argparse.ArgumentParser) -> None:
-    _socket_option(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _socket_option(parser: argparse.ArgumentParser) -> None:
-    default = os.environ.get("BGPD_SOCKET") or DEFAULT_SOCKET
-    parser.add_argument("--socket", metavar="PATH", default=default, help=f"the daemon's socket; now {default}")
 
 
 _FILTER_HELP = {
@@ -192,45 +139,31 @@ _FILTER_KINDS: dict[str, dict[str, object]] = {
 }
 
 
-def _count(text: str) -> int:
-    return _number(text, 1, 1_000_000_000)
-
-
-def _wait_s(text: str) -> int:
-    return _number(text, 0, 600)
-
-
-def _number(text: str, least: int, most: int) -> int:
-    if not text.isdecimal() or not least <= int(text) <= most:
-        raise argparse.ArgumentTypeError(f'"{text}" is no whole number from {least} to {most}')
-    return int(text)
-
-
-def _show_options(parser: argparse.ArgumentParser) -> None:
+def _show_options(parser: Parser) -> None:
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     for kind, shown in SHOWN.items():
         one = kind.removesuffix("s")
         aliases = [one] if one != kind else []
-        listing = kinds.add_parser(kind, aliases=aliases, help=shown.help, description=shown.help, allow_abbrev=False)
+        fill = partial(_listing_options, kind=kind)
+        listing = kinds.add_parser(kind, aliases=aliases, help=shown.help, description=shown.help, fill=fill)
         listing.set_defaults(kind=kind)
-        what = " or ".join(name.upper() for name in shown.subject)
-        listing.add_argument(
-            "subject",
-            metavar="|".join(name.upper() for name in shown.subject),
-            nargs="?",
-            help=f"only of this {what.lower()}",
-        )
-        _json_option(listing)
-        for name in shown.filters:
-            settings = _FILTER_KINDS.get(name, {"metavar": name.upper()})
-            listing.add_argument(f"--{name.replace('_', '-')}", help=_FILTER_HELP[name], **settings)  # type: ignore[arg-type]
-        if kind == "events":
-            what = "read the journal's file, of a daemon that does not run: /var/lib/bgpd/journal.sqlite"
-            listing.add_argument("--file", metavar="FILE", help=what)
-        listing.add_argument("--limit", type=_count, metavar="N", default=0, help="at most N")
 
 
-def _explain_options(parser: argparse.ArgumentParser) -> None:
+def _listing_options(listing: Parser, *, kind: str) -> None:
+    shown = SHOWN[kind]
+    what = "|".join(name.upper() for name in shown.subject)
+    listing.add_argument("subject", metavar=what, nargs="?", help=f"only of this {what.replace('|', ' or ').lower()}")
+    json_option(listing)
+    for name in shown.filters:
+        settings = _FILTER_KINDS.get(name, {"metavar": name.upper()})
+        listing.add_argument(f"--{name.replace('_', '-')}", help=_FILTER_HELP[name], **settings)  # type: ignore[arg-type]
+    if kind == "events":
+        what = "read the journal's file, of a daemon that does not run: /var/lib/bgpd/journal.sqlite"
+        listing.add_argument("--file", metavar="FILE", help=what)
+    listing.add_argument("--limit", type=count, metavar="N", default=0, help="at most N")
+
+
+def _explain_options(parser: Parser) -> None:
     parser.add_argument("address", metavar="ADDRESS", help="an address, or the name of a workload or service")
     parser.add_argument("--vrf", metavar="VRF", default="")
     when = "as it was: 10m (ago), 02:51, 2026-11-27T02:51"
@@ -241,17 +174,17 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
     what = "with --at: of a daemon that does not run, by its state directory: /var/lib/bgpd"
     parser.add_argument("--state", metavar="DIRECTORY", help=what)
     parser.add_argument("--no-events", action="store_true", help=argparse.SUPPRESS)
-    _json_option(parser)
+    json_option(parser)
 
 
-def _why_not_options(parser: argparse.ArgumentParser) -> None:
+def _why_not_options(parser: Parser) -> None:
     parser.add_argument("prefix", metavar="PREFIX", help="a prefix or an address")
     parser.add_argument("--neighbor", metavar="NAME", default="", help="only as to this neighbor")
     parser.add_argument("--vrf", metavar="VRF", default="")
-    _json_option(parser)
+    json_option(parser)
 
 
-def _what_if_options(parser: argparse.ArgumentParser) -> None:
+def _what_if_options(parser: Parser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--down", metavar="NAME", default="", help="a neighbor or an interface would be down")
     help = f"this configuration would be in force; default: {DEFAULT_CONFIG}"
@@ -259,10 +192,10 @@ def _what_if_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--drain", action="store_true", help="the host would be drained")
     parser.add_argument("--all", action="store_true", help="with --drain: workloads would be withdrawn too")
     parser.add_argument("--force", action="store_true", help="with --drain: also services that no other host announces")
-    _json_option(parser)
+    json_option(parser)
 
 
-def _decode_options(parser: argparse.ArgumentParser) -> None:
+def _decode_options(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, as it does without")
     parser.add_argument(
         "hex", metavar="HEX", nargs="+", help='a message, or "-" for one on each line of standard input'
@@ -273,23 +206,40 @@ def _decode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--extended-next-hop", action="store_true", help="IPv6 next hops for IPv4 (RFC 8950)")
 
 
-def _bundle_options(parser: argparse.ArgumentParser) -> None:
+def _bundle_options(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", default="", help="default: bgpd-bundle-HOST-TIME.tar.gz")
     parser.add_argument("--reason", metavar="TEXT", default="", help="why it is taken; it stands in the bundle")
-    _socket_option(parser)
+    socket_option(parser)
 
 
-def _mrt_options(parser: argparse.ArgumentParser) -> None:
-    mrt_options(parser, _socket_option)
-
-
-def _schema_options(parser: argparse.ArgumentParser) -> None:
+def _schema_options(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="config, workload, service, sync, status, or a view's name")
 
 
-def _workload_options(parser: argparse.ArgumentParser) -> None:
+def _completion_options(parser: Parser) -> None:
+    parser.description = "Print the completion of a shell: of commands, options, and of what the running daemon has."
+    parser.epilog = (
+        "bash: bgpd completion bash > /usr/share/bash-completion/completions/bgpd; "
+        "zsh: bgpd completion zsh > /usr/share/zsh/vendor-completions/_bgpd; "
+        "fish: bgpd completion fish > /usr/share/fish/vendor_completions.d/bgpd.fish"
+    )
+    parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=f"one of {', '.join(SHELLS)}")
+    what = "after --: what is typed so far, up to the cursor; print what may follow, as the completion asks"
+    parser.add_argument("words", metavar="WORD", nargs="*", help=what)
+
+
+def _man_options(parser: Parser) -> None:
+    parser.description = (
+        "Write the manual pages: bgpd(1), one for each command, and bgpd.toml(5), below DIRECTORY/man1 and "
+        "DIRECTORY/man5."
+    )
+    parser.epilog = "Their date is that of SOURCE_DATE_EPOCH, if it is set."
+    parser.add_argument("directory", metavar="DIRECTORY", help="/usr/local/share/man, for example")
+
+
+def _workload_options(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = actions.add_parser("add", help="announce a workload, or change it", allow_abbrev=False)
+    add = actions.add_parser("add", help="announce a workload, or change it")
     add.add_argument("id", metavar="ID")
     add.add_argument("--address", metavar="PREFIX", action="append", help="may be given several times")
     for name in ("interface", "mac", "vrf"):
@@ -301,52 +251,50 @@ def _workload_options(parser: argparse.ArgumentParser) -> None:
     _object_actions(add, actions, "bgpd.cli.orders:add_workload", "workloads")
 
 
-def _service_options(parser: argparse.ArgumentParser) -> None:
+def _service_options(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = actions.add_parser("add", help="announce a service, or change it", allow_abbrev=False)
+    add = actions.add_parser("add", help="announce a service, or change it")
     add.add_argument("id", metavar="NAME")
     add.add_argument("file", metavar="FILE", help='JSON payload (bgpd schema service); "-" is standard input')
     _object_actions(add, actions, "bgpd.cli.orders:add_service", "services")
 
 
-def _evpn_options(parser: argparse.ArgumentParser) -> None:
+def _evpn_options(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    clear = actions.add_parser("clear", help="end the freeze of a MAC (duplicate detection)", allow_abbrev=False)
+    clear = actions.add_parser("clear", help="end the freeze of a MAC (duplicate detection)")
     clear.add_argument("mac", metavar="MAC")
-    _socket_option(clear)
+    socket_option(clear)
 
 
-def _drain_options(parser: argparse.ArgumentParser) -> None:
+def _drain_options(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    on = actions.add_parser("on", help="take this host out of service", allow_abbrev=False)
+    on = actions.add_parser("on", help="take this host out of service")
     on.add_argument("--for", metavar="TIME", type=span_s, dest="for_s", help="30m, 2h, 1d: end it by itself then")
     on.add_argument("--wait", action="store_true", help="until its traffic has gone; exit code 1 if it has not")
     on.add_argument("--timeout", metavar="TIME", type=span_s, default=300, help="of --wait; default: 300s")
     on.add_argument("--all", action="store_true", help="withdraw workloads too, not only services")
     on.add_argument("--force", action="store_true", help="also services that no other host is seen to announce")
     on.add_argument("--shutdown", action="store_true", help="the host goes down (drain.on_shutdown): --all --force")
-    _socket_option(on)
+    socket_option(on)
     on.set_defaults(runs="bgpd.cli.drain:on")
-    off = actions.add_parser("off", help="bring it back", allow_abbrev=False)
-    _socket_option(off)
+    off = actions.add_parser("off", help="bring it back")
+    socket_option(off)
     off.set_defaults(runs="bgpd.cli.drain:off")
-    status = actions.add_parser("status", help="how far it is, and what still flows", allow_abbrev=False)
-    _json_option(status)
+    status = actions.add_parser("status", help="how far it is, and what still flows")
+    json_option(status)
     status.set_defaults(runs="bgpd.cli.drain:status")
 
 
-def _object_actions(
-    add: argparse.ArgumentParser, actions: argparse._SubParsersAction[argparse.ArgumentParser], runs: str, kind: str
-) -> None:
-    _socket_option(add)
-    add.add_argument("--timeout", metavar="S", type=_wait_s, help="seconds to wait until it is announced; 0 to 600")
+def _object_actions(add: Parser, actions: argparse._SubParsersAction[Parser], runs: str, kind: str) -> None:
+    socket_option(add)
+    add.add_argument("--timeout", metavar="S", type=wait_s, help="seconds to wait until it is announced; 0 to 600")
     add.set_defaults(runs=runs)
-    remove = actions.add_parser("del", help="withdraw it and forget it", allow_abbrev=False)
+    remove = actions.add_parser("del", help="withdraw it and forget it")
     remove.add_argument("id", metavar="ID")
-    _socket_option(remove)
+    socket_option(remove)
     remove.set_defaults(runs="bgpd.cli.orders:delete")
-    listing = actions.add_parser("list", help=f"the same as bgpd show {kind}", allow_abbrev=False)
-    _json_option(listing)
+    listing = actions.add_parser("list", help=f"the same as bgpd show {kind}")
+    json_option(listing)
     filters = dict.fromkeys(SHOWN[kind].filters)
     listing.set_defaults(runs="bgpd.cli.show:show", kind=kind, subject=None, limit=0, **filters)
 
@@ -358,27 +306,31 @@ COMMANDS: dict[str, Command] = {
     "import": Command("a configuration from another program's", _import_options, "bgpd.cli.migrate:import_"),
     "plan": Command("what a reload with this file would do", _plan_options, "bgpd.cli.files:plan"),
     "reload": Command("read the configuration again and apply it", _reload_options, "bgpd.cli.files:reload"),
-    "confirm": Command("keep the configuration that is on trial", _socket_option, "bgpd.cli.files:confirm"),
+    "confirm": Command("keep the configuration that is on trial", socket_option, "bgpd.cli.files:confirm"),
     "upgrade": Command("become the version that is installed", _upgrade_options, "bgpd.cli.upgrade:upgrade"),
     "flush": Command(
         "take all of bgpd's out of the kernel, once it is stopped", _flush_options, "bgpd.cli.files:flush"
     ),
-    "top": Command("the host on one live screen", _json_option, "bgpd.cli.top:top"),
-    "status": Command("whether the host is ready, and why not", _json_option, "bgpd.cli.show:status"),
+    "top": Command("the host on one live screen", json_option, "bgpd.cli.top:top"),
+    "status": Command("whether the host is ready, and why not", json_option, "bgpd.cli.show:status"),
     "show": Command("what the daemon knows", _show_options, "bgpd.cli.show:show"),
     "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.show:explain"),
     "why-not": Command("what keeps a prefix from being used or announced", _why_not_options, "bgpd.cli.show:why_not"),
     "what-if": Command("what would become of the routes", _what_if_options, "bgpd.cli.foresee:what_if"),
     "drain": Command("take this host out of service, and back", _drain_options, "bgpd.cli.drain:status"),
-    "monitor": Command("events as they happen", _json_option, "bgpd.cli.show:monitor"),
+    "monitor": Command("events as they happen", json_option, "bgpd.cli.show:monitor"),
     "decode": Command("what bgpd makes of a BGP message in hex", _decode_options, "bgpd.cli.decode:decode"),
     "bundle": Command("what a developer needs to see what is wrong", _bundle_options, "bgpd.cli.bundle:bundle"),
-    "mrt": Command("the daemon's routes as an MRT file, and what such a file has", _mrt_options, "bgpd.cli.mrt:show"),
+    "mrt": Command("the daemon's routes as an MRT file, and what such a file has", mrt_options, "bgpd.cli.mrt:show"),
     "replay": Command("say the routes of an MRT file to a BGP speaker", replay_options, "bgpd.cli.replay:replay"),
-    "schema": Command("JSON Schema of configuration, payloads, views", _schema_options, "bgpd.cli.files:schema"),
+    "schema": Command("JSON Schema of configuration, payloads, views", _schema_options, "bgpd.cli.schemas:schema"),
     "workload": Command("workloads of the local API", _workload_options, "bgpd.cli.orders:add_workload"),
     "service": Command("services of the local API", _service_options, "bgpd.cli.orders:add_service"),
     "evpn": Command("MACs of this host that are frozen", _evpn_options, "bgpd.cli.orders:clear_mac"),
+    "completion": Command(
+        "what makes a shell complete bgpd's commands", _completion_options, "bgpd.cli.completion:main"
+    ),
+    "man": Command("write the manual pages", _man_options, "bgpd.cli.man:man"),
     "version": Command("print the version", lambda parser: None, "bgpd.cli.main:version"),
 }
 
@@ -386,7 +338,7 @@ COMMANDS: dict[str, Command] = {
 def main(arguments: Sequence[str] | None, hooks: Hooks) -> int:
     """Runs one command; the exit code."""
     is_closed = _stand_in_for_closed_output()
-    parsed = _parser().parse_args(arguments)
+    parsed = make_parser().parse_args(arguments)
     if is_closed and parsed.command != "run":
         print("bgpd: the output cannot be written: standard output is closed", file=sys.stderr)
         return 1
@@ -426,12 +378,12 @@ def version(arguments: argparse.Namespace, hooks: Hooks) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="bgpd", description="BGP-EVPN routing daemon for servers", allow_abbrev=False)
+def make_parser() -> Parser:
+    """The parser of all commands."""
+    parser = Parser(prog="bgpd", description="BGP-EVPN routing daemon for servers")
     parser.add_argument("--version", action="version", version=described_version())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        own = commands.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)
+        own = commands.add_parser(name, help=command.help, description=command.help, fill=command.options)
         own.set_defaults(runs=command.runs)
-        command.options(own)
     return parser

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
-
 from bgpd.cli.moments import span_s
+from bgpd.cli.options import number, socket_option
+from bgpd.cli.parser import Parser
 
 
-def mrt_options(parser: argparse.ArgumentParser, add_socket: Callable[[argparse.ArgumentParser], None]) -> None:
-    """`bgpd mrt`; `add_socket` adds the option for the daemon's socket."""
+def mrt_options(parser: Parser) -> None:
+    """`bgpd mrt`."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    dump = actions.add_parser("dump", help="write the daemon's routes to a file", allow_abbrev=False)
+    dump = actions.add_parser("dump", help="write the daemon's routes to a file")
     dump.set_defaults(runs="bgpd.cli.mrt:dump")
     dump.add_argument("file", metavar="FILE", help='"-" is standard output')
     dump.add_argument("--vrf", metavar="VRF", default="", help="its routes; default: those of the main table")
-    add_socket(dump)
-    show = actions.add_parser("show", help="print what a file has", allow_abbrev=False)
+    socket_option(dump)
+    show = actions.add_parser("show", help="print what a file has")
     show.set_defaults(runs="bgpd.cli.mrt:show")
     show.add_argument("file", metavar="FILE", help="may be packed by gzip")
     show.add_argument("--json", action="store_true", help="all that bgpd's decoder makes of it")
 
 
-def replay_options(parser: argparse.ArgumentParser) -> None:
+def replay_options(parser: Parser) -> None:
     """`bgpd replay`."""
     parser.add_argument("file", metavar="FILE", help="MRT file; may be packed by gzip")
     parser.add_argument("--to", metavar="ADDRESS", required=True, help="the BGP speaker; no other is spoken to")
@@ -36,18 +35,12 @@ def replay_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _asn(text: str) -> int:
-    return _number(text, 1, 2**32 - 1)
+    return number(text, 1, 2**32 - 1)
 
 
 def _port(text: str) -> int:
-    return _number(text, 1, 65_535)
+    return number(text, 1, 65_535)
 
 
 def _rate(text: str) -> int:
-    return _number(text, 1, 100_000)
-
-
-def _number(text: str, least: int, most: int) -> int:
-    if not text.isdecimal() or len(text) > 12 or not least <= int(text) <= most:
-        raise argparse.ArgumentTypeError(f'"{text}" is no whole number from {least} to {most}')
-    return int(text)
+    return number(text, 1, 100_000)

@@ -65,6 +65,17 @@ def _uplink(uplink: View) -> tuple[str, str, str]:
     return uplink["name"], "up" if uplink["up"] else "down", f"{beyond}{gateways}"
 
 
+_OF_ROUTES = ("installed", "pending", "failed", "blocked")
+STATES: dict[str, tuple[str, ...]] = {
+    "neighbors": ("idle", "connect", "active", "opensent", "openconfirm", "established"),
+    "bfd": ("up", "init", "down", "admin-down", "unknown"),
+    "routes": (*_OF_ROUTES, "local"),
+    "fib": _OF_ROUTES,
+    "workloads": ("pending", "announced", "suppressed", "damped", "conflict", "moved", "failed"),
+}
+"""What --state of a kind may be."""
+
+
 class Shown(NamedTuple):
     """One kind of `bgpd show KIND`: help text, filters (ViewQuery fields), those of them that need no option but only
     their value behind KIND, columns, and the rows of one view.

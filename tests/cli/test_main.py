@@ -162,7 +162,7 @@ def test_schema_of_the_configuration_has_toml_names_and_descriptions(capsys: pyt
 
 
 def test_every_field_of_the_configuration_is_described_or_a_section() -> None:
-    from bgpd.cli.files import json_schema
+    from bgpd.cli.schemas import json_schema
 
     for definition in json_schema("config")["$defs"].values():
         assert definition["description"]

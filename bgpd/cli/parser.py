@@ -1,0 +1,106 @@
+"""The parser of the command line: each command's options are made when they are needed, and a mistyped word is told
+with what it may have been meant to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from bgpd.cli.tables import SHOWN
+
+Fill = Callable[["Parser"], None]
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Leaves room for the longest name of a command, which argparse measures without its indent."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        longest = (
+            max((len(one.metavar or one.dest) for one in action._get_subactions()), default=0)
+            if (isinstance(action, argparse._SubParsersAction))
+            else 0
+        )
+        self._action_max_length = max(self._action_max_length, longest + 2 * self._indent_increment)
+
+
+class Parser(argparse.ArgumentParser):
+    """One command and what is below it. `fill` adds its options: of the thirty parsers a command needs two or three."""
+
+    def __init__(self, *arguments: Any, fill: Fill | None = None, **settings: Any) -> None:
+        self._fill = fill
+        super().__init__(*arguments, **{"allow_abbrev": False, "formatter_class": _Formatter, **settings})
+
+    def filled(self) -> Parser:
+        """The parser itself, with its options."""
+        if self._fill is not None:
+            fill, self._fill = self._fill, None
+            fill(self)
+        return self
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        self.filled()
+        return super().parse_known_args(args, namespace)
+
+    def format_usage(self) -> str:
+        self.filled()
+        return super().format_usage()
+
+    def format_help(self) -> str:
+        self.filled()
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        if meant := _meant(message, self):
+            message += f"\ndid you mean {meant}?"
+        elif missing := re.search(r"are required: ([A-Z]+)$", message):
+            below = [action for action in self._actions if action.metavar == missing[1] and action.choices]
+            message += "".join(f"\none of: {', '.join(names_of(action))}" for action in below)
+        super().error(message)
+
+
+def names_of(action: argparse.Action) -> list[str]:
+    """The names that may stand for an argument, without their short forms."""
+    choices = list(action.choices or ())
+    return [name for name in choices if f"{name}s" not in choices]
+
+
+def below(parser: argparse.ArgumentParser) -> dict[str, Parser]:
+    """The parsers directly below one, by the names of their commands."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return {name: action.choices[name].filled() for name in names_of(action)}
+    return {}
+
+
+def helps_of(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """The help of each command directly below one, by name."""
+    found = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return {one.dest.partition(" ")[0]: one.help or "" for action in found for one in action._get_subactions()}
+
+
+def _meant(message: str, parser: argparse.ArgumentParser) -> str:
+    """The known word that is closest to the one that argparse does not know; "" if none is close."""
+    if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+        known = [word.strip(" '") for word in found[2].split(",")]
+        if "show" in known and (found[1] in SHOWN or f"{found[1]}s" in SHOWN):
+            return f"show {found[1]}"
+        return "".join(difflib.get_close_matches(found[1], known, 1))
+    if found := re.search(r"unrecognized arguments: (--?[^\s=]+)", message):
+        known = sorted(set(_options(parser)))  # one that is known belongs to another command
+        return "" if found[1] in known else "".join(difflib.get_close_matches(found[1], known, 1))
+    return ""
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The options of a parser and of all below it."""
+    for action in parser._actions:
+        yield from action.option_strings
+    for one in below(parser).values():
+        yield from _options(one)
