@@ -27,7 +27,7 @@ INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/s
   /etc/systemd/system/bgpd-bfd.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
   /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf
 
-.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-see lab-evpn lab-evpn-vm test test-all test-vm fuzz lint format bench wheel pictures lock install \
+.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-see lab-evpn lab-evpn-vm test test-all test-vm fuzz lint format bench wheel docs pictures lock install \
   install-files uninstall clean
 
 help: ## this list
@@ -103,6 +103,16 @@ bench: setup ## the benchmarks, and how they compare with BIRD and FRR
 wheel: setup ## the wheel into dist, compiled, and unpacked in dist/compiled (tests and benchmarks do it themselves)
 	@$(PYTHON) -m labs.forms
 
+docs: setup .venv-docs/.installed ## the documentation site into dist/site, from docs/ and from the code; a wrong link is an error
+	@$(PYTHON) -m docs_site dist/site-pages
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+	@echo "dist/site/index.html"
+
+.venv-docs/.installed: docs_site/requirements.lock
+	@test -x .venv-docs/bin/python || python3 -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs_site/requirements.lock
+	@touch $@
+
 pictures: setup ## the pictures of docs/page.md, taken anew of a host with two leaves
 	@$(PYTHON) -m tests.daemon.page_pictures
 
@@ -116,6 +126,8 @@ lock: setup ## write requirements.lock, and those for servers, anew from pyproje
 	@.venv/bin/pip-compile --quiet --upgrade --constraint requirements.lock --build-deps-for wheel --generate-hashes \
 	  --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	  --output-file requirements-build.lock pyproject.toml
+	@.venv/bin/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
+	  --no-emit-find-links --no-emit-trusted-host --no-emit-options --output-file docs_site/requirements.lock docs_site/requirements.in
 
 install: ## on a server: bgpd into PREFIX, its unit and kernel settings; or an upgrade. Starts nothing, keeps an existing configuration
 	@$(INSTALL_PYTHON) systemd/check_python.py $(PREFIX) $(VENV)
