@@ -1,1 +1,1 @@
-"""The documentation site: gathers the pages of docs/ and what is made of the code, for mkdocs to render (`make docs`)."""
+"""The documentation site: pages of docs/ and pages made of the code, which mkdocs renders (`make docs`)."""

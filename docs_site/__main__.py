@@ -58,7 +58,8 @@ def _decisions(directory: Path) -> str:
 
 def _commented(file: Path) -> str:
     """A page with the whole file."""
-    return f"# {file.name}\n\nThe file that a new install begins with: every setting, commented.\n\n```toml\n{file.read_text()}```\n"
+    about = "The file that a new install begins with: every setting, commented."
+    return f"# {file.name}\n\n{about}\n\n```toml\n{file.read_text()}```\n"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Pages of the reference that are made of the code: command line, events, metrics, HTTP API, errors of a configuration."""
+"""Pages of the reference that are made of the code: command line, events, HTTP API."""
 
 from __future__ import annotations
 
 import argparse
 import ast
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from bgpd.api.openapi import document
 from bgpd.cli.main import _parser
 
 PACKAGE = Path(__file__).parent.parent / "bgpd"
-_LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
+_LEVELS = ("debug", "info", "warning", "error", "exception")
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -43,7 +44,14 @@ def command_line(parser: argparse.ArgumentParser) -> str:
     for words, command, help_text in commands:
         name = " ".join(words)
         lines += ["", f"{'#' * (len(words) + 1)} bgpd {name}", ""]
-        lines += [_sentence(help_text), "", "```text", command.format_usage().removeprefix("usage: ").rstrip(), "```", ""]
+        lines += [
+            _sentence(help_text),
+            "",
+            "```text",
+            command.format_usage().removeprefix("usage: ").rstrip(),
+            "```",
+            "",
+        ]
         rows = [row for row in map(_argument, command._actions) if row]
         if rows:
             lines += ["| argument | meaning | default |", "|---|---|---|", *rows]
@@ -92,23 +100,36 @@ def logged(package: Path) -> list[Event]:
     for file in sorted(package.rglob("*.py")):
         module = file.relative_to(package.parent).with_suffix("").as_posix().replace("/", ".")
         for call in ast.walk(ast.parse(file.read_text())):
-            if name := _event_name(call):
-                assert isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+            if isinstance(call, ast.Call) and (written := _written(call)):
+                name, said = written
                 levels, fields, modules = found.setdefault(name, (set(), set(), set()))
-                levels.add("error" if call.func.attr == "exception" else call.func.attr)
+                levels |= said
                 fields |= {keyword.arg for keyword in call.keywords if keyword.arg and keyword.arg != "exc_info"}
                 modules.add(module)
     return [Event(name, *(sorted(part) for part in parts)) for name, parts in sorted(found.items())]
 
 
-def _event_name(call: ast.AST) -> str:
-    """The name of the event that a call logs; "" if it logs none, or one whose name is made at run time."""
-    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in _LEVELS):
-        return ""
-    first = call.args[0] if call.args else None
-    if isinstance(first, ast.Constant) and isinstance(first.value, str) and "." in first.value and " " not in first.value:
-        return first.value
-    return ""
+def _written(call: ast.Call) -> tuple[str, set[str]] | None:
+    """Name and levels of the event that a call writes: `log.LEVEL(NAME, ...)`, `log.log(NUMBER, NAME, ...)`, or a
+    function that is given `log.LEVEL` and the name. None: it writes none, or one whose name is made at run time."""
+    names = [one.value for one in call.args[:3] if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+    name = next((one for one in names if re.fullmatch(r"[a-z_]+\.[a-z0-9_]+", one)), "")
+    spoken = [call.func, *call.args]
+    said = {
+        node.attr for part in spoken for node in ast.walk(part) if isinstance(node, ast.Attribute) and _is_level(node)
+    }
+    if not name or not said:
+        return None
+    levels = {"exception": {"error"}, "log": {"info", "warning"}}
+    return name, set().union(*(levels.get(one, {one}) for one in said))
+
+
+def _is_level(node: ast.Attribute) -> bool:
+    return (
+        node.attr in (*_LEVELS, "log")
+        and isinstance(node.value, ast.Name | ast.Call)
+        and "log" in ast.unparse(node.value)
+    )
 
 
 def events(known: Sequence[Event]) -> str:
@@ -116,7 +137,8 @@ def events(known: Sequence[Event]) -> str:
     lines = [
         "# Events",
         "",
-        "Made of the code: what bgpd writes into its log and [journal](../journal.md) (`bgpd show events`, `bgpd monitor`).",
+        "Made of the code: what bgpd writes into its log and [journal](../journal.md)",
+        "(`bgpd show events`, `bgpd monitor`).",
         "The first word says what it is about; `bgpd show events --event session` lists all that begin with it.",
     ]
     topic = ""

@@ -105,14 +105,17 @@ def test_command_is_one(words: list[str], capsys: pytest.CaptureFixture[str]) ->
 PIECES = [
     pytest.param(block.text, id=named(path, block))
     for path, block in BLOCKS
-    if block.language == "toml" or (block.language == "" and re.search(r"^\[+[a-z][\w.]*\]+ *(#.*)?$", block.text, re.MULTILINE))
+    if block.language == "toml"
+    or (block.language == "" and re.search(r"^\[+[a-z][\w.]*\]+ *(#.*)?$", block.text, re.MULTILINE))
 ]
 
 
 @pytest.mark.parametrize("text", PIECES)
 def test_piece_of_configuration_has_known_keys_and_values(text: str) -> None:
     _, findings = shape_config(tomllib.loads(text))
-    wrong = [one for one in findings if not re.search(r'is missing$|\$\{|"auto"', one.what)]  # what one leaves out, or stands for
+    wrong = [
+        one for one in findings if not re.search(r'is missing$|\$\{|"auto"', one.what)
+    ]  # what one leaves out, or stands for
     assert wrong == []
 
 

@@ -1,0 +1,83 @@
+"""The documentation site: every page is in its navigation, every link leads somewhere, and the reference lacks nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bgpd.cli.main import _parser
+from docs_site import reference
+from docs_site.__main__ import REPOSITORY, write
+
+LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("site") / "pages"
+    write(directory)
+    return directory
+
+
+def navigation() -> set[str]:
+    def pages(part: object) -> set[str]:
+        if isinstance(part, str):
+            return {part}
+        parts = part.values() if isinstance(part, dict) else part
+        assert isinstance(parts, list) or hasattr(parts, "__iter__")
+        return {page for one in parts for page in pages(one)}
+
+    return pages(yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["nav"])
+
+
+def test_each_page_is_in_the_navigation(site: Path) -> None:
+    there = {str(page.relative_to(site)) for page in site.rglob("*.md")}
+    assert {page for page in there if not re.match(r"decisions/\d", page)} == navigation()
+
+
+def test_links_lead_somewhere(site: Path) -> None:
+    """Also their anchors, which mkdocs makes of the headings."""
+    for page in site.rglob("*.md"):
+        text = re.sub(r"^( *)```.*?^\1```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for target, anchor in LINK.findall(re.sub(r"`[^`\n]*`", "", text)):
+            found = (page.parent / target).resolve() if target else page
+            assert found.exists(), f"{page.relative_to(site)}: {target}"
+            if anchor and found.suffix == ".md":
+                assert anchor in {slug(one) for one in HEADING.findall(found.read_text())}, (
+                    f"{page.name}: {target}#{anchor}"
+                )
+
+
+def slug(heading: str) -> str:
+    text = re.sub(r"[^\w\s-]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)).strip().lower()
+    return re.sub(r"[-\s]+", "-", text)
+
+
+def test_reference_has_each_command_and_option() -> None:
+    text = reference.command_line(_parser())
+    for words, command, _ in reference._commands(_parser()):
+        section = text.partition(f"# bgpd {' '.join(words)}\n")[2].partition("\n#")[0]
+        assert section, words
+        for option in command._option_string_actions:
+            assert option in ("-h", "--help") or f"`{option}`" in section, f"{words} {option}"
+
+
+def test_reference_has_each_event() -> None:
+    """The ways in which the code writes them: a method of the log, a level with its number, a function that is given one."""
+    events = {event.name: event for event in reference.logged(reference.PACKAGE)}
+    assert events["bgpd.started"].fields == ["seconds"]
+    assert events["mrt.files"].levels == ["info", "warning"]
+    assert events["session.closed"].levels == ["info", "warning"]
+    assert events["bfd.down"].levels == ["warning"]
+
+
+def test_documents_name_events_that_are_there() -> None:
+    names = {event.name for event in reference.logged(reference.PACKAGE)}
+    for page in ("failures.md", "troubleshooting.md", "bfd.md", "history.md"):
+        text = (REPOSITORY / "docs" / page).read_text()
+        found = re.findall(r"`((?:session|bfd|handover|bgpd|fib)\.[a-z_]+)`", text)
+        assert [name for name in found if name not in {*names, "bgpd.toml", "fib.protocol"}] == [], page
