@@ -34,11 +34,8 @@ def write(directory: Path) -> None:
     for name, page in COPIED.items():
         text = (REPOSITORY / name).read_text()
         (directory / page).write_text(re.sub(r"\]\(docs/", "](", text))
-    for page in directory.rglob("*.md"):
-        text = page.read_text()
-        changed = text.replace("](../benchmarks/results/", "](charts/")
-        if changed != text:
-            page.write_text(changed)
+    for file in directory.glob("*.md"):
+        file.write_text(file.read_text().replace("](../benchmarks/results/", "](charts/"))
     (directory / "decisions" / "index.md").write_text(_decisions(directory / "decisions"))
     made = directory / "reference"
     made.mkdir(exist_ok=True)

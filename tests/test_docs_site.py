@@ -1,7 +1,8 @@
-"""The documentation site: every page is in its navigation, every link leads somewhere, and the reference lacks nothing."""
+"""The documentation site: each page is in its navigation, links lead somewhere, the reference lacks nothing."""
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 
@@ -62,12 +63,13 @@ def test_reference_has_each_command_and_option() -> None:
     for words, command, _ in reference._commands(_parser()):
         section = text.partition(f"# bgpd {' '.join(words)}\n")[2].partition("\n#")[0]
         assert section, words
-        for option in command._option_string_actions:
-            assert option in ("-h", "--help") or f"`{option}`" in section, f"{words} {option}"
+        for option, action in command._option_string_actions.items():
+            is_shown = option not in ("-h", "--help") and action.help != argparse.SUPPRESS
+            assert not is_shown or f"`{option}`" in section, f"{words} {option}"
 
 
 def test_reference_has_each_event() -> None:
-    """The ways in which the code writes them: a method of the log, a level with its number, a function that is given one."""
+    """Written by a method of the log, with a level's number, or by a function that is given such a method."""
     events = {event.name: event for event in reference.logged(reference.PACKAGE)}
     assert events["bgpd.started"].fields == ["seconds"]
     assert events["mrt.files"].levels == ["info", "warning"]
