@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bgpd.api.openapi import document
-from bgpd.cli.main import _parser
+from bgpd.cli.main import make_parser
 
 PACKAGE = Path(__file__).parent.parent / "bgpd"
 _LEVELS = ("debug", "info", "warning", "error", "exception")
@@ -18,7 +18,7 @@ _LEVELS = ("debug", "info", "warning", "error", "exception")
 
 def pages() -> Iterator[tuple[str, str]]:
     """Name and text of each page."""
-    yield "command-line", command_line(_parser())
+    yield "command-line", command_line(make_parser())
     yield "events", events(logged(PACKAGE))
     yield "http-api", http_api(document(over_tcp=False))
 

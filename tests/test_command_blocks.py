@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bgpd.cli.main import _parser
+from bgpd.cli.main import make_parser
 from bgpd.config.shape import shape_config
 
 ROOT = Path(__file__).parent.parent
@@ -98,7 +98,7 @@ def test_command_is_one(words: list[str], capsys: pytest.CaptureFixture[str]) ->
         return
     code: object = 0
     try:
-        _parser().parse_args(words[1:])
+        make_parser().parse_args(words[1:])
     except SystemExit as end:  # of --help, too
         code = end.code
     assert code == 0, capsys.readouterr().err

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bgpd.cli.main import _parser
+from bgpd.cli.main import make_parser
 from docs_site import reference
 from docs_site.__main__ import REPOSITORY, write
 
@@ -59,8 +59,8 @@ def slug(heading: str) -> str:
 
 
 def test_reference_has_each_command_and_option() -> None:
-    text = reference.command_line(_parser())
-    for words, command, _ in reference._commands(_parser()):
+    text = reference.command_line(make_parser())
+    for words, command, _ in reference._commands(make_parser()):
         section = text.partition(f"# bgpd {' '.join(words)}\n")[2].partition("\n#")[0]
         assert section, words
         for option, action in command._option_string_actions.items():
