@@ -29,7 +29,7 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.communities import DEFAULT_GATEWAY, format_route_distinguisher
 from bgpd.model.evpn import origin_of
 from bgpd.model.iana import EvpnRouteType, Family
-from bgpd.model.path import NextHop, Path, Source, SourceKind
+from bgpd.model.path import NextHop, Path, Source, SourceKind, Via
 from bgpd.model.prefix import address_length
 
 _MAC_IP, _IP_PREFIX = int(EvpnRouteType.MAC_IP_ADVERTISEMENT), int(EvpnRouteType.IP_PREFIX)
@@ -202,18 +202,23 @@ class Importer:
     def _few_paths(self, alike: list[tuple[Path, bytes]], origin: _Origin, vrf: Vrf, family: Family) -> Iterator[Path]:
         """The paths of the VRF's routes, which hardly two share: only those that other routes have are remembered."""
         hops: dict[tuple[NextHop | None, bytes], NextHop] = {}
+        vias: dict[Via, Via] = {}
         source, is_prefix = origin.source, origin.kind == _IP_PREFIX
         for path, _ in alike:
             if path.keys > 1:
                 yield self._path(path, origin, vrf, family, "")
                 continue
-            overlay = path.overlay
-            named = path.next_hop, b"" if overlay is None else overlay.gateway_ip
-            next_hop = hops.get(named)
-            if next_hop is None:
-                next_hop = vrf.next_hop_of(path, neighbor=origin.neighbor, family=family, is_prefix=is_prefix)
-                hops[named] = next_hop
-            yield Path(source, path.attributes, next_hop, path.received, path.heard_at, "", overlay)
+            its = path.via
+            via = vias.get(its)
+            if via is None:
+                overlay = its.overlay
+                named = its.next_hop, b"" if overlay is None else overlay.gateway_ip
+                next_hop = hops.get(named)
+                if next_hop is None:
+                    next_hop = vrf.next_hop_of(path, neighbor=origin.neighbor, family=family, is_prefix=is_prefix)
+                    hops[named] = next_hop
+                via = vias[its] = Via(source, next_hop, its.heard_at, "", overlay)
+            yield Path(via, path.attributes, path.received)
 
     def forget(self, neighbor: Source) -> Iterator[None]:
         """The routes of a lost session are all withdrawn: stepping drops what was kept for it.
@@ -449,7 +454,8 @@ class Importer:
         if known is None:
             is_prefix = origin.kind == _IP_PREFIX
             next_hop = vrf.next_hop_of(path, neighbor=origin.neighbor, family=family, is_prefix=is_prefix)
-            known = Path(origin.source, path.attributes, next_hop, path.received, path.heard_at, rejected, path.overlay)
+            via = Via(origin.source, next_hop, path.heard_at, rejected, path.overlay)
+            known = Path(via, path.attributes, path.received)
             by_place[place] = known
         return known
 

@@ -153,7 +153,7 @@ class Prefixes:
                 self._put(key, adj_rib_in, saved)
 
     def _put(self, key: bytes, adj_rib_in: AdjRibIn, saved: SavedPath) -> None:
-        attributes = Attributes(saved.block, saved.rank, saved.is_simple)
+        attributes = Attributes.read(saved.block, saved.rank, saved.is_simple)
         known, hop = self.path(key, adj_rib_in.source.name), saved.next_hop
         is_known = known is not None and known.source is adj_rib_in.source and known.next_hop == hop
         if known is not None and is_known and known.received.same_as(attributes):

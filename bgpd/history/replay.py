@@ -299,7 +299,7 @@ class Replay:
             for key in self.prefixes.keys.intersection(record.keys):
                 self.prefixes.withdraw(key, record.name)
             return
-        attributes = Attributes(record.block, record.rank, record.is_simple)
+        attributes = Attributes.read(record.block, record.rank, record.is_simple)
         self.prefixes.say_own((record.name, record.kind), record.keys, attributes, record.next_hop, self._config)
 
     def _state(self, record: State) -> None:

@@ -365,8 +365,8 @@ def read_block(block: bytes, rules: PlainRules) -> tuple[Attributes, bytes] | No
             return None
     if seen & _NEEDED != _NEEDED:
         return None
-    rank = ((worse << 16) + length << 2) + origin
-    return Attributes(block, rank, not seen & NOT_SIMPLE), next_hop
+    code = ((worse << 16) + length << 3) + 2 * origin
+    return Attributes(block, code + 1 if seen & NOT_SIMPLE else code), next_hop
 
 
 def _path_length(block: bytes, start: int, end: int, first: bytes) -> int:

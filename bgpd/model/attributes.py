@@ -45,9 +45,9 @@ _FIELDS_KEPT = 1024
 _LONGEST_KEPT = 1024
 """Blocks whose fields are kept for a while, and the bytes of the longest of them."""
 LENGTH_BITS, ORIGIN_BITS = 16, 2
+"""Of a rank, the lower bits: AS path length and ORIGIN; above them is LOCAL_PREF."""
 _LEAST = 1 << 60
 """Added to the rank of what is used only where nothing else is left: more than any LOCAL_PREF counts."""
-"""Of a rank, the lower bits: AS path length and ORIGIN; above them is LOCAL_PREF."""
 
 
 class Aggregator(msgspec.Struct, frozen=True, gc=False):
@@ -98,21 +98,36 @@ class AttributeFields(msgspec.Struct, frozen=True, gc=False):
         """The Attributes of these values: a block with ORIGIN and AS_PATH, of ascending types up to the unknown."""
         rank = rank_of(self.local_pref, as_path_length(self.packed_as_path), self.origin)
         more = self.med or self.originator_id is not None or self.packed_cluster_list
-        return Attributes(_pack_block(self), rank, not (more or self.packed_extended_communities))
+        return Attributes.read(_pack_block(self), rank, not (more or self.packed_extended_communities))
 
 
 class Attributes(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The attributes of a path; next hop and NLRI are kept beside it. Made of typed values by `Attributes.of`.
 
     `block` is well-formed: what was wrong with it when it came is not in it. AS numbers have 4 octets, there is no MP
-    attribute, and a NEXT_HOP means nothing. `rank` is what the decision process compares first, as one number: highest
-    LOCAL_PREF, shortest AS_PATH, lowest ORIGIN; lower is better. `is_simple`: it compares nothing else of them, and
-    they say nothing of bandwidth, for there is no MED (but 0), ORIGINATOR_ID, CLUSTER_LIST or extended community.
+    attribute, and a NEXT_HOP means nothing. `code` is `rank` and `is_simple` in one number, since every field takes
+    room for each route: twice the rank, and 1 more if they are not simple.
     """
 
     block: bytes
-    rank: int
-    is_simple: bool
+    code: int
+
+    @staticmethod
+    def read(block: bytes, rank: int, is_simple: bool) -> Attributes:
+        """Attributes of a block of which these two are known."""
+        return Attributes(block, rank << 1 if is_simple else rank << 1 | 1)
+
+    @property
+    def rank(self) -> int:
+        """What the decision process compares first, as one number: highest LOCAL_PREF, shortest AS_PATH, lowest ORIGIN;
+        lower is better."""
+        return self.code >> 1
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether the decision process compares nothing else of them, and they say nothing of bandwidth: there is no
+        MED (but 0), ORIGINATOR_ID, CLUSTER_LIST or extended community."""
+        return not self.code & 1
 
     @staticmethod
     def of(**fields: Any) -> Attributes:
@@ -129,12 +144,12 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     def least_preferred(self) -> Attributes:
         """The same contents, worse than all that are not so (RFC 9494 section 4.3)."""
-        return self if self.is_least_preferred else Attributes(self.block, self.rank + _LEAST, self.is_simple)
+        return self if self.is_least_preferred else Attributes(self.block, self.code + (_LEAST << 1))
 
     @property
     def is_least_preferred(self) -> bool:
         """Whether it was made by `least_preferred`."""
-        return self.rank >= _LEAST >> 1
+        return self.code >= _LEAST
 
     @property
     def fields(self) -> AttributeFields:
@@ -186,7 +201,7 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def packed_extended_communities(self) -> bytes:
-        return b"" if self.is_simple else _list_in(self.block, _EXTENDED_COMMUNITIES)
+        return _list_in(self.block, _EXTENDED_COMMUNITIES) if self.code & 1 else b""
 
     @property
     def packed_large_communities(self) -> bytes:

@@ -120,33 +120,86 @@ class Source(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         msgspec.structs.force_setattr(self, "is_local", self.kind is _WORKLOAD or self.kind is _AGGREGATE)
 
 
-class Path(msgspec.Struct, eq=False, gc=False):
-    """One way to routes, shared by all routes that have it: source, attributes after import policy, next hop.
+class Via(msgspec.Struct, eq=False, gc=False):
+    """What paths that came the same way have in common, whatever their attributes are: many of them share one.
 
-    `received` are the attributes before policy; `rejected` says why policy or loop detection keeps the path from being
-    used ("" if it may be). `heard_at` is the wall-clock time in seconds at which its first route was heard, within the
-    coarseness that the RIB interns by; unicast routes that are repeated keep it. None of this changes. Compares by
-    identity.
-
-    While it is the only candidate of a key it is that key's decision, too, and answers to what a decision over several
-    does. What belongs to that is kept by the one table that its keys are in: `is_usable` and `next_hops` as of `epoch`,
-    `routes`, the keys that have it alone, and `keys`, those that have it among their candidates. `entered` is what its
-    Adj-RIB-In finds it by (None: it is not to be found). Each is a field here, since a path may be made for each route.
+    `rejected` says why policy or loop detection keeps them from being used ("" if they may be). `heard_at` is the
+    wall-clock time in seconds at which the first of them was heard. None of this changes. Kept by the one table that
+    their keys are in, as of `epoch`: `is_usable`, whether they can be used now, and `next_hops`, by which a route goes
+    that has no other path. Compares by identity.
     """
 
     source: Source
-    attributes: Attributes
     next_hop: NextHop | None
-    received: Attributes
     heard_at: float
     rejected: str = ""
     overlay: Overlay | None = None
-    entered: Hashable | None = None
-    keys: int = 0
-    routes: int = 0
     next_hops: NextHops | None = None
     epoch: int = -1
     is_usable: bool = False
+
+
+class Path(msgspec.Struct, eq=False, gc=False):
+    """One way to routes, shared by all routes that have it: source, attributes after import policy, next hop.
+
+    `received` are the attributes before policy. What paths of other attributes have, too, is in `via`: source, next
+    hop, and when they were heard, within the coarseness that the RIB interns by; unicast routes that are repeated keep
+    it. None of this changes. Compares by identity.
+
+    While it is the only candidate of a key it is that key's decision, too, and answers to what a decision over several
+    does. What belongs to that is kept by the one table that its keys are in: in `via`, and here `routes`, the keys that
+    have it alone, and `keys`, those that have it among their candidates. `entered` is what its Adj-RIB-In finds it by
+    (None: it is not to be found). There may be a path for each route: it has no more fields than it needs.
+    """
+
+    via: Via
+    attributes: Attributes
+    received: Attributes
+    entered: Hashable | None = None
+    keys: int = 0
+    routes: int = 0
+
+    @staticmethod
+    def of(
+        source: Source,
+        attributes: Attributes,
+        next_hop: NextHop | None,
+        received: Attributes,
+        heard_at: float,
+        rejected: str = "",
+        overlay: Overlay | None = None,
+        entered: Hashable | None = None,
+    ) -> Path:
+        """A path that shares nothing with another one."""
+        return Path(Via(source, next_hop, heard_at, rejected, overlay), attributes, received, entered)
+
+    @property
+    def source(self) -> Source:
+        return self.via.source
+
+    @property
+    def next_hop(self) -> NextHop | None:
+        return self.via.next_hop
+
+    @property
+    def heard_at(self) -> float:
+        return self.via.heard_at
+
+    @property
+    def rejected(self) -> str:
+        return self.via.rejected
+
+    @property
+    def overlay(self) -> Overlay | None:
+        return self.via.overlay
+
+    @property
+    def is_usable(self) -> bool:
+        return self.via.is_usable
+
+    @property
+    def next_hops(self) -> NextHops | None:
+        return self.via.next_hops
 
     @property
     def candidates(self) -> tuple[Path, ...]:
@@ -155,34 +208,35 @@ class Path(msgspec.Struct, eq=False, gc=False):
     @property
     def multipath(self) -> tuple[Path, ...]:
         """Itself if it is usable."""
-        return (self,) if self.is_usable else ()
+        return (self,) if self.via.is_usable else ()
 
     @property
     def best(self) -> Path | None:
-        return self if self.is_usable else None
+        return self if self.via.is_usable else None
 
     @property
     def is_local(self) -> bool:
         """Whether the route is this host's own."""
-        return self.is_usable and self.source.is_local
+        via = self.via
+        return via.is_usable and via.source.is_local
 
     def says_same_as(self, other: Path) -> bool:
         """Whether both say the same, but for when."""
-        return (
-            self.source is other.source
-            and self.next_hop == other.next_hop
-            and self.rejected == other.rejected
-            and self.overlay == other.overlay
-            and self.received.same_as(other.received)
-            and self.attributes.same_as(other.attributes)
+        one, its = self.via, other.via
+        is_same_way = one is its or (
+            one.source is its.source
+            and one.next_hop == its.next_hop
+            and one.rejected == its.rejected
+            and one.overlay == its.overlay
         )
+        return is_same_way and self.received.same_as(other.received) and self.attributes.same_as(other.attributes)
 
     def path_of(self, name: str) -> Path | None:
         """The candidate of the source called `name`."""
-        return self if self.source.name == name else None
+        return self if self.via.source.name == name else None
 
     def role(self, path: Path) -> str:
         """What a candidate is for the route: "best", "lost" or "rejected"."""
-        if path is self and self.is_usable:
+        if path is self and self.via.is_usable:
             return "best"
         return "rejected" if path.rejected else "lost"

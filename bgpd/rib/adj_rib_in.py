@@ -2,8 +2,8 @@
 attributes.
 
 The routes themselves are in the Loc-RIB's one table (docs/decisions/0003); here paths are made, and found again in
-interned_paths.py. A path is reused for ten seconds, so that `heard_at` is the time of announcement with that precision;
-what is only repeated keeps its path.
+interned_paths.py. A path is reused for ten seconds, so that `heard_at` is the time of announcement with that precision
+(paths of the same second may share it); what is only repeated keeps its path.
 Decides on RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (reflection loops), policy and RFC 8326 (graceful
 shutdown); never on which path is best.
 """
@@ -11,14 +11,14 @@ shutdown); never on which path is best.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from itertools import repeat
 
+import msgspec
 import structlog
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, COMMUNITY_LLGR_STALE, COMMUNITY_NO_LLGR, Family
-from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
-from bgpd.rib.interned_paths import InternedPaths
+from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind, Via
+from bgpd.rib.interned_paths import VIAS_KEPT, InternedPaths, is_now
 from bgpd.rib.loc_rib import SLICE, Changes, Compute, LocRib
 from bgpd.rib.next_hops import AllowedNextHops, LocalNextHops
 from bgpd.rib.policy import Policy, Route, Trace
@@ -76,6 +76,7 @@ class AdjRibIn:
         self._interned: dict[Family, InternedPaths] = {}
         self._refusals: dict[NextHop, str] = {}
         self._refusals_told: set[NextHop] = set()
+        self._heard_again: dict[Via, Via] = {}
 
     def _signs(self) -> tuple[bytes, ...]:
         """Bytes that stand in a block if anything is to be said against it or changed in it before the policy."""
@@ -134,7 +135,7 @@ class AdjRibIn:
         now = self.now()
         if known is None:
             accepted, rejected = self._verdict(family, received, next_hop, trace)
-            return Path(self.source, accepted, next_hop, received, now, rejected, overlay, key)
+            return Path.of(self.source, accepted, next_hop, received, now, rejected, overlay, key)
         return known if 0 <= now - known.heard_at < HEARD_AT_COARSENESS_S else self.heard_again(known, now)
 
     def known(self, family: Family, received: Attributes, next_hop: NextHop | None) -> Path | None:
@@ -160,21 +161,13 @@ class AdjRibIn:
 
     def heard_again(self, known: Path, now: float) -> Path:
         """A path like one that keys have had for long, for those that get it now."""
-        return Path(
-            self.source,
-            known.attributes,
-            known.next_hop,
-            known.received,
-            now,
-            known.rejected,
-            known.overlay,
-            known.entered,
-            0,
-            0,
-            known.next_hops,
-            known.epoch,
-            known.is_usable,
-        )
+        former = known.via
+        via = self._heard_again.get(former)
+        if via is None or not is_now(via, now) or via.epoch != former.epoch:
+            if len(self._heard_again) >= VIAS_KEPT:
+                self._heard_again.clear()
+            via = self._heard_again[former] = msgspec.structs.replace(former, heard_at=now)
+        return Path(via, known.attributes, known.received, known.entered)
 
     def heard_before(
         self,
@@ -191,7 +184,7 @@ class AdjRibIn:
         if known is not None and known.next_hop != next_hop:
             key = (received.block, next_hop, overlay, trace)
         accepted, rejected = self._verdict(family, received, next_hop, trace)
-        return Path(self.source, accepted, next_hop, received, heard_at, rejected, overlay, key)
+        return Path.of(self.source, accepted, next_hop, received, heard_at, rejected, overlay, key)
 
     def all_heard_before(
         self,
@@ -206,11 +199,11 @@ class AdjRibIn:
         blocks = b"".join([one.block for one in received])  # a sign that lies across two of them costs only time
         if family not in self.long_lived and not any(sign in blocks for sign in self.signs):
             rejected = self.why_refused(family, next_hop)
-            columns = (received, repeat(next_hop), received, heard_at, repeat(rejected), repeat(None), entered)
-            return list(map(Path, repeat(self.source), *columns))
+            vias = {at: Via(self.source, next_hop, at, rejected) for at in set(heard_at)}
+            return list(map(Path, map(vias.__getitem__, heard_at), received, received, entered))
         verdicts = [self._verdict(family, one, next_hop, None) for one in received]
         return [
-            Path(self.source, accepted, next_hop, one, at, rejected, None, key)
+            Path.of(self.source, accepted, next_hop, one, at, rejected, None, key)
             for (accepted, rejected), one, at, key in zip(verdicts, received, heard_at, entered)
         ]
 
@@ -331,8 +324,13 @@ class AdjRibIn:
             if is_free and key == path.entered:
                 interned.find_again(path)
             return path
-        entered = key if is_free else None
-        return Path(self.source, accepted, next_hop, received, path.heard_at, rejected, overlay, entered)
+        via = path.via
+        if rejected != path.rejected:
+            via = interned.revised_vias.get((via, rejected)) or Via(
+                self.source, next_hop, path.heard_at, rejected, overlay
+            )
+            interned.revised_vias[path.via, rejected] = via
+        return Path(via, accepted, received, key if is_free else None)
 
     def refresh_began(self, family: Family) -> None:
         """All routes of a family from this neighbor are stale until announced again (RFC 7313 section 4)."""
@@ -404,7 +402,7 @@ def revise(
                 table.apply(group, _always(table.decision(candidates)), changes)
         yield changes
     for adj_rib_in in changed.values():
-        adj_rib_in.interned(family).revised.clear()
+        adj_rib_in.interned(family).revision_ended()
 
 
 def _affected(table: LocRib, keys: Sequence[bytes], changed: Mapping[Source, AdjRibIn]) -> dict[Entry, list[bytes]]:

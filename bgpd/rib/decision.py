@@ -377,17 +377,18 @@ def compare(candidates: tuple[Path, ...]) -> tuple[Path, ...] | None:
     lowest: list[Path] = []
     rank = 0
     for path in candidates:
-        kind = path.source.kind
-        if not path.is_usable or not (kind is _EBGP or kind is _IBGP):
+        via = path.via
+        kind = via.source.kind
+        if not via.is_usable or not (kind is _EBGP or kind is _IBGP):
             return None
-        its = path.attributes.rank
+        its = path.attributes.code >> 1
         if its == rank and lowest:
             lowest.append(path)
         elif its < rank or not lowest:
             lowest, rank = [path], its
     if len(lowest) > 1:
         for path in lowest:
-            if path.source.kind is not _EBGP or not path.attributes.is_simple:
+            if path.via.source.kind is not _EBGP or path.attributes.code & 1:
                 return None
         if len(lowest) == len(candidates) <= MULTIPATH_MAXIMUM and _are_in_order(candidates):
             return candidates
@@ -397,19 +398,22 @@ def compare(candidates: tuple[Path, ...]) -> tuple[Path, ...] | None:
 
 def _compare_two(both: tuple[Path, ...], first: Path, second: Path) -> tuple[Path, ...]:
     """`compare` for two external neighbors, as most hosts have; () for others."""
-    if not (first.is_usable and second.is_usable and first.source.kind is _EBGP and second.source.kind is _EBGP):
+    via, its_via = first.via, second.via
+    source, its_source = via.source, its_via.source
+    if not (via.is_usable and its_via.is_usable and source.kind is _EBGP and its_source.kind is _EBGP):
         return ()
     one, other = first.attributes, second.attributes
-    if one.rank != other.rank:
-        return (first,) if one.rank < other.rank else (second,)
-    if not (one.is_simple and other.is_simple):
+    code, its_code = one.code, other.code
+    if code >> 1 != its_code >> 1:
+        return (first,) if code < its_code else (second,)
+    if code & 1 or its_code & 1:
         mine, its = one.fields, other.fields
         if not (_has_numbers_only(mine) and _has_numbers_only(its)):
             return ()
         med, its_med = mine.med or 0, its.med or 0
         if med != its_med and one.first_asn == other.first_asn:
             return (first,) if med < its_med else (second,)
-    return both if first.source.order <= second.source.order else (second, first)
+    return both if source.order <= its_source.order else (second, first)
 
 
 def _has_numbers_only(fields: AttributeFields) -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 
 from bgpd.model.containers import PART_OF
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops, Path, RouteBatch
+from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Via
 from bgpd.rib.adj_rib_in import HEARD_AT_COARSENESS_S, AdjRibIn
 from bgpd.rib.interned_paths import PARTS
 from bgpd.rib.loc_rib import LocRib, with_path
@@ -35,6 +35,7 @@ def enter_few_evpn(
     oldest = now - HEARD_AT_COARSENESS_S
     signs = routes.signs
     own_labels = table.labels.entries_of(source)
+    fresh: Via | None = None
     came = 0
     try:
         while at < len(batches):
@@ -53,9 +54,9 @@ def enter_few_evpn(
                         path = routes.path(_EVPN, attributes, next_hop, overlay)
                         break
                 else:
-                    path = Path(
-                        source, attributes, next_hop, attributes, now, "", overlay, entered, 0, 0, None, epoch, True
-                    )
+                    if fresh is None or fresh.next_hop is not next_hop or fresh.overlay is not overlay:
+                        fresh = Via(source, next_hop, now, "", overlay, None, epoch, True)
+                    path = Path(fresh, attributes, attributes, entered)
             if path.rejected:
                 break
             path = table.alone(path)
@@ -100,22 +101,23 @@ def import_few(table: LocRib, routes: Sequence[tuple[bytes, Path]]) -> None:
     hops: NextHops | None = None
     is_usable = False
     for key, path in routes:
-        next_hop = path.next_hop
-        if not path.keys and not path.rejected and next_hop is not None:
+        via = path.via
+        next_hop = via.next_hop
+        if not path.keys and not via.rejected and next_hop is not None:
             if next_hop is not asked:
                 asked = next_hop
                 hops, is_usable = table.forwarded_by(next_hop)
-            path.next_hops, path.is_usable, path.epoch = hops, is_usable, epoch
+            via.next_hops, via.is_usable, via.epoch = hops, is_usable, epoch
         else:
             table.alone(path)
-        source = path.source
+        source = via.source
         part = parts[PART_OF[key[-2] if len(key) > 1 else 0]]
         old = part.get(key)
         former = None if old is None else old.path_of(source.name)
         if former is path:
             continue
         after = path if former is old else table.decision(with_path(path, old))
-        if path.rejected:
+        if via.rejected:
             table.count_path(path, 1)
         else:
             path.keys += 1
@@ -123,8 +125,8 @@ def import_few(table: LocRib, routes: Sequence[tuple[bytes, Path]]) -> None:
         if old is None:
             part[key] = path
             path.routes += 1
-            if path.next_hops is not None:
-                next_hops[key] = path.next_hops
+            if via.next_hops is not None:
+                next_hops[key] = via.next_hops
             if gathers:
                 into.keys.append(key)
         else:

@@ -12,11 +12,14 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 
 from bgpd.model.attributes import OBJECT_BYTES
-from bgpd.model.path import NextHop, Path
+from bgpd.model.path import NextHop, NextHops, Path, Source, Via
 from bgpd.rib.policy import Trace
 
 PARTS = 16
 """Number of dicts that share the paths, so that none holds the loop for long when it grows."""
+VIAS_KEPT = 256
+"""Next hops of which the way that paths come now is known."""
+_VIA_COARSENESS_S = 1.0
 _PATH_BYTES = 400
 """What a path takes with its places in the tables, and with its decision if it is one of several candidates."""
 USUAL_BYTES = _PATH_BYTES + OBJECT_BYTES
@@ -27,21 +30,41 @@ _OVERLAY_BYTES = 300
 class InternedPaths:
     """`bytes_kept` is what the paths and their attributes take in memory. `next_hops`: how many paths have
     each. `refreshed`: the paths announced since a refresh began, while one is in progress (RFC 7313).
-    `revised`: what paths became by another policy, by the rules that matched; kept for one walk.
+    `revised`: what paths became by another policy, by the rules that matched, and `revised_vias` what that shares, by
+    why it is rejected; kept for one walk. `vias`: how the latest accepted paths came, by next hop.
     """
 
-    __slots__ = ("bytes_kept", "next_hops", "parts", "refreshed", "revised")
+    __slots__ = ("bytes_kept", "next_hops", "parts", "refreshed", "revised", "revised_vias", "vias")
 
     def __init__(self) -> None:
         self.parts: tuple[dict[Hashable, Path], ...] = tuple({} for _ in range(PARTS))
         self.bytes_kept = 0
         self.next_hops: dict[NextHop, int] = {}
+        self.vias: dict[NextHop, Via] = {}
         self.refreshed: set[Path] | None = None
-        self.revised: dict[tuple[Path, Trace | None], Path] = {}
+        self.revision_ended()
 
     def get(self, key: Hashable) -> Path | None:
         """The path that was made of this, if keys have it."""
         return self.parts[hash(key) % PARTS].get(key)
+
+    def via(
+        self, source: Source, next_hop: NextHop, now: float, next_hops: NextHops | None, is_usable: bool, epoch: int
+    ) -> Via:
+        """How an accepted path that comes now comes: what it shares with others of about this time."""
+        via = self.vias.get(next_hop)
+        if (
+            via is not None
+            and via.next_hops is next_hops
+            and via.is_usable is is_usable
+            and via.epoch == epoch
+            and is_now(via, now)
+        ):
+            return via
+        if len(self.vias) >= VIAS_KEPT:
+            self.vias.clear()
+        via = self.vias[next_hop] = Via(source, next_hop, now, "", None, next_hops, epoch, is_usable)
+        return via
 
     def has_come(self, path: Path) -> None:
         """A first key has `path`."""
@@ -51,7 +74,7 @@ class InternedPaths:
             if self.refreshed is not None:
                 self.refreshed.add(path)
         self.bytes_kept += _weight(path)
-        next_hop = path.next_hop
+        next_hop = path.via.next_hop
         if next_hop is not None:
             self.next_hops[next_hop] = self.next_hops.get(next_hop, 0) + 1
 
@@ -65,7 +88,7 @@ class InternedPaths:
         if self.refreshed is not None:
             self.refreshed.update([path for path in paths if path.entered is not None])
         self.bytes_kept += sum([_weight(path) for path in paths])
-        for next_hop, count in Counter([path.next_hop for path in paths]).items():
+        for next_hop, count in Counter([path.via.next_hop for path in paths]).items():
             if next_hop is not None:
                 self.next_hops[next_hop] = self.next_hops.get(next_hop, 0) + count
 
@@ -79,7 +102,7 @@ class InternedPaths:
         if self.refreshed is not None:
             self.refreshed.discard(path)
         self.bytes_kept -= _weight(path)
-        next_hop = path.next_hop
+        next_hop = path.via.next_hop
         if next_hop is not None:
             left = self.next_hops[next_hop] - 1
             if left:
@@ -95,7 +118,12 @@ class InternedPaths:
     def forget(self) -> None:
         """Make paths anew from now on, by other rules; those that keys have still count."""
         self.parts = tuple({} for _ in range(PARTS))
-        self.revised = {}
+        self.revision_ended()
+
+    def revision_ended(self) -> None:
+        """Nothing more is judged again by the rules of now."""
+        self.revised: dict[tuple[Path, Trace | None], Path] = {}
+        self.revised_vias: dict[tuple[Via, str], Via] = {}
 
     def refresh_began(self) -> None:
         """Only what is announced from now on counts as announced again."""
@@ -103,9 +131,14 @@ class InternedPaths:
         self.refreshed = set()
 
 
+def is_now(via: Via, now: float) -> bool:
+    """Whether what is heard now may count as heard together with this."""
+    return 0 <= now - via.heard_at < _VIA_COARSENESS_S
+
+
 def _weight(path: Path) -> int:
     received = path.received
     weight = USUAL_BYTES + len(received.block)
     if path.attributes is not received:
         weight += path.attributes.size
-    return weight if path.overlay is None else weight + _OVERLAY_BYTES
+    return weight if path.via.overlay is None else weight + _OVERLAY_BYTES

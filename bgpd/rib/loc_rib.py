@@ -384,9 +384,10 @@ class LocRib(Decisions):
 
     def count_path(self, path: Path, keys: int) -> None:
         """So many more keys have `path` among their candidates, or fewer."""
-        source = path.source
+        via = path.via
+        source = via.source
         self.received[source] = self.received.get(source, 0) + keys
-        if path.rejected:
+        if via.rejected:
             self.rejected[source] = self.rejected.get(source, 0) + keys
         had = path.keys
         path.keys = has = had + keys
@@ -481,9 +482,9 @@ class LocRib(Decisions):
 
         def compute(old: Entry | None) -> Entry | None:
             if old is None or isinstance(old, Path):
-                return None if old is None or old.source is source else old
+                return None if old is None or old.via.source is source else old
             for path in old.candidates:
-                if path.source is source:
+                if path.via.source is source:
                     return self.decision_without(old.candidates, path)
             return old
 
@@ -523,7 +524,7 @@ class LocRib(Decisions):
 
     def _redecide(self, next_hop: NextHop) -> Iterator[Changes]:
         def compute(old: Entry | None) -> Entry | None:
-            if old is None or all(path.next_hop != next_hop for path in old.candidates):
+            if old is None or all(path.via.next_hop != next_hop for path in old.candidates):
                 return old
             return self.decision(old.candidates)
 
@@ -579,9 +580,9 @@ def with_path(path: Path, old: Entry | None) -> tuple[Path, ...]:
     """The candidates after `path` came, in place of what its source's name had."""
     if old is None:
         return (path,)
-    name = path.source.name
+    name = path.via.source.name
     if isinstance(old, Path):
-        its = old.source.name
+        its = old.via.source.name
         return (path,) if its == name else (old, path) if its < name else (path, old)
     before = [other for other in old.candidates if other.source.name < name]
     after = [other for other in old.candidates if other.source.name > name]

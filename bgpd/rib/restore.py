@@ -67,7 +67,7 @@ class Restored:
     def _export(self, saved: SavedExport, into: AdjRibOut, advertisements: Advertisements) -> Iterator[None]:
         work = 0
         for block, rank, is_simple, overlay, learned, keys in saved.advertised:
-            attributes = Attributes(block, rank, is_simple)
+            attributes = Attributes.read(block, rank, is_simple)
             one = advertisements.of(attributes, self._overlay(overlay), learned)
             for start in range(0, len(keys), 8 * SLICE):
                 into.advertised.update(dict.fromkeys(keys[start : start + 8 * SLICE], one))

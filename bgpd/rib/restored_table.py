@@ -130,7 +130,7 @@ class TableWalk:
         found = state.adj_rib_in.all_heard_before(
             self._family,
             next_hop,
-            list(map(Attributes, blocks, ranks, are_simple)),
+            list(map(Attributes.read, blocks, ranks, are_simple)),
             [paths.heard_at[number] for number in numbers],
             [block if entered(block, hop) == hop else (block, next_hop, None, None) for block in blocks],
         )
@@ -249,7 +249,7 @@ class TableWalk:
     def _divided(self, number: int, state: NeighborState, keys: Sequence[bytes]) -> list[tuple[Path, Sequence[bytes]]]:
         """The path that each of the keys gets of a saved one, by the policy of now."""
         saved, adj_rib_in = self._paths, state.adj_rib_in
-        received = Attributes(saved.blocks[number], saved.ranks[number], saved.are_simple[number])
+        received = Attributes.read(saved.blocks[number], saved.ranks[number], saved.are_simple[number])
         next_hop, overlay = self._next_hop(saved.next_hops[number]), self._overlay(saved.overlays[number])
         found: list[tuple[Path, Sequence[bytes]]] = []
         for trace, chosen in adj_rib_in.traces(self._family, keys, received, next_hop):

@@ -62,13 +62,13 @@ Entry: TypeAlias = Path | Decision
 def outcome_of(entry: Entry) -> Outcome:
     """The multipath set, and what each candidate is in it."""
     if isinstance(entry, Path):
-        return entry.multipath, _ONLY if entry.is_usable else _NONE
+        return entry.multipath, _ONLY if entry.via.is_usable else _NONE
     return entry.multipath, entry.judged or decide(entry.candidates, lambda path: "")[1]
 
 
 def _why_unusable(path: Path) -> str:
     """Whether a path can be used, as it was found to be."""
-    return "" if path.is_usable else "not usable"
+    return "" if path.via.is_usable else "not usable"
 
 
 class Decisions:
@@ -91,11 +91,12 @@ class Decisions:
 
     def unusable(self, path: Path) -> str:
         """Why `path` cannot be used now, or ""."""
-        if path.source in self.gone:
+        via = path.via
+        if via.source in self.gone:
             return "its session has ended"
-        if path.rejected or path.next_hop is None or not self.checks_next_hops or path.source.is_local:
-            return path.rejected
-        return self._next_hop_table.why_unreachable(path.next_hop)
+        if via.rejected or via.next_hop is None or not self.checks_next_hops or via.source.is_local:
+            return via.rejected
+        return self._next_hop_table.why_unreachable(via.next_hop)
 
     @property
     def epoch(self) -> int:
@@ -111,13 +112,14 @@ class Decisions:
     def alone(self, path: Path) -> Path:
         """`path` as the decision of routes that have no other, as of now: the same object, which all its routes share.
 
-        What is known of a path without routes is not relied upon: news of its next hop may not have come any more.
+        What is known of a path without routes is not relied upon: news of its next hop may not have come any more. (Of
+        what others have that came the same way it has come, and then this changes nothing.)
         """
-        epoch = self._next_hop_table.epoch
-        if path.epoch != epoch or not path.keys:
-            path.is_usable = not self.unusable(path)
-            path.next_hops = self._next_hops((path,)) if path.is_usable else None
-            path.epoch = epoch
+        epoch, via = self._next_hop_table.epoch, path.via
+        if via.epoch != epoch or not path.keys:
+            via.is_usable = not self.unusable(path)
+            via.next_hops = self._next_hops((path,)) if via.is_usable else None
+            via.epoch = epoch
         return path
 
     def decision(self, candidates: tuple[Path, ...]) -> Entry | None:
@@ -140,7 +142,7 @@ class Decisions:
     def _look_at(self, candidates: tuple[Path, ...]) -> None:
         epoch = self._next_hop_table.epoch
         for path in candidates:
-            if path.epoch != epoch or not path.keys:
+            if path.via.epoch != epoch or not path.keys:
                 self.alone(path)
 
     def now_known(self, paths: Sequence[Path], next_hop: NextHop) -> None:
@@ -151,10 +153,10 @@ class Decisions:
             return
         next_hops, is_usable = self.forwarded_by(next_hop)
         epoch = self._next_hop_table.epoch
-        for path in paths:
-            if not path.rejected:
-                path.next_hops, path.is_usable = next_hops, is_usable
-            path.epoch = epoch
+        for via in {path.via for path in paths}:
+            if not via.rejected:
+                via.next_hops, via.is_usable = next_hops, is_usable
+            via.epoch = epoch
 
     def decision_of_known(self, candidates: tuple[Path, ...]) -> Decision:
         """The one decision over several candidates of which all is known as of now."""
@@ -172,7 +174,7 @@ class Decisions:
             multipath, judged = decide(candidates, _why_unusable)
             next_hops = self._next_hops(multipath)
         elif len(multipath) == 1:
-            next_hops = multipath[0].next_hops
+            next_hops = multipath[0].via.next_hops
         elif self.checks_next_hops:
             next_hops = self._next_hop_table.by_all(multipath)
         if known is not None and known.multipath == multipath and known.judged == judged:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from bgpd.model.containers import PART_OF
-from bgpd.model.path import NextHop, NextHops, Path, RouteBatch
+from bgpd.model.path import NextHop, Path, RouteBatch, Via
 from bgpd.rib.adj_rib_in import ALL_BLOCKS, HEARD_AT_COARSENESS_S, AdjRibIn
 from bgpd.rib.interned_paths import PARTS
 from bgpd.rib.loc_rib import LocRib, with_path
@@ -45,8 +45,7 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
     signs = usual_signs = routes.signs
     gateway: NextHop | None = None
     asked: NextHop | None = None
-    hops: NextHops | None = None
-    is_usable = False
+    fresh: Via | None = None
     came = 0
     try:
         while at < len(batches):
@@ -72,16 +71,14 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
                         path = table.alone(routes.path(family, attributes, next_hop))
                         break
                 else:
-                    if next_hop is not asked:
+                    if fresh is None or next_hop is not asked:
                         asked = next_hop
-                        hops, is_usable = table.forwarded_by(next_hop)
-                    path = Path(
-                        source, attributes, next_hop, attributes, now, "", None, block, 0, 0, hops, epoch, is_usable
-                    )
-            elif known.next_hop is not next_hop or known.epoch != epoch:
+                        fresh = interned.via(source, next_hop, now, *table.forwarded_by(next_hop), epoch)
+                    path = Path(fresh, attributes, attributes, block)
+            elif known.via.next_hop is not next_hop or known.via.epoch != epoch:
                 known = routes.known(family, attributes, next_hop)
                 path = table.alone(routes.path(family, attributes, next_hop))
-            elif not oldest < known.heard_at <= now:
+            elif not oldest < known.via.heard_at <= now:
                 path = None
             at += 1
             before: Entry | None = None
@@ -99,13 +96,14 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
                 path.keys = had + 1
                 if not had:
                     interned.has_come(path)
-                if path.rejected:
+                via = path.via
+                if via.rejected:
                     table.rejected[source] = table.rejected.get(source, 0) + 1
                 if old is None:
                     part[key] = path
                     path.routes += 1
-                    if path.next_hops is not None:
-                        next_hops[key] = path.next_hops
+                    if via.next_hops is not None:
+                        next_hops[key] = via.next_hops
                     if gathers:
                         into.keys.append(key)
                     continue

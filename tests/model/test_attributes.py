@@ -70,10 +70,10 @@ def test_values_come_out_as_they_went_in_and_a_change_leaves_the_others(
 def test_what_stands_in_another_order_or_beside_a_next_hop_is_the_same(given_values: dict[str, object]) -> None:
     attributes = Attributes.of(**given_values)
     block = attributes.block
-    moved = Attributes(block[4:] + b"\x40\3\4\1\2\3\4" + block[:4], attributes.rank, attributes.is_simple)
+    moved = Attributes.read(block[4:] + b"\x40\3\4\1\2\3\4" + block[:4], attributes.rank, attributes.is_simple)
     assert moved.same_as(attributes)
     assert moved.contents == block[4:] + block[:4]
-    hop = Attributes(b"\x40\3\4\1\2\3\4" + block, attributes.rank, attributes.is_simple)
+    hop = Attributes.read(b"\x40\3\4\1\2\3\4" + block, attributes.rank, attributes.is_simple)
     assert hop.contents == block
 
 

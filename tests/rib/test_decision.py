@@ -24,7 +24,7 @@ def path(
     rejected: str = "",
     overlay: Overlay | None = None,
 ) -> Path:
-    return Path(
+    return Path.of(
         source=source,
         attributes=given,
         next_hop=next_hop or hop("10.0.1.2"),
@@ -311,7 +311,7 @@ def test_numbers_alone_say_what_the_numbered_steps_say(drawn) -> None:  # type: 
     for number, (one, kind, router) in enumerate(drawn):
         source = msgspec.structs.replace(leaf(number, kind=kind), router_id=bytes((10, 0, 0, router)))
         candidates.append(path(source, one))
-        candidates[-1].is_usable = True
+        candidates[-1].via.is_usable = True
     multipath = compare(tuple(candidates))
     if multipath is None:
         assert any(one.source.is_local or not one.attributes.is_simple for one in candidates) or sum(
@@ -326,7 +326,7 @@ def test_numbers_tell_two_neighbors_apart_whatever_else_they_announce() -> None:
     def best(first: Attributes, second: Attributes) -> list[int]:
         both = path(leaf(1), first), path(leaf(2), second)
         for one in both:
-            one.is_usable = True
+            one.via.is_usable = True
         found = compare(both)
         assert found == decide(both, unusable)[0]
         return [both.index(one) for one in found or ()]
@@ -342,5 +342,5 @@ def test_numbers_alone_take_no_more_than_a_kernel_group_has() -> None:
     candidates = tuple(path(leaf(number), attributes(1)) for number in range(1, MULTIPATH_MAXIMUM + 3))
     assert compare(candidates) is None
     for one in candidates:
-        one.is_usable = True
+        one.via.is_usable = True
     assert compare(candidates) == decide(candidates, unusable)[0]

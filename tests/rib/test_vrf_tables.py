@@ -89,7 +89,7 @@ def pseudo(number: int, name: str = "") -> Source:
 
 
 def path(source: Source, next_hop: NextHop, given: Attributes) -> Path:
-    return Path(source=source, attributes=given, next_hop=next_hop, received=given, heard_at=0.0)
+    return Path.of(source=source, attributes=given, next_hop=next_hop, received=given, heard_at=0.0)
 
 
 def give(recorder: Recorder, one: Path, *prefixes: str) -> None:

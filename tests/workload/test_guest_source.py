@@ -67,7 +67,7 @@ class Guests:
                 interface=interface,
                 guest=name,
             )
-            paths.append(Path(source, attributes, NextHop(parse_address(next_hop)), attributes, 1.0))
+            paths.append(Path.of(source, attributes, NextHop(parse_address(next_hop)), attributes, 1.0))
         self.rig.paths[name, family, key] = tuple(paths)
         self.source.routes_changed(name, family, [key])
         self.turn()
