@@ -122,6 +122,7 @@ class ScriptedBackend:
     def __init__(self, routes: int = 3) -> None:
         self.events = EventRing()
         self.orders: list[str] = []
+        self.near: list[str] = []
         self.verdict = "ready, without a session with leaf2"
         self.overviews = 0
         self.reload_problems: list[str] = []
@@ -147,6 +148,7 @@ class ScriptedBackend:
             verdict="not announced",
             well=False,
             workloads=[workload],
+            near=self.near,
             withheld=withheld,
         )
 

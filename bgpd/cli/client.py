@@ -15,6 +15,8 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bgpd.cli.progress import progress
+
 DEFAULT_SOCKET = "/run/bgpd/bgpd.sock"
 """Where `api.socket` is unless configured."""
 TIMEOUT_S = 60.0
@@ -30,6 +32,7 @@ class CommandFailed(Exception):
     """A command that cannot do its work: what is wrong, and what to do."""
 
     def __init__(self, what: str, hint: str = "") -> None:
+        self.what, self.hint = what, hint
         super().__init__(f"{what}\n{hint}" if hint else what)
 
 
@@ -92,9 +95,10 @@ class Client:
         """The bytes of an answer as they come. Raises: CommandFailed."""
         connection = _UnixConnection(self._path, timeout_s)
         try:
-            connection.request(method, _target(target, parameters), body=body)
-            self.daemon_uid, self.daemon_pid = connection.uid, connection.peer
-            response = connection.getresponse()
+            with progress.of("waiting for an answer"):
+                connection.request(method, _target(target, parameters), body=body)
+                self.daemon_uid, self.daemon_pid = connection.uid, connection.peer
+                response = connection.getresponse()
             if response.status >= 400 and response.status not in accepted:
                 raise _refusal(response.status, response.read())
             while chunk := response.read1(_CHUNK_BYTES):
@@ -147,6 +151,9 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _target(target: str, parameters: Parameters | None) -> str:
+    """The path and what is asked. Raises: WrongUsage: something is no UTF-8, which no name here is."""
+    for value in (parameters or {}).values():
+        _refuse_other_than_utf8(value)
     given = {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in (parameters or {}).items()
@@ -155,8 +162,17 @@ def _target(target: str, parameters: Parameters | None) -> str:
     return f"{target}?{urllib.parse.urlencode(given)}" if given else target
 
 
+def _refuse_other_than_utf8(value: object) -> None:
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        shown = str(value).encode(errors="backslashreplace").decode()
+        raise WrongUsage(f'"{shown}" is no UTF-8', "names and addresses are") from None
+
+
 def segment(text: str) -> str:
-    """What a person gave, as one part of a path."""
+    """What a person gave, as one part of a path. Raises: WrongUsage: it is no UTF-8."""
+    _refuse_other_than_utf8(text)
     return urllib.parse.quote(text, safe="")
 
 

@@ -7,6 +7,7 @@ standard error), 2 wrong usage, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,10 +17,12 @@ from typing import NamedTuple
 
 from bgpd.cli.client import CommandFailed, WrongUsage
 from bgpd.cli.decode import Hooks
+from bgpd.cli.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
 from bgpd.cli.moments import moment, span_s
 from bgpd.cli.mrt_options import mrt_options, replay_options
-from bgpd.cli.options import count, json_option, set_option, socket_option, wait_s
+from bgpd.cli.options import count, json_option, listing_options, set_option, socket_option, view_options, wait_s
 from bgpd.cli.parser import Parser
+from bgpd.cli.progress import progress
 from bgpd.cli.tables import SHOWN
 from bgpd.runtime.form import described_version
 
@@ -153,7 +156,7 @@ def _listing_options(listing: Parser, *, kind: str) -> None:
     shown = SHOWN[kind]
     what = "|".join(name.upper() for name in shown.subject)
     listing.add_argument("subject", metavar=what, nargs="?", help=f"only of this {what.replace('|', ' or ').lower()}")
-    json_option(listing)
+    listing_options(listing)
     for name in shown.filters:
         settings = _FILTER_KINDS.get(name, {"metavar": name.upper()})
         listing.add_argument(f"--{name.replace('_', '-')}", help=_FILTER_HELP[name], **settings)  # type: ignore[arg-type]
@@ -174,14 +177,14 @@ def _explain_options(parser: Parser) -> None:
     what = "with --at: of a daemon that does not run, by its state directory: /var/lib/bgpd"
     parser.add_argument("--state", metavar="DIRECTORY", help=what)
     parser.add_argument("--no-events", action="store_true", help=argparse.SUPPRESS)
-    json_option(parser)
+    view_options(parser)
 
 
 def _why_not_options(parser: Parser) -> None:
     parser.add_argument("prefix", metavar="PREFIX", help="a prefix or an address")
     parser.add_argument("--neighbor", metavar="NAME", default="", help="only as to this neighbor")
     parser.add_argument("--vrf", metavar="VRF", default="")
-    json_option(parser)
+    view_options(parser)
 
 
 def _what_if_options(parser: Parser) -> None:
@@ -281,7 +284,7 @@ def _drain_options(parser: Parser) -> None:
     socket_option(off)
     off.set_defaults(runs="bgpd.cli.drain:off")
     status = actions.add_parser("status", help="how far it is, and what still flows")
-    json_option(status)
+    view_options(status)
     status.set_defaults(runs="bgpd.cli.drain:status")
 
 
@@ -294,7 +297,7 @@ def _object_actions(add: Parser, actions: argparse._SubParsersAction[Parser], ru
     socket_option(remove)
     remove.set_defaults(runs="bgpd.cli.orders:delete")
     listing = actions.add_parser("list", help=f"the same as bgpd show {kind}")
-    json_option(listing)
+    listing_options(listing)
     filters = dict.fromkeys(SHOWN[kind].filters)
     listing.set_defaults(runs="bgpd.cli.show:show", kind=kind, subject=None, limit=0, **filters)
 
@@ -312,7 +315,7 @@ COMMANDS: dict[str, Command] = {
         "take all of bgpd's out of the kernel, once it is stopped", _flush_options, "bgpd.cli.files:flush"
     ),
     "top": Command("the host on one live screen", json_option, "bgpd.cli.top:top"),
-    "status": Command("whether the host is ready, and why not", json_option, "bgpd.cli.show:status"),
+    "status": Command("whether the host is ready, and why not", view_options, "bgpd.cli.show:status"),
     "show": Command("what the daemon knows", _show_options, "bgpd.cli.show:show"),
     "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.show:explain"),
     "why-not": Command("what keeps a prefix from being used or announced", _why_not_options, "bgpd.cli.show:why_not"),
@@ -338,27 +341,51 @@ COMMANDS: dict[str, Command] = {
 def main(arguments: Sequence[str] | None, hooks: Hooks) -> int:
     """Runs one command; the exit code."""
     is_closed = _stand_in_for_closed_output()
-    parsed = make_parser().parse_args(arguments)
-    if is_closed and parsed.command != "run":
-        print("bgpd: the output cannot be written: standard output is closed", file=sys.stderr)
-        return 1
+    is_daemon = False
     try:
-        module, _, function = parsed.runs.partition(":")
-        code = int(getattr(import_module(module), function)(parsed, hooks))
+        parsed = make_parser().parse_args(arguments)
+        is_daemon = parsed.command == "run"
+        if is_closed and not is_daemon:
+            print("bgpd: the output cannot be written: standard output is closed", file=sys.stderr)
+            return FAILED
+        code = _run(parsed, hooks)
         sys.stdout.flush()
         return code
     except CommandFailed as failure:
         print(f"bgpd: {failure}", file=sys.stderr)
-        return 2 if isinstance(failure, WrongUsage) else 1
+        return WRONG_USAGE if isinstance(failure, WrongUsage) else FAILED
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except OSError as error:
-        if parsed.command == "run":
+        if is_daemon:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             print(f"bgpd: the output cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
+        return FAILED
+
+
+def _run(parsed: argparse.Namespace, hooks: Hooks) -> int:
+    if parsed.command != "run":
+        _write_what_fits()
+    module, _, function = parsed.runs.partition(":")
+    command = partial(getattr(import_module(module), function), parsed, hooks)
+    if getattr(parsed, "watch", None) is None:
+        progress.is_wanted = parsed.command not in ("run", "top", "monitor")
+        return int(command())
+    from bgpd.cli.watch import watch
+
+    form = getattr(parsed, "format", None) or ("json" if parsed.json else "")
+    if form == "csv":
+        raise WrongUsage("--watch and --format csv do not go together", "--watch --json writes one array after another")
+    return watch(command, every_s=parsed.watch, title=" ".join(["bgpd", *sys.argv[1:]]), is_data=form == "json")
+
+
+def _write_what_fits() -> None:
+    """What the encoding of a terminal or a locale does not have becomes "?"; it ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")
 
 
 def _stand_in_for_closed_output() -> bool:

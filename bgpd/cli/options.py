@@ -7,6 +7,11 @@ import os
 
 from bgpd.cli.client import DEFAULT_SOCKET
 
+FORMATS = ("table", "json", "csv")
+"""Of a listing, for people and for programs."""
+WATCH_S = 2.0
+"""Between two looks of --watch unless it says more."""
+
 
 def socket_option(parser: argparse.ArgumentParser) -> None:
     """--socket."""
@@ -26,10 +31,44 @@ def only_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def view_options(parser: argparse.ArgumentParser) -> None:
+    """--socket, --json and --watch: what looks at the daemon."""
+    json_option(parser)
+    what = f"look again every SECONDS until Ctrl-C; default: {WATCH_S:g}"
+    parser.add_argument("--watch", metavar="SECONDS", nargs="?", type=seconds, const=WATCH_S, help=what)
+
+
+def listing_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a view, --format and --fields: what lists things."""
+    view_options(parser)
+    parser.add_argument("--format", choices=FORMATS, help="default: table; csv by RFC 4180, each field of the JSON")
+    what = "of JSON and CSV only these fields, with commas between"
+    parser.add_argument("--fields", metavar="NAME,NAME", type=words, help=what)
+
+
 def set_option(parser: argparse.ArgumentParser) -> None:
     """--set."""
     what = "what ${NAME} stands for in FILE: loopback4, loopback6, hostname or env:NAME; may be given several times"
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=what)
+
+
+def seconds(text: str) -> float:
+    """ "2", "0.5". Raises: ArgumentTypeError."""
+    try:
+        found = float(text) if text.replace(".", "", 1).isdecimal() else 0.0
+    except ValueError:
+        found = 0.0
+    if not 0.1 <= found <= 86_400:
+        raise argparse.ArgumentTypeError(f'"{text}" is no number of seconds from 0.1 to 86400')
+    return found
+
+
+def words(text: str) -> list[str]:
+    """ "name,state". Raises: ArgumentTypeError."""
+    found = [word.strip() for word in text.split(",")]
+    if not all(found) or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f'"{text}" is no list of names such as name,state')
+    return found
 
 
 def count(text: str) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bgpd.cli.client import TIMEOUT_S, Client, CommandFailed, WrongUsage, segment
 from bgpd.cli.decode import Hooks
+from bgpd.cli.near import did_you_mean, near_names
 
 REACHABLE = ("announced", "suppressed")
 
@@ -38,7 +39,14 @@ def add_service(arguments: argparse.Namespace, hooks: Hooks) -> int:
 
 def delete(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd workload del ID`, `bgpd service del NAME`."""
-    answer = Client(arguments.socket).order("DELETE", f"/v1/{arguments.command}s/{segment(arguments.id)}")
+    client, kind = Client(arguments.socket), f"{arguments.command}s"
+    try:
+        answer = client.order("DELETE", f"/v1/{kind}/{segment(arguments.id)}")
+    except CommandFailed as failure:
+        if not failure.what.startswith("there is no "):
+            raise
+        found = near_names(client, kind, arguments.id)
+        raise CommandFailed(failure.what, did_you_mean(found) or failure.hint) from None
     if answer.get("errors"):
         return _report(answer)
     print(f"{arguments.id} deleted")

@@ -7,12 +7,15 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from bgpd.cli.tables import SHOWN
 
 Fill = Callable[["Parser"], None]
+_WATCH = "--watch"
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -46,7 +49,8 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         self.filled()
-        return super().parse_known_args(args, namespace)
+        given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(_with_seconds(given), namespace)
 
     def format_usage(self) -> str:
         self.filled()
@@ -83,6 +87,16 @@ def helps_of(parser: argparse.ArgumentParser) -> dict[str, str]:
     """The help of each command directly below one, by name."""
     found = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return {one.dest.partition(" ")[0]: one.help or "" for action in found for one in action._get_subactions()}
+
+
+def _with_seconds(given: list[str]) -> list[str]:
+    """`--watch` takes the next word only if that is a number: "bgpd explain --watch 10.0.0.1" is about 10.0.0.1."""
+    if _WATCH not in given:
+        return given
+    place = given.index(_WATCH)
+    if place + 1 < len(given) and _SECONDS.fullmatch(given[place + 1]):
+        return given
+    return [*given[:place], f"{_WATCH}=2", *given[place + 1 :]]
 
 
 def _meant(message: str, parser: argparse.ArgumentParser) -> str:

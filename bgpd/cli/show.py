@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ipaddress
 import json
 import re
@@ -15,8 +16,11 @@ from typing import Any
 from bgpd.cli import render as text
 from bgpd.cli.client import Client, CommandFailed, WrongUsage, segment
 from bgpd.cli.decode import Hooks
+from bgpd.cli.listing import form_of, writer
+from bgpd.cli.near import did_you_mean, near, near_names
 from bgpd.cli.past import explain_past
-from bgpd.cli.render import Table, explain_lines, status_lines, why_not_lines
+from bgpd.cli.progress import progress
+from bgpd.cli.render import explain_lines, status_lines, why_not_lines
 from bgpd.cli.tables import SHOWN
 
 _NAMES = {"bfd": "neighbors with BFD", "fib": "kernel routes of bgpd", "evpn": "EVPN routes", "vrfs": "VRFs"}
@@ -36,7 +40,31 @@ def status(arguments: argparse.Namespace, hooks: Hooks) -> int:
 
 
 def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
-    """`bgpd show KIND`: a table, or the API's JSON as it is."""
+    """`bgpd show KIND`: a table, CSV, or the API's JSON as it is."""
+    form = form_of(arguments)
+    parameters = _parameters(arguments)
+    client = Client(arguments.socket)
+    target = f"/v1/{arguments.kind}"
+    file = getattr(arguments, "file", None)
+    if form == "json" and not arguments.fields and not file:
+        for chunk in client.stream("GET", target, parameters):
+            sys.stdout.buffer.write(chunk)
+        return 0
+    writing = writer(arguments.kind, form, arguments.fields)
+    count = 0
+    with progress.of(lambda: f"{count:,} {arguments.kind}") if not sys.stdout.isatty() else contextlib.nullcontext():
+        for views in _events_of_file(file, parameters) if file else client.views(target, parameters):
+            writing.write(views)
+            count += len(views)
+    if not writing.end() and form == "table":
+        print(f"no {_NAMES.get(arguments.kind, arguments.kind)}{' that fit' if parameters else ''}", flush=True)
+        if hint := did_you_mean(near(client, arguments.kind, parameters) if not file else []):
+            print(hint, file=sys.stderr)
+    return 0
+
+
+def _parameters(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a listing is narrowed to. Raises: WrongUsage: one thing is said twice."""
     parameters: dict[str, Any] = {}
     for name in (*SHOWN[arguments.kind].filters, "limit"):
         value = getattr(arguments, name)
@@ -47,47 +75,25 @@ def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
         if name in parameters:
             raise WrongUsage(f"{arguments.subject} and --{name} {parameters[name]} are given", "leave one out")
         parameters[name] = arguments.subject
-    if getattr(arguments, "file", None):
-        return _events_of_file(arguments.file, parameters, as_json=arguments.json)
-    client = Client(arguments.socket)
-    target = f"/v1/{arguments.kind}"
-    if arguments.json:
-        for chunk in client.stream("GET", target, parameters):
-            sys.stdout.buffer.write(chunk)
-        return 0
-    shown = SHOWN[arguments.kind]
-    table = Table(shown.columns, sys.stdout)
-    for views in client.views(target, parameters):
-        table.write([row for view in views for row in shown.rows(view, time.time())])
-    table.end()
-    if table.is_empty:
-        print(f"no {_NAMES.get(arguments.kind, arguments.kind)}{' that fit' if parameters else ''}")
-    return 0
+    return parameters
 
 
-def _events_of_file(file: str, parameters: dict[str, Any], *, as_json: bool) -> int:
+def _events_of_file(file: str, parameters: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
     """`bgpd show events --file`: what a daemon that does not run has left."""
     import msgspec
 
     from bgpd.journal.store import JournalUnusable, Sought, at_least, read_copy
 
+    given = dict(parameters)
     try:
-        levels = at_least(parameters.pop("level", ""))
-        events = read_copy(Path(file), Sought(levels=levels, **parameters))
+        levels = at_least(given.pop("level", ""))
+        events = read_copy(Path(file), Sought(levels=levels, **given))
     except (JournalUnusable, ValueError) as error:
         raise CommandFailed(
             f"the journal cannot be read: {error}",
             "a daemon's is journal.sqlite in its state directory, /var/lib/bgpd unless configured",
         ) from None
-    views = msgspec.to_builtins(events)
-    if as_json:
-        print(json.dumps(views, indent=1))
-        return 0
-    shown = SHOWN["events"]
-    table = Table(shown.columns, sys.stdout)
-    table.write([row for view in views for row in shown.rows(view, time.time())])
-    table.end()
-    return 0
+    yield msgspec.to_builtins(events)
 
 
 def _subject(given: str, filters: Sequence[str]) -> str:
@@ -167,7 +173,8 @@ def _places_of(client: Client, name: str, vrf: str) -> list[tuple[str, str]]:
     places = {(str(ipaddress.ip_interface(prefix).ip), of): None for prefix, of in found if vrf in ("", of)}
     if not places:
         where = f" in VRF {vrf}" if vrf else ""
-        hint = "give an address; bgpd show workloads and bgpd show services list the names"
+        hint = did_you_mean([*near_names(client, "workloads", name), *near_names(client, "services", name)][:2])
+        hint = hint or "give an address; bgpd show workloads and bgpd show services list the names"
         raise CommandFailed(f'"{name}" is no address, and no workload or service{where} has this name', hint)
     return list(places)
 

@@ -78,7 +78,7 @@ STATES: dict[str, tuple[str, ...]] = {
 
 class Shown(NamedTuple):
     """One kind of `bgpd show KIND`: help text, filters (ViewQuery fields), those of them that need no option but only
-    their value behind KIND, columns, and the rows of one view.
+    their value behind KIND, columns, the rows of one view, and the field whose elements make rows of CSV.
     """
 
     help: str
@@ -86,6 +86,7 @@ class Shown(NamedTuple):
     subject: tuple[str, ...]
     columns: tuple[str, ...]
     rows: Callable[[View, float], Rows]
+    rows_of: str = ""
 
 
 def _neighbor(view: View, now: float) -> Rows:
@@ -283,6 +284,7 @@ SHOWN: dict[str, Shown] = {
         ("prefix", "neighbor"),
         _ROUTE_COLUMNS,
         _route,
+        "candidates",
     ),
     "bfd": Shown("BFD of the neighbors", ("neighbor", "state"), ("neighbor",), _BFD_COLUMNS, _bfd),
     "advertised": Shown(
@@ -329,6 +331,7 @@ SHOWN: dict[str, Shown] = {
         ("prefix", "mac", "neighbor"),
         EVPN_COLUMNS,
         evpn_rows,
+        "candidates",
     ),
     "vrfs": Shown("VRFs with their uplinks, and what is wrong", ("vrf",), ("vrf",), VRF_COLUMNS, vrf_rows),
     "events": Shown(
