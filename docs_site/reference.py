@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from bgpd.api.openapi import document
 from bgpd.cli.main import make_parser
+from bgpd.cli.parser import Parser, below, helps_of
 
 PACKAGE = Path(__file__).parent.parent / "bgpd"
 _LEVELS = ("debug", "info", "warning", "error", "exception")
@@ -26,7 +27,7 @@ def pages() -> Iterator[tuple[str, str]]:
 # Command line.
 
 
-def command_line(parser: argparse.ArgumentParser) -> str:
+def command_line(parser: Parser) -> str:
     """Each command with its arguments and options, as `--help` has them."""
     lines = [
         "# Command line",
@@ -58,15 +59,11 @@ def command_line(parser: argparse.ArgumentParser) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _commands(
-    parser: argparse.ArgumentParser, words: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser, str]]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
-            for name, command in action.choices.items():
-                yield (*words, name), command, helps.get(name, command.description or "")
-                yield from _commands(command, (*words, name))
+def _commands(parser: Parser, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Parser, str]]:
+    helps = helps_of(parser)
+    for name, command in below(parser).items():
+        yield (*words, name), command, helps.get(name, command.description or "")
+        yield from _commands(command, (*words, name))
 
 
 def _argument(action: argparse.Action) -> str:
