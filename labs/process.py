@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 STOP_TIMEOUT_S = 5.0
+LONGEST_PAUSE_S = 0.25
+"""Between two looks at what is waited for."""
 
 PATIENCE = 4.0 if "BGPD_GUEST" in os.environ else 1.0
 """By this much a wait may last longer, and look less often: in a user-mode guest programs start ten times as slowly."""
@@ -140,6 +142,8 @@ def wait_until(
 ) -> float:
     """Call `predicate` until its answer is true, and return the seconds that took. A LabError from it means "not yet".
 
+    It is asked every `interval_s`, and the more seldom the longer it takes: whoever is waited for needs the processor.
+
     Raises: LabError: not true within `timeout_s` (more in a guest); says what was waited for, the last answer, and the
         tails of `logs`.
     """
@@ -147,16 +151,18 @@ def wait_until(
     start = time.monotonic()
     while True:
         last: object
+        asked = time.monotonic()
         try:
             last = predicate()
             if last:
                 return time.monotonic() - start
         except LabError as error:
             last = error
-        if time.monotonic() - start > timeout_s:
+        now = time.monotonic()
+        if now - start > timeout_s:
             tails = "\n".join(tail(path) for path in logs)
             raise LabError(f"waited {timeout_s} s in vain for: {what}\nlast answer: {last!r}\n{tails}")
-        time.sleep(interval_s * PATIENCE)
+        time.sleep(max(interval_s * PATIENCE, now - asked, min((now - start) / 20, LONGEST_PAUSE_S)))
 
 
 def run_command(

@@ -1,4 +1,4 @@
-"""Runs all tests: those here in two workers, those marked `vm` beside them in guests of their own (`make test`).
+"""Runs all tests: those here in workers, those marked `vm` beside them in guests of their own (`make test`).
 
 The tests run bgpd as plain Python; those of COMPILED run once more with its compiled form (labs/forms.py).
 
@@ -21,7 +21,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from labs.forms import NotCompiled, compiled_form, form_environment
@@ -42,10 +42,15 @@ GUEST_LIMIT_S = 900
 """Four times what the laboratory takes in a guest that has a processor for itself."""
 PASSED, FAILED, NOTHING_SELECTED = 0, 1, 5
 
-WORKERS = ("-n", "2")
+PROCESSORS = max(2, os.cpu_count() or 2)
+WORKERS = ("-n", str(PROCESSORS), "--dist", "load")
+WORKERS_OF_NAMESPACES = ("-n", str(min(2 * PROCESSORS, 8)), "--dist", "loadfile")
+"""These tests wait most of the time, for daemons and their clocks."""
 PYTEST = (sys.executable, "-m", "pytest")
 GUEST = (sys.executable, "-m", "tests.vm.guest")
 VM_MARK = "mark.vm"
+NAMESPACES_MARK = "mark.netns"
+ALL_IN_NAMESPACES = "\npytestmark = pytest.mark.netns\n"
 LABORATORY = Path("tests/labs/test_main.py")
 """Its part of the `vm` tests is long, and takes a guest's whole time."""
 
@@ -88,12 +93,14 @@ def what_failed(part: Part, code: int, folder: Path) -> list[str]:
     return failed if code == FAILED and failed else [*failed, f"the part {part.name!r}, with exit status {code}"]
 
 
-def files_marked_vm(paths: Sequence[str]) -> list[str]:
-    """The test files below `paths` that have tests for the guest: it need not read all others."""
-    files = [
-        file for path in paths for file in ([Path(path)] if Path(path).is_file() else Path(path).rglob("test_*.py"))
-    ]
-    return sorted({str(file) for file in files if VM_MARK in file.read_text()})
+def files_where(paths: Sequence[str], has_some: Callable[[str], bool]) -> list[str]:
+    """What of `paths` a part has tests in, by the text of each file: it need not read all others, which takes half a
+    minute in each worker. What names a single test is passed on."""
+    found = [path for path in paths if "::" in path]
+    for path in map(Path, paths):
+        files = sorted(path.rglob("test_*.py")) if path.is_dir() else [path] if path.is_file() else []
+        found += [str(file) for file in files if has_some(file.read_text())]
+    return list(dict.fromkeys(found))
 
 
 def compiled_part_of(paths: Sequence[str]) -> list[str]:
@@ -112,17 +119,18 @@ def parts(paths: Sequence[str], *, only_vm: bool = False, long: bool = False) ->
     A path may name a test ("FILE::TEST"); pytest knows which part it belongs to.
     """
     but = "" if long else NOT_LONG
-    here = [Part("unit", f"not netns and not vm{but}", paths), Part("namespaces", f"netns and not vm{but}", paths)]
+    unit = files_where(paths, lambda text: ALL_IN_NAMESPACES not in text)
+    namespaces = files_where(paths, lambda text: NAMESPACES_MARK in text)
+    here = [Part("unit", f"not netns and not vm{but}", unit), Part("namespaces", f"netns and not vm{but}", namespaces)]
     compiled = compiled_part_of(paths)
     if compiled:
         here.append(Part("compiled", f"not vm{but}", compiled, compiled=True))
-    named = [path for path in paths if "::" in path]
-    files = files_marked_vm([path for path in paths if "::" not in path])
+    files = files_where(paths, lambda text: VM_MARK in text)
     laboratory = [file for file in files if Path(file).name == LABORATORY.name]
-    others = [*named, *(file for file in files if file not in laboratory)]
+    others = [file for file in files if file not in laboratory]
     guests = [Part("vm", f"vm{but}", others, in_guest=True)]
     guests += [Part("vm laboratory", "vm", laboratory, in_guest=True)] if long else []
-    return [] if only_vm else here, [part for part in guests if part.paths]
+    return [] if only_vm else [part for part in here if part.paths], [part for part in guests if part.paths]
 
 
 class Suite:
@@ -157,7 +165,7 @@ class Suite:
 
     def _run_here(self, part: Part) -> None:
         print(f"=== {part.name}", flush=True)
-        spread = (*WORKERS, "--dist", "load" if part.name == "unit" else "loadfile")
+        spread = WORKERS if part.name == "unit" else WORKERS_OF_NAMESPACES
         folder = self._new_folder()
         try:
             command = part.command(folder, *spread)

@@ -15,7 +15,7 @@ from tests.suite import (
     PASSED,
     Suite,
     compiled_part_of,
-    files_marked_vm,
+    files_where,
     parts,
 )
 from tests.vm.guest import DIED, TIMED_OUT, UNAVAILABLE
@@ -32,6 +32,7 @@ def test_one():
 def test_other():
     pass
 """
+HAS_NAMESPACES = f"# {suite.NAMESPACES_MARK}\n"
 HAS_A_GUEST = f"# {suite.VM_MARK}\n"
 
 # Takes the place of pytest and of a guest: the next line of a plan has the exit status, and the tests that failed.
@@ -67,7 +68,7 @@ class Scripted:
         tests, notes = self.tests, self._folder / "notes"
         tests.mkdir()
         notes.mkdir()
-        (tests / "test_some.py").write_text(HAS_A_GUEST if guest else "")
+        (tests / "test_some.py").write_text(HAS_NAMESPACES + (HAS_A_GUEST if guest else ""))
         return Suite(notes, retry=retry, in_ci=in_ci).run(*parts([str(tests)]))
 
     def calls(self, name: str = "pytest") -> list[str]:
@@ -147,14 +148,14 @@ def test_pytest_tries_again_only_what_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With the real pytest, in one process: what it notes is what the suite reads."""
-    monkeypatch.setattr(suite, "WORKERS", ("-p", "xdist.plugin", "-n", "0"))
+    monkeypatch.setattr(suite, "WORKERS", ("-p", "xdist.plugin", "-n", "0", "--dist", "load"))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    here, _ = parts([str(tmp_path / "tests")])
     notes, tests = tmp_path / "notes", tmp_path / "tests"
     notes.mkdir()
     tests.mkdir()
     (tests / "test_some.py").write_text(FAILS_FIRST)
+    here, _ = parts([str(tests)])
     assert Suite(notes, retry=True).run(here[:1], []) == PASSED
     said = capfd.readouterr().out
     assert "1 failed, 1 passed" in said
@@ -222,7 +223,12 @@ def test_nothing_of_namespaces_is_told_where_no_test_needs_them(
     assert "NOT TESTED" not in capsys.readouterr().out
 
 
-def test_guest_reads_only_files_that_have_tests_for_it() -> None:
-    files = files_marked_vm(["tests"])
-    assert "tests/vm/test_devices.py" in files
-    assert "tests/rib/test_rib.py" not in files
+def test_each_part_reads_only_files_that_have_tests_for_it() -> None:
+    (unit, namespaces, _), (guest,) = parts(["tests"])
+    assert "tests/vm/test_devices.py" in guest.paths
+    assert "tests/rib/test_rib.py" not in {*guest.paths, *namespaces.paths}
+    assert "tests/daemon/test_views.py" not in unit.paths
+    marked = {file for file in files_where(["tests"], lambda text: "netns" in text) if file != "tests/test_suite.py"}
+    assert marked == set(namespaces.paths), "marked in another way than by its name"
+    single = "tests/rib/test_rib.py::test_x"
+    assert [part.paths for part in parts([single])[0]] == [[single]] * 3

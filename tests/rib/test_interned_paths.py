@@ -113,7 +113,7 @@ class InterningMachine(RibMachine):
 
 
 class TestInterning(InterningMachine.TestCase):
-    settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
     @pytest.fixture(autouse=True)
     def _short_slices(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -369,7 +369,7 @@ class RibMachine(RuleBasedStateMachine):
 
 
 class TestRibAgainstReference(RibMachine.TestCase):
-    settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
     @pytest.fixture(autouse=True)
     def _short_slices(self, monkeypatch: pytest.MonkeyPatch) -> None:
