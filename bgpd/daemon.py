@@ -54,7 +54,7 @@ from bgpd.model.iana import Family
 from bgpd.model.views.orders import ReloadView
 from bgpd.past import Past
 from bgpd.readiness import Readiness
-from bgpd.rib.saved import columns
+from bgpd.rib.prepared import PreparedRib
 from bgpd.routing import Routing
 from bgpd.runtime import systemd as systemd_notify
 from bgpd.runtime.descriptors import Shortage, is_exhausted, raise_limit
@@ -328,6 +328,7 @@ class Daemon:
         if not self._started.is_set() or self._stop.is_set() or self._routing.ending:
             raise HandOverFailed("bgpd is starting or stopping")
         async with self._configuration.changing:
+            prepared = await self._routing.prepare_to_leave()
             began = time.monotonic()
             self._routing.speaker.hold(True)
             try:
@@ -335,23 +336,27 @@ class Daemon:
                 await self._exports.settle(SETTLE_S)
                 if self._stop.is_set():
                     raise HandOverFailed("bgpd is stopping")
-                self._leave_behind(store, leave, began)
+                self._leave_behind(store, leave, began, prepared)
             except (StoreUnusable, OSError, UnicodeEncodeError) as error:  # the name of an interface may be no UTF-8
                 raise HandOverFailed(str(error)) from error
             finally:
+                prepared.end()
                 self._routing.speaker.hold(False)
 
-    def _leave_behind(self, store: DescriptorStore, leave: Callable[[], object], began: float) -> None:
+    def _leave_behind(
+        self, store: DescriptorStore, leave: Callable[[], object], began: float, prepared: PreparedRib
+    ) -> None:
         """From here on the loop does not turn until the process has ended."""
         speaker, descriptors = self._routing.speaker.saved()
-        rib = self._routing.rib.saved()
+        rib, base = prepared.rest()
         left = Left(
             daemon=saved_daemon(
                 converged=self._routing.converged, protocols=self._routing.foreign_protocols, unread_since=began
             ),
             speaker=speaker,
             rib=rib,
-            kernel=self._routing.tables.saved(columns(rib)),
+            base=base,
+            kernel=self._routing.tables.saved(prepared.columns(rib)),
             feeds=self._routing.workloads.saved(is_complete=self._routing.synchronised),
             moves=self._routing.evpn.endpoints.saved_moves(),
             descriptors=descriptors,
@@ -360,7 +365,7 @@ class Daemon:
         try:
             store.keep(descriptors)
             sessions, seconds = len(speaker.sessions), round(time.monotonic() - began, 3)
-            log.info("handover.left", sessions=sessions, seconds=seconds)
+            log.info("handover.left", sessions=sessions, seconds=seconds, prepared=bool(base))
             self._journal.close()
             self._history.close(is_handed_over=True)
             leave()

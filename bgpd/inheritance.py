@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 SNAPSHOT = "snapshot"
 """The name of its descriptor."""
 _SECTIONS = ("daemon", "speaker", "rib", "kernel", "feeds", "moves")
+_BASE = "base"
+"""The section of what the RIB has written beforehand (rib/prepared.py); b"": nothing."""
 _OTHER_FORM = "the snapshot has another form than this version of bgpd reads"
 
 
@@ -52,11 +54,12 @@ class SavedDaemon(msgspec.Struct, frozen=True, kw_only=True):
 
 class Left(msgspec.Struct, kw_only=True):
     """What a process leaves. `kernel`: the routes of kernel tables, by VRF. `feeds`: what orchestrators have said, by
-    source. `moves`: how often endpoints of VRFs have moved of late."""
+    source. `moves`: how often endpoints of VRFs have moved of late. `base` goes with `rib`, as it is."""
 
     daemon: SavedDaemon
     speaker: SavedSpeaker
     rib: SavedRib
+    base: bytes
     kernel: dict[str, SavedKernelTable]
     feeds: dict[str, bytes]
     moves: list[SavedMoves]
@@ -68,7 +71,7 @@ class Left(msgspec.Struct, kw_only=True):
         Raises: OSError: there is no memory for it.
         """
         sections = {name: msgspec.msgpack.encode(getattr(self, name)) for name in _SECTIONS}
-        return {SNAPSHOT: snapshot.write(sections), **self.descriptors}
+        return {SNAPSHOT: snapshot.write({**sections, _BASE: self.base}), **self.descriptors}
 
 
 class Inheritance:
@@ -81,7 +84,7 @@ class Inheritance:
         self.daemon: SavedDaemon | None = None
         self.sessions = LeftSessions([], {})
         self.feeds: dict[str, bytes] = {}
-        self._rib = self._kernel = self._moves = b""
+        self._rib = self._base = self._kernel = self._moves = b""
         self.problem = ""
         self.refused: dict[str, str] = {}
         self.adopted = 0
@@ -103,11 +106,15 @@ class Inheritance:
         """What neighbors announced and were sent; None if nothing was left, or it cannot be read."""
         from bgpd.rib.saved import SavedRib
 
-        packed, self._rib = self._rib, b""
+        packed, base = self._rib, self._base
+        self._rib = self._base = b""
         if self.daemon is None:
             return None
         try:
-            return msgspec.msgpack.decode(packed, type=SavedRib)
+            found = msgspec.msgpack.decode(packed, type=SavedRib)
+            if base:
+                found.base = msgspec.msgpack.decode(base, type=SavedRib)
+            return found
         except msgspec.MsgspecError as error:
             self.fail(f"{_OTHER_FORM}: {error}")
         return None
@@ -136,9 +143,9 @@ class Inheritance:
         except msgspec.MsgspecError:  # of another form: what is a duplicate is found out anew
             return []
 
-    def keep(self, *, rib: bytes, kernel: bytes, moves: bytes) -> None:
+    def keep(self, *, rib: bytes, base: bytes, kernel: bytes, moves: bytes) -> None:
         """The sections of the RIB, of kernel tables and of EVPN, which are not read before they are asked for."""
-        self._rib, self._kernel, self._moves = rib, kernel, moves
+        self._rib, self._base, self._kernel, self._moves = rib, base, kernel, moves
 
     def fail(self, problem: str) -> None:
         """Nothing can be gone on with."""
@@ -197,7 +204,7 @@ def find() -> Inheritance:
 
 def _read(memory: int, descriptors: Mapping[str, int], found: Inheritance) -> None:
     sections = snapshot.read(memory)
-    found.keep(rib=sections["rib"], kernel=sections["kernel"], moves=sections.get("moves", b""))
+    found.keep(rib=sections["rib"], base=sections[_BASE], kernel=sections["kernel"], moves=sections.get("moves", b""))
     found.daemon = msgspec.msgpack.decode(sections["daemon"], type=SavedDaemon)
     found.feeds = msgspec.msgpack.decode(sections["feeds"], type=dict[str, bytes])
     found.sessions = left_sessions.read(sections["speaker"], descriptors)

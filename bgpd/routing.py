@@ -38,9 +38,11 @@ from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo, Communities
 from bgpd.rib.losses import Losses
 from bgpd.rib.policy import PolicyError
+from bgpd.rib.prepared import PreparedRib
 from bgpd.rib.rib import Rib
 from bgpd.rib.stale import Place
 from bgpd.runtime.boot import has_run_since_boot
+from bgpd.runtime.copy_of_process import CopyFailed
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.shared_state import changes_shared_state
 from bgpd.runtime.turns import LoopClock, Walks, in_turn, soon
@@ -59,6 +61,9 @@ _BEHIND_S = 0.05
 """How long a base waits for sessions that have sent much."""
 MEMBERSHIPS_WAIT_S = 30.0
 """A neighbor that has not sent all its route target memberships by then is sent EVPN routes by those that have come."""
+_PREPARED = 50_000
+"""So many routes keep neighbors waiting for a while, if they are written when they are not heard any more."""
+_PREPARE_S = 20.0
 _MUCH = 8 << 20
 """Bytes of a neighbor that has left for which the process does not wait with giving back memory."""
 _BYTES_PER_ROUTE = 200
@@ -221,6 +226,16 @@ class Routing:
             if family is Family.ROUTE_TARGET:
                 self.rib.received.await_memberships(source, until=_now() + MEMBERSHIPS_WAIT_S)
         self.rib.dissemination.release()
+
+    async def prepare_to_leave(self) -> PreparedRib:
+        """The RIB for another process; the greater part of a large one is written now, while neighbors are heard."""
+        prepared = self.rib.to_leave()
+        if self.routes >= _PREPARED:
+            try:
+                await prepared.write(patience_s=_PREPARE_S)
+            except CopyFailed as error:
+                log.info("handover.not_prepared", reason=str(error))
+        return prepared
 
     async def settle(self, patience_s: float) -> None:
         """Nothing is read of neighbors: wait until what they said is in the kernel, but not for ever."""

@@ -16,7 +16,7 @@ from bgpd.rib.loc_rib import SLICE
 from bgpd.rib.neighbor_state import NeighborState
 from bgpd.rib.ports import EvpnRoutes
 from bgpd.rib.restored_table import TableWalk
-from bgpd.rib.saved import NONE, SavedExport, SavedNeighbor, SavedRib
+from bgpd.rib.saved import NONE, SavedExport, SavedNeighbor, SavedRib, SavedTable
 from bgpd.rib.tables import Tables
 
 
@@ -51,8 +51,19 @@ class Restored:
                     into = state.exports.get(Family(export.family))
                     if into is not None:
                         yield from self._export(export, into, advertisements)
+        instead = {
+            (table.vrf, table.family): frozenset(table.instead) for table in self._saved.tables if not table.guest
+        }
+        base = self._saved.base
+        if base is not None:
+            for table in base.tables:
+                yield from self._table(base, table, skipped=instead.get((table.vrf, table.family), frozenset()))
         for table in self._saved.tables:
-            yield from TableWalk(self._saved, table, self._states, tables=self._tables, evpn=self._evpn).walk()
+            yield from self._table(self._saved, table)
+
+    def _table(self, saved: SavedRib, table: SavedTable, *, skipped: frozenset[bytes] = frozenset()) -> Iterator[None]:
+        walk = TableWalk(saved, table, self._states, tables=self._tables, evpn=self._evpn, skipped=skipped)
+        yield from walk.walk()
 
     def _begin(self, saved: SavedNeighbor, state: NeighborState) -> None:
         evpn = state.tables.get(Family.L2VPN_EVPN)

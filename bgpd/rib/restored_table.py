@@ -19,7 +19,7 @@ from bgpd.model.path import NextHop, Overlay, Path, RouteBatch, Source
 from bgpd.rib.loc_rib import SLICE, Changes
 from bgpd.rib.neighbor_state import NeighborState
 from bgpd.rib.ports import EvpnRoutes
-from bgpd.rib.saved import NONE, SavedPart, SavedRib, SavedTable
+from bgpd.rib.saved import NO_ENTRY, NONE, SavedPart, SavedRib, SavedTable
 from bgpd.rib.shared_decisions import Entry
 from bgpd.rib.tables import Tables
 
@@ -31,7 +31,7 @@ _Groups = list[tuple[tuple[Path, ...], Sequence[bytes]]]
 
 
 class TableWalk:
-    """The routes of one table."""
+    """The routes of one table, but for the `skipped` keys."""
 
     def __init__(
         self,
@@ -41,8 +41,10 @@ class TableWalk:
         *,
         tables: Tables,
         evpn: EvpnRoutes,
+        skipped: frozenset[bytes] = frozenset(),
     ) -> None:
         self._saved = saved
+        self._skipped = skipped
         self._entries = table.entries
         self._paths = table.paths
         self._saved_parts = table.parts
@@ -62,7 +64,7 @@ class TableWalk:
         speaking = [state for number in set(table.paths.sources) if (state := states[number]) is not None]
         self._judges = {state.source: (state, state.adj_rib_in.verdicts) for state in speaking}
         """Whose paths are made, and by which of their verdicts."""
-        self._has_forgotten = False
+        self._has_forgotten = bool(skipped)
         self._entered: defaultdict[Source, dict[bytes, int]] = defaultdict(dict)
         """By the block of its attributes, the next hop of the path that is found by that alone."""
         self._whole: dict[int, Path] = {}
@@ -76,19 +78,29 @@ class TableWalk:
             self._decide(self._entries[start : start + _ENTRIES])
             yield
         for saved, part in zip(self._saved_parts, self._table.routes.parts, strict=True):
-            numbers = array("I", saved.numbers)
-            if part and not part.keys().isdisjoint(saved.keys):
-                yield from self._enter_each(saved.keys, numbers)
+            keys, numbers = self._wanted(saved)
+            if part and not part.keys().isdisjoint(keys):
+                yield from self._enter_each(keys, numbers)
                 continue
             yield from self._follow()
             entries = list(map(self._decided.__getitem__, numbers))
-            self._fill(part, saved.keys, entries)
+            self._fill(part, keys, entries)
             yield
             if None in entries:
-                yield from self._enter_each(*_without_decision(saved, numbers, entries))
+                yield from self._enter_each(*_without_decision(keys, numbers, entries))
         yield from self._end_refreshes()
         if self._has_forgotten:
             self._table.drop_unused()
+
+    def _wanted(self, saved: SavedPart) -> tuple[Sequence[bytes], Sequence[int]]:
+        """The keys of a part that are to be entered, and the numbers of their entries."""
+        numbers = array("I", saved.numbers)
+        if NO_ENTRY not in numbers and self._skipped.isdisjoint(saved.keys):
+            return saved.keys, numbers
+        wanted = [
+            number != NO_ENTRY and key not in self._skipped for key, number in zip(saved.keys, numbers, strict=True)
+        ]
+        return list(compress(saved.keys, wanted)), list(compress(numbers, wanted))
 
     # By columns.
 
@@ -292,8 +304,8 @@ class TableWalk:
 
 
 def _without_decision(
-    saved: SavedPart, numbers: Sequence[int], entries: Sequence[Entry | None]
+    keys: Sequence[bytes], numbers: Sequence[int], entries: Sequence[Entry | None]
 ) -> tuple[list[bytes], list[int]]:
     """The keys, and the numbers of their entries, of which no decision was made."""
     lack = [entry is None for entry in entries]
-    return list(compress(saved.keys, lack)), list(compress(numbers, lack))
+    return list(compress(keys, lack)), list(compress(numbers, lack))

@@ -29,9 +29,9 @@ from bgpd.rib.intruders import ContestedAddresses, Intruders
 from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.policy import BuiltInPolicy
 from bgpd.rib.ports import EvpnRoutes, Guests, KernelRoutes, Neighbors, Workloads
+from bgpd.rib.prepared import PreparedRib
 from bgpd.rib.received import ReceivedRoutes
 from bgpd.rib.recording import Recorder
-from bgpd.rib.saved import SavedRib, save
 from bgpd.rib.shared_decisions import Entry
 from bgpd.rib.tables import Tables
 from bgpd.rib.views import fallback
@@ -247,13 +247,9 @@ class Rib:
             table.refused.update(keys)
             self.dissemination.mark(vrf, family, keys, local=False)
 
-    def saved(self) -> SavedRib:
-        """What neighbors announced and were sent, for another process (ReceivedRoutes.restore)."""
-        return save(
-            chain(self.tables.values(), self._tables.guests.values()),
-            self.received.states_to_save(),
-            self.received.stale,
-        )
+    def to_leave(self) -> PreparedRib:
+        """For another process (ReceivedRoutes.restore): what neighbors announced and were sent."""
+        return PreparedRib(self._tables, self.received)
 
     def guest_paths(self, guest: str, family: Family, key: bytes) -> Sequence[Path]:
         """The paths in use of one key of a guest's table, best first."""

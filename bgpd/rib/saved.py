@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence, Set
 from functools import partial
-from itertools import chain, compress, count
+from itertools import chain, compress, count, repeat
 
 import msgspec
 
@@ -20,6 +20,7 @@ from bgpd.config.effects import GUESTS, resets_session
 from bgpd.config.schema_sessions import ListenConfig, SessionConfig
 from bgpd.config.schema_workloads import GuestConfig
 from bgpd.message.open import Negotiated
+from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Overlay, Path, Source
 from bgpd.rib.adj_rib_in import forbids_long_lived
@@ -30,6 +31,8 @@ from bgpd.rib.shared_decisions import Entry
 from bgpd.rib.stale import Kept, StaleRoutes
 
 NONE = -1
+NO_ENTRY = (1 << 32) - 1
+"""In place of an entry's number: no neighbor has a route of the key."""
 
 
 class SavedPaths(msgspec.Struct, array_like=True, gc=False):
@@ -50,7 +53,8 @@ class SavedPaths(msgspec.Struct, array_like=True, gc=False):
 
 
 class SavedPart(msgspec.Struct, array_like=True, gc=False):
-    """One of the dicts of a table: its keys, and for each the number of its entry, packed as array("I")."""
+    """One of the dicts of a table: its keys, and for each the number of its entry (NO_ENTRY: it has none), packed as
+    array("I")."""
 
     keys: list[bytes]
     numbers: bytes
@@ -58,7 +62,8 @@ class SavedPart(msgspec.Struct, array_like=True, gc=False):
 
 class SavedTable(msgspec.Struct, array_like=True, gc=False):
     """The routes of neighbors in one table, or of a guest in its own. `entries`: the numbers of candidates among
-    `paths`. `parts` are those of the table (model/containers.py)."""
+    `paths`. `parts` are those of the table (model/containers.py). `instead`: the keys that it is about, in place of
+    what the base says of them."""
 
     vrf: str
     family: str
@@ -66,6 +71,7 @@ class SavedTable(msgspec.Struct, array_like=True, gc=False):
     entries: list[tuple[int, ...]]
     parts: list[SavedPart]
     guest: str = ""
+    instead: list[bytes] = []
 
 
 class SavedExport(msgspec.Struct, array_like=True, gc=False):
@@ -115,21 +121,27 @@ class SavedNeighbor(msgspec.Struct, array_like=True, gc=False):
 
 
 class SavedRib(msgspec.Struct, array_like=True, gc=False):
-    """`neighbors` are the sources of the paths, by number."""
+    """`neighbors` are the sources of the paths, by number. `base`, which is written by itself (prepared.py), has the
+    tables as they were a little earlier, for the same neighbors; what it says of the keys that a table is about here
+    counts no more."""
 
     neighbors: list[SavedNeighbor]
     next_hops: list[NextHop]
     overlays: list[Overlay]
     tables: list[SavedTable]
+    base: SavedRib | None = None
 
 
 def columns(saved: SavedRib) -> dict[tuple[str, Family], list[list[bytes]]]:
-    """The keys of each part of the tables of neighbors, by VRF and family."""
+    """The keys of each part of the tables of neighbors, by VRF and family; those of the base if there is one."""
     return {
         (table.vrf, Family(table.family)): [part.keys for part in table.parts]
-        for table in saved.tables
+        for table in (saved.base or saved).tables
         if not table.guest
     }
+
+
+_ALL: Mapping[LocRib, Collection[bytes]] = {}
 
 
 class _Numbers:
@@ -147,26 +159,35 @@ class _Numbers:
         return list(map({value: self.of(value) for value in dict.fromkeys(values)}.__getitem__, values))
 
 
-def save(tables: Iterable[LocRib], states: Iterable[NeighborState], stale: StaleRoutes) -> SavedRib:
-    """The routes of these sessions, and what they were sent. Those that `stale` has are over."""
+def save(
+    tables: Iterable[LocRib],
+    states: Iterable[NeighborState],
+    stale: StaleRoutes,
+    *,
+    of: Mapping[LocRib, Collection[bytes]] = _ALL,
+) -> SavedRib:
+    """The routes of these sessions, and what they were sent. Those that `stale` has are over. Of a table that is in
+    `of` only those keys are looked at."""
     kept = list(states)
     sources = {state.source: number for number, state in enumerate(kept)}
     next_hops, overlays = _Numbers(), _Numbers()
     by_source = {state.source: state for state in kept}
-    saved = [_table(table, sources, by_source, next_hops, overlays) for table in tables]
+    saved = [_table(table, of.get(table), sources, by_source, next_hops, overlays) for table in tables]
     neighbors = [_neighbor(state, overlays, stale.kept.get(state.source)) for state in kept]
     return SavedRib(neighbors, list(next_hops.known), list(overlays.known), saved)  # type: ignore[arg-type]
 
 
 def _table(
     table: LocRib,
+    only: Collection[bytes] | None,
     sources: Mapping[Source, int],
     states: Mapping[Source, NeighborState],
     next_hops: _Numbers,
     overlays: _Numbers,
 ) -> SavedTable:
     distinct: dict[Entry, None] = {}
-    for part in table.routes.parts:
+    found = table.routes.parts if only is None else _some(table.routes, only)
+    for part in found:
         distinct.update(dict.fromkeys(part.values()))
     every = dict.fromkeys(chain.from_iterable([entry.candidates for entry in distinct]))
     stale = _stale(table.family, every, states)
@@ -184,15 +205,18 @@ def _table(
     order = dict(zip(distinct, count()))
     columns = _columns(paths, sources, next_hops, overlays)
     columns.stale = [numbers[path] for path in stale if path in numbers]
-    parts = [_part(part, order) for part in table.routes.parts]
-    return SavedTable(table.vrf, str(table.family), columns, entries, parts, table.guest)
+    parts = [SavedPart(list(part), _numbers(part.values(), order)) for part in found]
+    return SavedTable(table.vrf, str(table.family), columns, entries, parts, table.guest, list(only or ()))
 
 
-def _part(part: dict[bytes, Entry], order: Mapping[Entry, int]) -> SavedPart:
-    keys, numbers = list(part), list(map(order.get, part.values()))
-    if None in numbers:
-        keys = [key for key, number in zip(keys, numbers) if number is not None]
-    return SavedPart(keys, array("I", [number for number in numbers if number is not None]).tobytes())
+def _some(routes: ShardedDict[Entry], keys: Collection[bytes]) -> list[dict[bytes, Entry]]:
+    """The parts of a table with no more than these keys."""
+    chosen = {id(part): some for part, some in routes.split(list(keys))}
+    return [{key: part[key] for key in chosen.get(id(part), ()) if key in part} for part in routes.parts]
+
+
+def _numbers(entries: Iterable[Entry], order: Mapping[Entry, int]) -> bytes:
+    return array("I", map(order.get, entries, repeat(NO_ENTRY))).tobytes()
 
 
 def _columns(

@@ -2,8 +2,9 @@
 the answer.
 
 For questions about a change of much state: the real code makes the change, in the copy. The copy cannot do harm: it has
-no file descriptor that leads anywhere but its end of a pipe, and an event loop that never turns. It runs last, and the
-kernel ends it first when memory is short. It takes memory for what it touches, up to as much as this process has.
+no file descriptor that leads anywhere but its end of a pipe, and an event loop that never turns. It runs last, unless
+it is waited for, and the kernel ends it first when memory is short. It takes memory for what it touches, up to as much
+as this process has.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from bgpd.runtime.programs import fork_own, reap_own
 
 PATIENCE_S = 50.0
 """Less than the command line waits."""
+LAST = 19
+"""Niceness of what runs when nothing else does."""
 _MOST_ERROR = 2_000
 _DONE, _FAILED = b"+", b"-"
 
@@ -33,9 +36,9 @@ class CopyFailed(Exception):
     """The copy has not answered: why."""
 
 
-async def in_a_copy(work: Callable[[], bytes], *, patience_s: float = PATIENCE_S) -> bytes:
+async def in_a_copy(work: Callable[[], bytes], *, patience_s: float = PATIENCE_S, niceness: int = LAST) -> bytes:
     """What `work` answers in a copy of this process, as it is now. The loop is held while the process is copied, some
-    20 us for each MiB.
+    20 us for each MiB. `niceness`: how far it steps back behind other processes.
 
     Raises: CopyFailed: `work` raised, took longer than `patience_s`, or there is no room for a copy.
     """
@@ -47,7 +50,7 @@ async def in_a_copy(work: Callable[[], bytes], *, patience_s: float = PATIENCE_S
         os.close(writer)
         raise CopyFailed(f"the process cannot be copied: {error.strerror}") from error
     if not child:
-        _work_in_copy(work, writer)
+        _work_in_copy(work, writer, niceness)
     os.close(writer)
     try:
         async with asyncio.timeout(patience_s):
@@ -86,10 +89,12 @@ async def _read(reader: int) -> bytes:
     return b"".join(parts)
 
 
-def _work_in_copy(work: Callable[[], bytes], writer: int) -> NoReturn:
+def _work_in_copy(work: Callable[[], bytes], writer: int, niceness: int) -> NoReturn:
     """In a loop of its own, since what the work schedules must find one; it never gets its turn."""
     try:
         _give_up_all_but(writer)
+        with contextlib.suppress(OSError):
+            os.nice(niceness)
         asyncio.run(_work(work, writer))
     except BaseException as error:
         _write(writer, _FAILED + repr(error).encode(errors="replace")[:_MOST_ERROR])
@@ -117,8 +122,6 @@ def _give_up_all_but(writer: int) -> None:
         signal.signal(ending, signal.SIG_DFL)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    with contextlib.suppress(OSError):
-        os.nice(19)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in range(3):

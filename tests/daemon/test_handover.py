@@ -345,8 +345,23 @@ def small_peer(fabric: Fabric) -> WirePeer:
     return peer
 
 
-def test_routes_that_change_meanwhile_are_all_there_afterwards(fabric: Fabric, peer: WirePeer, other: WirePeer) -> None:
-    """Churn by both neighbors, each of which is passed what the other says: they have the same in the end."""
+PREPARING = """
+import sys
+
+if sys.orig_argv[1:4] == ["-m", "bgpd", "run"]:
+    from bgpd import routing
+
+    routing._PREPARED = 1
+"""
+
+
+def test_routes_that_change_meanwhile_are_all_there_afterwards(
+    fabric: Fabric, peer: WirePeer, other: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Churn by both neighbors, each of which is passed what the other says: they have the same in the end. The most of
+    the table is written while they are heard, as a large one is."""
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
+    (tmp_path / "sitecustomize.py").write_text(PREPARING)
     both = {**IPV4, "export": "all"}
     with managed(fabric, leaf(1, **both), leaf(2, **both)) as host:
         first, second = spoken(peer, host, "10.9.0.0/16"), spoken(other, host, "10.10.0.0/16", next_hop="10.0.2.2")
@@ -369,6 +384,7 @@ def test_routes_that_change_meanwhile_are_all_there_afterwards(fabric: Fabric, p
         host.wait(
             lambda: held[1].read() >= {"10.12.0.0/16"} and held[2].read() >= {"10.11.0.0/16"}, "them at the others"
         )
+        assert [line["prepared"] for line in host.log("handover.left")] == [True, True]
         learned = {route["prefix"] for route in host.get("routes")} - {"10.9.0.0/16"}  # which leaf2 was sent before
         of_first = {prefix for prefix in learned if prefix.startswith(("10.11.", "10.120."))}
         assert held[1].read() == learned - of_first

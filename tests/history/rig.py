@@ -197,7 +197,7 @@ class Recorded:
 
     def hand_over(self) -> None:
         """Another process goes on. Its sources of workloads say again what they had said."""
-        names, saved = list(self.sources), msgspec.msgpack.encode(self.rib.saved())
+        names, saved = list(self.sources), msgspec.msgpack.encode(self.rib.to_leave().rest()[0])
         table = self.rib.table("", V4)
         own = [one for one in table.routes if (entry := table.routes.get(one)) and entry.path_of(LOCAL.name)]
         self.history.close(is_handed_over=True)

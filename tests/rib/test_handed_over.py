@@ -20,7 +20,7 @@ HELPED = session("leaf1", graceful_restart=GracefulRestartConfig(long_lived_s=30
 
 def handed_over(before: Recorder, *configs: NeighborConfig, adopted: Source | None = None) -> Recorder:
     """The next process, with what it was left; `adopted` is a session that it goes on with."""
-    saved = msgspec.msgpack.decode(msgspec.msgpack.encode(before.rib.saved()), type=SavedRib)
+    saved = msgspec.msgpack.decode(msgspec.msgpack.encode(before.rib.to_leave().rest()[0]), type=SavedRib)
     after = Recorder(configuration(*configs))
     if adopted is not None:
         after.rib.received.neighbor_up(adopted, negotiated(families=(V4,)), configs[0], is_adopted=True)

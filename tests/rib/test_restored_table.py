@@ -15,7 +15,8 @@ from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, S
 from bgpd.model.path import Source
 from bgpd.rib import restored_table
 from bgpd.rib.loc_rib import LocRib
-from bgpd.rib.saved import SavedRib
+from bgpd.rib.prepared import PreparedRib
+from bgpd.rib.saved import SavedRib, columns
 from tests.message.decoding import negotiated
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
@@ -69,23 +70,32 @@ def filled(changes: Announcements, *, refreshing: int | None = None) -> Recorder
     one, speaking = Recorder(CONFIG), sources()
     for source, config in zip(speaking, SESSIONS):
         one.up(source, config)
-    for at, (index, through, prefixes, asns, med) in enumerate(changes):
-        if at == len(changes) // 2 and refreshing is not None:
-            one.rib.received.refresh_began(speaking[refreshing], V4)
+    half = len(changes) // 2
+    change(one, speaking, changes[:half])
+    if refreshing is not None and changes:
+        one.rib.received.refresh_began(speaking[refreshing], V4)
+    change(one, speaking, changes[half:])
+    return one
+
+
+def change(one: Recorder, speaking: list[Source], changes: Announcements) -> None:
+    for index, through, prefixes, asns, med in changes:
         one.now += 7
         if asns is None:
             one.withdraw(speaking[index], *prefixes)
         else:
             one.announce(speaking[index], attributes(*asns, med=med), HOPS[through], *prefixes)
-    return one
 
 
-def successor(former: Recorder) -> tuple[Recorder, SavedRib]:
+def successor(former: Recorder, prepared: PreparedRib | None = None) -> tuple[Recorder, SavedRib]:
     one = Recorder(CONFIG)
     one.now = former.now
     for source, config in zip(sources(), SESSIONS):
         one.rib.received.neighbor_up(source, negotiated(families=(V4,)), config, is_adopted=True)
-    return one, msgspec.msgpack.decode(msgspec.msgpack.encode(former.rib.saved()), type=SavedRib)
+    rest, base = (prepared or former.rib.to_leave()).rest()
+    saved = msgspec.msgpack.decode(msgspec.msgpack.encode(rest), type=SavedRib)
+    saved.base = msgspec.msgpack.decode(base, type=SavedRib) if base else None
+    return one, saved
 
 
 def described(table: LocRib) -> dict[bytes, object]:
@@ -176,6 +186,50 @@ def test_keys_that_this_host_announces_already(changes: Announcements, own: list
     drain(one.rib.received.restore(saved, {}))
     assert described(one.rib.table("", V4)) == described(former.rib.table("", V4))
     check_counts(one.rib.table("", V4))
+
+
+@given(announcements, announcements, st.lists(st.sampled_from(PREFIXES), unique=True))
+def test_what_was_written_beforehand_and_what_has_changed_since(
+    before: Announcements, since: Announcements, own: list[str]
+) -> None:
+    former = filled(before)
+    own_since = former.now
+    if own:
+        former.rib.announce_local(LOCAL, V4, [key(prefix) for prefix in own], attributes())
+    speaking = [state.source for state in former.rib.received.states()]
+    prepared = former.rib.to_leave()
+    assert prepared.begin()
+    prepared.packed = prepared.base()
+    change(former, speaking, since)
+    former.rib.commit_gathered()
+    one, saved = successor(former, prepared)
+    assert saved.base is not None
+    assert prepared.columns(saved) == columns(saved)
+    drain(one.rib.received.restore(saved, {}))
+    one.now = own_since
+    if own:
+        one.rib.announce_local(LOCAL, V4, [key(prefix) for prefix in own], attributes())
+    assert described(one.rib.table("", V4)) == described(former.rib.table("", V4))
+    check_counts(one.rib.table("", V4))
+    assert all(decision.routes for decision in one.rib.table("", V4).several())
+    assert one.fib == former.fib
+
+
+@pytest.mark.parametrize("what", ["a session that ended", "a refresh that began"])
+def test_what_makes_that_worthless(what: str) -> None:
+    former = filled([(0, 0, PREFIXES, (65201,), 0), (1, 1, PREFIXES, (65202,), 0)])
+    prepared = former.rib.to_leave()
+    assert prepared.begin()
+    prepared.packed = prepared.base()
+    if what == "a session that ended":
+        end_session(former, 1)
+    else:
+        former.rib.received.refresh_began(former.rib.received.states()[0].source, V4)
+    rest, base = prepared.rest()
+    assert base == b""
+    assert prepared.columns(rest) == columns(rest)
+    assert sum(len(part.keys) for table in rest.tables for part in table.parts) == len(PREFIXES)
+    assert not former.rib.to_leave().begin() or what == "a session that ended"
 
 
 def test_paths_alike_but_for_the_next_hop_are_each_found_again() -> None:

@@ -70,7 +70,7 @@ def routes(one: Recorder) -> dict[str, list[tuple[object, ...]]]:
 @given(events)
 def test_rib_is_the_same_in_the_next_process(changes: list[tuple[int, list[str], int | None]]) -> None:
     former = filled(changes)
-    packed = msgspec.msgpack.encode(former.rib.saved())
+    packed = msgspec.msgpack.encode(former.rib.to_leave().rest()[0])
     one = Recorder(CONFIG)
     for source, config in zip(sources(), CONFIG.neighbor):
         one.rib.received.neighbor_up(source, negotiated(families=(V4,)), config, is_adopted=True)
@@ -105,7 +105,7 @@ def test_session_that_was_not_adopted_is_left_out(
     for source, config in zip(sources(), CONFIG.neighbor):
         if source.name != missing:
             one.rib.received.neighbor_up(source, negotiated(families=(V4,)), config, is_adopted=True)
-    drain(one.rib.received.restore(former.rib.saved(), {}))
+    drain(one.rib.received.restore(former.rib.to_leave().rest()[0], {}))
     wanted = {
         prefix: names
         for prefix, found in routes(former).items()
@@ -122,7 +122,7 @@ def test_what_waits_for_all_to_be_known_again_is_no_difference() -> None:
     settle(former)
     one = Recorder(CONFIG)
     one.rib.received.neighbor_up(source, negotiated(families=(V4,)), config, is_adopted=True)
-    drain(one.rib.received.restore(former.rib.saved(), {}))
+    drain(one.rib.received.restore(former.rib.to_leave().rest()[0], {}))
     (export,) = one.rib.dissemination.all()
     assert list(export.advertised) == [key(PREFIXES[0])]
     assert export.differing(list(export.advertised)) == [], "its workload has yet to be heard of"

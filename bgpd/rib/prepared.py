@@ -1,0 +1,90 @@
+"""The RIB for another process, written while neighbors are still heard: in a copy of this process, which takes as long
+as it takes. What has changed since is written when the process leaves.
+
+A table of a million routes keeps neighbors waiting for seconds otherwise. Sessions that come or go meanwhile, or send
+their routes again, make it worthless: then all is written at the end, as a small table is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+import msgspec
+
+from bgpd.model.iana import Family
+from bgpd.model.path import Source
+from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.received import ReceivedRoutes
+from bgpd.rib.saved import SavedRib, columns, save
+from bgpd.rib.tables import Tables
+from bgpd.runtime.copy_of_process import in_a_copy
+
+_Session = tuple[Source, tuple[Family, ...]]
+
+
+class PreparedRib:
+    """`packed` is the base (MessagePack of a SavedRib without neighbors), b"" as long as there is none. Call `end` when
+    it is of no use any more."""
+
+    def __init__(self, tables: Tables, received: ReceivedRoutes) -> None:
+        self.packed = b""
+        self._tables = tables
+        self._received = received
+        self._sessions: list[_Session] | None = None
+        self._columns: dict[tuple[str, Family], list[list[bytes]]] = {}
+        self._changed: dict[LocRib, dict[bytes, None]] = {}
+
+    async def write(self, *, patience_s: float) -> None:
+        """Write the base as of now. Raises: CopyFailed: there is none."""
+        if self.begin():
+            self.packed = await in_a_copy(self.base, patience_s=patience_s, niceness=0)
+
+    def begin(self) -> bool:
+        """From now on what changes is noted; whether there may be a base of now."""
+        self._sessions = self._sessions_now()
+        if self._sessions is None:
+            return False
+        self._tables.watch(self, self._note)
+        self._columns = {
+            place: [list(part) for part in table.routes.parts] for place, table in self._tables.all.items()
+        }
+        return True
+
+    def base(self) -> bytes:
+        """The base, as of now."""
+        found = save(self._tables.all.values(), self._received.states_to_save(), self._received.stale)
+        return msgspec.msgpack.encode(msgspec.structs.replace(found, neighbors=[]))
+
+    def end(self) -> None:
+        """Note nothing any more."""
+        self._tables.unwatch(self)
+
+    def _note(self, table: LocRib, keys: Sequence[bytes]) -> None:
+        self._changed.setdefault(table, {}).update(dict.fromkeys(keys))
+
+    def rest(self) -> tuple[SavedRib, bytes]:
+        """What neighbors announced and were sent, and the base that it goes with; b"": it says all."""
+        states, stale = self._received.states_to_save(), self._received.stale
+        guests = self._tables.guests.values()
+        if self.packed and self._sessions_now() == self._sessions:
+            return save(chain(self._changed, guests), states, stale, of=self._changed), self.packed
+        self.packed = b""
+        return save(chain(self._tables.all.values(), guests), states, stale), b""
+
+    def columns(self, rest: SavedRib) -> Mapping[tuple[str, Family], list[list[bytes]]]:
+        """The keys of each part of the tables, as whoever reads base and rest has them."""
+        return self._columns if self.packed else columns(rest)
+
+    def _sessions_now(self) -> list[_Session] | None:
+        """Whose routes there are; None while there are such as are told apart by more than what they say: announced
+        before or after a refresh began, or kept for long."""
+        found: list[_Session] = []
+        for state in self._received.states_to_save():
+            families = tuple(state.tables)
+            if state.adj_rib_in.long_lived or state.sweeps:
+                return None
+            if any(state.adj_rib_in.refreshed(family) is not None for family in families):
+                return None
+            found.append((state.source, families))
+        return found
