@@ -22,6 +22,8 @@ TURN_S = 0.004
 """No step is begun later in a turn than this."""
 YOUNG_S = 0.002
 """What is asked for in a turn begins no later in it than this."""
+WINDOW_S = 0.005
+"""How long at most it is before `at_window_end` runs something."""
 
 Step = Callable[[], object]
 T = TypeVar("T")
@@ -34,6 +36,7 @@ class Turns:
         self._steps: deque[Step] = deque()
         self._is_scheduled = False
         self._is_used = False
+        self._at_window_end: list[Step] = []
 
     def __bool__(self) -> bool:
         return bool(self._steps)
@@ -57,6 +60,18 @@ class Turns:
         self._use()
         step()
         return True
+
+    def at_window_end(self, step: Step) -> None:
+        """Run `step` when the window ends that is open now, or else one that begins: one timer for all who gather what
+        comes little by little, and what they have gathered comes in one turn."""
+        if not self._at_window_end:
+            asyncio.get_running_loop().call_later(WINDOW_S, self._window_ended)
+        self._at_window_end.append(step)
+
+    def _window_ended(self) -> None:
+        steps, self._at_window_end = self._at_window_end, []
+        for step in steps:
+            asyncio.get_running_loop().call_soon(step)
 
     def _use(self) -> None:
         """The turn's time is used, until the loop's next one."""

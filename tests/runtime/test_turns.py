@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bgpd.runtime.turns import STEP_S, TURN_S, YOUNG_S, Walks, now_or_soon, soon, turns
-from tests.clocks import StoppedClock
+from bgpd.runtime.turns import STEP_S, TURN_S, WINDOW_S, YOUNG_S, Walks, now_or_soon, soon, turns
+from tests.clocks import StoppedClock, in_simulated_time
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +123,41 @@ async def test_one_step_of_a_turn_runs_at_once_and_the_others_in_the_next() -> N
         await asyncio.sleep(0)
     assert now_or_soon(saying(said, "e"))
     assert said == ["a", "b", "c", "d", "e"]
+
+
+def test_steps_at_the_end_of_a_window_run_together() -> None:
+    said: list[str] = []
+
+    def again() -> None:
+        said.append("a")
+        turns().at_window_end(saying(said, "next window"))
+
+    async def work() -> None:
+        turns().at_window_end(again)
+        await asyncio.sleep(WINDOW_S / 2)
+        turns().at_window_end(saying(said, "b"))
+        assert not said
+        await asyncio.sleep(WINDOW_S * 0.6)
+        assert said == ["a", "b"]
+        await asyncio.sleep(WINDOW_S)
+        assert said == ["a", "b", "next window"]
+
+    in_simulated_time(work())
+
+
+def test_failed_step_at_the_end_of_a_window_stops_no_other() -> None:
+    said: list[str] = []
+    errors: list[object] = []
+
+    async def work() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context["exception"]))
+        turns().at_window_end(lambda: 1 / 0)
+        turns().at_window_end(saying(said, "other"))
+        await asyncio.sleep(WINDOW_S * 1.1)
+        assert said == ["other"]
+
+    in_simulated_time(work())
+    assert isinstance(errors[0], ZeroDivisionError)
 
 
 def walk(name: str, steps: int, said: list[str]) -> Iterator[None]:

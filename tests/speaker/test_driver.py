@@ -1,8 +1,17 @@
-"""How much of a session's input is worked off at once."""
+"""How much of a session's input is worked off at once, and when it is read on."""
 
 from __future__ import annotations
 
-from bgpd.speaker.driver import LEAST_RUN, RUN_MESSAGES, STEP_S, RunLength
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from bgpd.runtime.turns import WINDOW_S
+from bgpd.speaker.connection import State
+from bgpd.speaker.driver import GATHERED_BYTES, LEAST_RUN, RUN_MESSAGES, STEP_S, Driver, RunLength
+from bgpd.speaker.session import Output
+from bgpd.speaker.transport import READ_SIZE
+from tests.clocks import in_simulated_time
 
 
 def test_costly_runs_become_shorter_and_cheap_ones_longer_within_limits() -> None:
@@ -13,3 +22,178 @@ def test_costly_runs_become_shorter_and_cheap_ones_longer_within_limits() -> Non
         lengths.append(run.messages)
     assert lengths == [32, 64, 128, 128, 128, 128, 64, 32, 16, 16, 16, 16, 32]
     assert (LEAST_RUN, RUN_MESSAGES) == (16, 128)
+
+
+class QuietSession:
+    """A session that wants nothing; `taken`: what it was given, in order."""
+
+    state = State.ESTABLISHED
+    has_outputs = False
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+
+    def received(self, number: int, data: bytes) -> None:
+        self.taken.append(data)
+
+    def updates(self, now: float, *, most: int, most_bytes: int) -> list[bytes]:
+        return []
+
+    def next_output(self, now: float) -> Output | None:
+        return None
+
+    def deadline(self) -> float | None:
+        return None
+
+    def put_off(self, now: float) -> None:
+        pass
+
+    def closed(self, number: int, now: float, reason: str) -> None:
+        self.taken.append(reason.encode())
+
+
+class Connected:
+    """A connection whose peer says what the test wants; `is_read` tells whether it would be heard."""
+
+    def __init__(self) -> None:
+        self.is_read = True
+        self.is_full = False
+        self.hear: Callable[[bytes], None]
+        self.lost: Callable[[str], None]
+
+    def attach(self, received: Callable[[bytes], None], lost: Callable[[str], None], drained: object) -> None:
+        self.hear, self.lost = received, lost
+
+    def pause(self) -> None:
+        self.is_read = False
+
+    def resume(self) -> None:
+        self.is_read = True
+
+    async def says(self, size: int = 100) -> bool:
+        """So many bytes come; whether more is read as soon as they are worked off."""
+        assert self.is_read
+        self.hear(bytes(size))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return self.is_read
+
+
+def connected() -> tuple[Driver, Connected, QuietSession]:
+    """An established session."""
+    session, wire = QuietSession(), Connected()
+    driver = Driver(cast(Any, session), cast(Any, None), tasks=cast(Any, None))
+    driver.adopt(1, cast(Any, wire))
+    driver.carry(cast(Any, None), cast(Any, wire))
+    return driver, wire, session
+
+
+async def passes(windows: float) -> None:
+    await asyncio.sleep(windows * WINDOW_S)
+
+
+def test_what_comes_alone_is_read_at_once_and_so_is_what_follows() -> None:
+    async def work() -> None:
+        _, wire, session = connected()
+        for _ in range(5):
+            assert await wire.says()
+            await passes(1.1)
+        assert len(session.taken) == 5
+
+    in_simulated_time(work())
+
+
+def test_steady_stream_is_read_once_in_a_window() -> None:
+    async def work() -> None:
+        _, wire, _ = connected()
+        assert await wire.says()
+        await passes(0.2)
+        assert not await wire.says()
+        for _ in range(3):
+            await passes(0.9)
+            assert not wire.is_read
+            await passes(0.2)
+            assert wire.is_read
+            assert not await wire.says()
+        await passes(3)
+        assert await wire.says()
+
+    in_simulated_time(work())
+
+
+def test_much_is_not_waited_for() -> None:
+    """A table that is loaded: each read brings a batch that is large enough."""
+
+    async def work() -> None:
+        _, wire, _ = connected()
+        for _ in range(5):
+            assert await wire.says(READ_SIZE)
+            assert await wire.says(GATHERED_BYTES)
+            await passes(0.1)
+
+    in_simulated_time(work())
+
+
+def test_streams_of_several_neighbors_are_read_on_together() -> None:
+    """So that their routes go to the kernel in one batch, and one timer does."""
+
+    async def work() -> None:
+        wires = [connected()[1] for _ in range(3)]
+        for wire in wires:
+            assert await wire.says()
+            assert not await wire.says()
+            await passes(0.3)
+        assert [wire.is_read for wire in wires] == [False] * 3
+        await passes(0.2)
+        assert [wire.is_read for wire in wires] == [True] * 3
+
+    in_simulated_time(work())
+
+
+def test_end_of_the_window_reads_on_nothing_that_is_held_or_paused_for_another_reason() -> None:
+    async def work() -> None:
+        driver, wire, _ = connected()
+        await wire.says()
+        await wire.says()
+        driver.hold(True)
+        await passes(2)
+        assert not wire.is_read
+        driver.hold(False)
+        assert wire.is_read
+        await wire.says()
+        await wire.says()
+        driver.pause_reading(True)
+        await passes(2)
+        assert not wire.is_read
+        driver.pause_reading(False)
+        assert wire.is_read
+
+    in_simulated_time(work())
+
+
+def test_session_that_is_resumed_by_others_waits_for_the_end_of_its_window() -> None:
+    async def work() -> None:
+        driver, wire, _ = connected()
+        await wire.says()
+        await wire.says()
+        driver.pump()
+        driver.pause_reading(False)
+        assert not wire.is_read
+        await passes(1.1)
+        assert wire.is_read
+
+    in_simulated_time(work())
+
+
+def test_connection_that_is_lost_in_a_window_ends_its_session_at_once() -> None:
+    async def work() -> None:
+        _, wire, session = connected()
+        await wire.says()
+        await wire.says()
+        wire.lost("reset")
+        assert session.taken[-1] == b"reset"
+        wire.pause()
+        await passes(2)
+        assert not wire.is_read
+
+    in_simulated_time(work())
