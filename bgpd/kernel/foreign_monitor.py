@@ -17,8 +17,9 @@ from itertools import islice
 
 import structlog
 
-from bgpd.kernel.foreign_reader import DATAGRAM_PAUSE_S, ForeignReader, Reading, Scope
+from bgpd.kernel.foreign_reader import ForeignReader, Reading, Scope
 from bgpd.kernel.foreign_routes import ForeignRoutes, Place, Routes
+from bgpd.kernel.netlink import DATAGRAM_PAUSE_S
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, RouteChanged
 from bgpd.runtime.background import start_in_background

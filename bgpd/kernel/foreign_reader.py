@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from bgpd.kernel.foreign_routes import Place, Routes, difference, hops_of
-from bgpd.kernel.netlink import DumpInterrupted, MessageKind, dump, open_socket
+from bgpd.kernel.netlink import DATAGRAM_PAUSE_S, DumpInterrupted, MessageKind, dump, open_socket
 from bgpd.kernel.nexthop_messages import NexthopObject, encode_dump_request, read_objects
 from bgpd.kernel.route_decoder import Hop, expand, read_foreign_routes
 from bgpd.kernel.route_messages import encode_route_dump_request
@@ -33,9 +33,6 @@ _IN_A_ROW = 3
 """Consecutive dumps that must lack a route before it counts as gone, if none of them has one part only."""
 _LOOKS = 8
 """Most interfaces that are dumped one by one; for more, the whole table is dumped again first."""
-DATAGRAM_PAUSE_S = 0.0002
-"""Between the datagrams of a dump that is read beside a working loop. Reading one releases the GIL so often and so
-briefly that a loop that waits for it would, with bad luck, not get it for 100 ms."""
 Missing = dict[Place, list[KernelRoute]]
 
 

@@ -29,6 +29,9 @@ SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 TYPE_MASK = 0x3FFF
 NLA_F_NESTED = 0x8000
+DATAGRAM_PAUSE_S = 0.0002
+"""Between the datagrams of a dump that is read beside a working loop. Reading one releases the GIL so often and so
+briefly that a loop that waits for it would, with bad luck, not get it for 100 ms."""
 _EXT_ACK_MESSAGE = 1
 _RECEIVE_BYTES = 1 << 18
 

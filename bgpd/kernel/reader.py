@@ -12,10 +12,12 @@ import errno
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 from bgpd.kernel.link_messages import encode_rule_dump_request, read_rules
 from bgpd.kernel.netlink import (
+    DATAGRAM_PAUSE_S,
     U32,
     DumpInterrupted,
     MessageFlag,
@@ -89,12 +91,21 @@ class KernelReader:
         """The nexthop ids that the kernel does not have, queried one by one."""
         return await asyncio.get_running_loop().run_in_executor(None, self._nexthops_gone, list(identifiers))
 
-    async def routes(self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]]) -> None:
+    async def routes(
+        self,
+        family: Family,
+        form: RouteForm,
+        begin: Callable[[], Callable[[RouteRun], None]],
+        *,
+        is_beside_work: bool = False,
+    ) -> None:
         """Give all routes of one table and protocol, run by run, to what `begin` returns, in a worker thread.
 
-        `begin` is called again if the table changed so that the dump had to start over. Raises: OSError as above.
+        `begin` is called again if the table changed so that the dump had to start over. `is_beside_work`: the loop has
+        other things to do meanwhile, and comes first. Raises: OSError as above.
         """
-        await asyncio.get_running_loop().run_in_executor(None, self._read_routes, family, form, begin)
+        pause_s = DATAGRAM_PAUSE_S if is_beside_work else 0.0
+        await asyncio.get_running_loop().run_in_executor(None, self._read_routes, family, form, begin, pause_s)
 
     async def lookup(self, address: bytes, ifindex: int) -> RouteRun | OSError:
         """The kernel's route for a packed address (RTM_GETROUTE), or its error; by a VRF device's index if not 0."""
@@ -153,7 +164,9 @@ class KernelReader:
                         gone.append(identifier)
         return gone
 
-    def _read_routes(self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]]) -> None:
+    def _read_routes(
+        self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]], pause_s: float
+    ) -> None:
         request = encode_route_dump_request(family, table=form.table, protocol=form.protocol)
         with self._locks[self._routes]:
             for _ in range(_TRIES):
@@ -162,6 +175,8 @@ class KernelReader:
                     for data in dump(self._routes, request):
                         for run in read_runs(data):
                             consume(run)
+                        if pause_s:
+                            time.sleep(pause_s)
                 except DumpInterrupted:
                     continue
                 except FileNotFoundError:

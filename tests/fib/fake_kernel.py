@@ -76,6 +76,8 @@ class FakeWriter:
         self.sent_now += 1
         self.submit(data, done)
 
+    submit_few = submit
+
     def _deliver(self, done: Done, outcome: Outcome) -> None:
         self.outstanding -= 1
         done(outcome)
@@ -379,7 +381,14 @@ class FakeReader:
         """The scripted kernel has no policy rules."""
         return set()
 
-    async def routes(self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]]) -> None:
+    async def routes(
+        self,
+        family: Family,
+        form: RouteForm,
+        begin: Callable[[], Callable[[RouteRun], None]],
+        *,
+        is_beside_work: bool = False,
+    ) -> None:
         consume = begin()
         runs = await self._kernel.routes_of(family, form)
         await asyncio.sleep(0)

@@ -160,9 +160,14 @@ async def test_foreign_routes_that_come_and_go_during_the_start_are_known() -> N
 
     class Reader(FakeReader):
         async def routes(
-            self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]]
+            self,
+            family: Family,
+            form: RouteForm,
+            begin: Callable[[], Callable[[RouteRun], None]],
+            *,
+            is_beside_work: bool = False,
         ) -> None:
-            await super().routes(family, form, begin)
+            await super().routes(family, form, begin, is_beside_work=is_beside_work)
             if family is V6:
                 kernel.add_foreign("10.64.1.0/24", metric=5)
                 kernel.remove_foreign(going)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 
 import pytest
@@ -15,6 +16,8 @@ from bgpd.model.iana import Family
 from tests.fib.fake_kernel import FakeKernel
 from tests.fib.harness import LEAF1, LEAF2, V4, Harness, running, two_leaf_kernel
 
+FAR = b"\x20\x0a\x09\xff\x01"
+"""In another part of the table."""
 KEYS = [b"\x20\x0a\x09\x00" + bytes((n,)) for n in range(50)]
 
 
@@ -113,8 +116,10 @@ class ChangingKernel(LyingKernel):
     """One of which routes are dumped while neighbors change theirs."""
 
     during: Callable[[], None] | None = None
+    dumped = 0
 
     async def routes_of(self, family: Family, form: RouteForm) -> list[RouteRun]:
+        self.dumped += family is V4
         during, self.during = self.during, None
         if during is None:
             return await super().routes_of(family, form)
@@ -134,9 +139,9 @@ async def test_what_neighbors_change_during_a_comparison_is_no_drift(
     kernel.links, kernel.monitor = (honest := two_leaf_kernel()).links, honest.monitor
     new = [bytes((32, 10, 99, 0, number)) for number in range(20)]
     async with running(kernel) as it:
-        it.want(dict.fromkeys(KEYS, (LEAF1,)))
+        it.want(dict.fromkeys([*KEYS, FAR], (LEAF1,)))
         await it.settle()
-        lost = next(place for place in kernel.routes if place[2] == KEYS[-1])
+        lost = next(place for place in kernel.routes if place[2] == FAR)
         del kernel.routes[lost]
 
         def change() -> None:
@@ -145,6 +150,28 @@ async def test_what_neighbors_change_during_a_comparison_is_no_drift(
         kernel.during = change
         await reconciled(it)
         await it.settle()
+        assert it.fib.counters.repaired == 1
+        assert lost in kernel.routes
+
+
+async def test_routes_that_a_dump_lacks_since_they_came_during_it_are_searched_for_now_and_then_only() -> None:
+    """In a steady stream each comparison would take three dumps; one that is really gone is found in the end."""
+    kernel = ChangingKernel()
+    kernel.links, kernel.monitor = (honest := two_leaf_kernel()).links, honest.monitor
+    async with running(kernel) as it:
+        it.want(dict.fromkeys(KEYS, (LEAF1,)))
+        await it.settle()
+        lost = next(place for place in kernel.routes if place[2] == KEYS[0])
+        del kernel.routes[lost]
+        dumps = []
+        for number in range(6):
+            before = kernel.dumped
+            changes = {bytes((32, 10, 99, 0, number)): (LEAF2,), KEYS[1]: (LEAF1, LEAF2)[number % 2 :]}
+            kernel.during = functools.partial(it.want, changes)
+            await reconciled(it)
+            dumps.append(kernel.dumped - before)
+        assert dumps[:5] == [1] * 5
+        assert dumps[5] > 2
         assert it.fib.counters.repaired == 1
         assert lost in kernel.routes
 

@@ -48,6 +48,15 @@ def test_missing_routes_are_counted_by_part_then_searched_for_there_only() -> No
     assert len(installed) == 3
 
 
+def test_what_changed_during_the_dump_explains_what_is_lacking_in_its_part_only() -> None:
+    installed = believed((A, 1), (B, 1), (C, 1))
+    comparison = Comparison(installed, FORM)
+    comparison.add(run((A, 1)))
+    assert [*map(dict, comparison.incomplete(0, (B,)))] == [{C: 1}]
+    assert [*map(dict, comparison.incomplete(0, (B, A)))] == [{C: 1}]
+    assert not comparison.incomplete(0, (B, C))
+
+
 def test_a_route_too_many_in_one_part_does_not_hide_one_missing_in_another() -> None:
     installed = believed((A, 1), (C, 1))
     comparison = Comparison(installed, FORM)

@@ -30,9 +30,16 @@ class CountingReader(FakeReader):
         super().__init__(kernel)
         self.dumps = 0
 
-    async def routes(self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]]) -> None:
+    async def routes(
+        self,
+        family: Family,
+        form: RouteForm,
+        begin: Callable[[], Callable[[RouteRun], None]],
+        *,
+        is_beside_work: bool = False,
+    ) -> None:
         self.dumps += 1
-        await super().routes(family, form, begin)
+        await super().routes(family, form, begin, is_beside_work=is_beside_work)
 
 
 def columns(*keys: bytes) -> dict[Family, list[list[bytes]]]:
