@@ -38,6 +38,8 @@ _STEP_S = 0.002
 """How long slices are taken before the loop gets its turn."""
 _WORTHWHILE = 1024
 """Prefixes that wait: with fewer a batch is small, and what each costs beside its routes counts."""
+_FEW = 64
+"""Route messages, some microseconds each, for which no thread need be woken."""
 _GATHER_S = 0.006
 """Longest time that a small batch waits for more, and only while the loop is busy with what may bring more."""
 _UNUSED_GRACE_S = 10.0
@@ -243,7 +245,8 @@ class Dataplane:
         """Queue route messages behind the nexthop objects that they need."""
         created, ids = self.objects.take_created()
         self.messages += count + len(ids)
-        self.bulk.submit(created + routes, functools.partial(self._bulk_done, ids, done))
+        submit = self.bulk.submit_few if count <= _FEW and not ids else self.bulk.submit
+        submit(created + routes, functools.partial(self._bulk_done, ids, done))
 
     def lose(self, nexthops: Iterable[int], fallback: Callable[[int], Members | None]) -> Loss:
         """Delete gateways ahead of all that is queued; see NexthopObjects.lose."""

@@ -4,13 +4,14 @@ Decides nothing about routes. `send` on a netlink socket is synchronous and rele
 kernel has run every message of the batch and queued every error. A NLMSG_NOOP that asks for an acknowledgement ends
 each batch: its ACK is the mark that all before it was parsed. The thread only sends, and the event loop reads the
 answers, which are there by then: each call that releases the GIL may cost the thread a switch interval to get it back,
-as long as the loop is busy with the next routes. An eventfd wakes the loop, which costs half of what asyncio's own
+as long as the loop is busy with the next routes. A steady stream of few messages the loop sends by itself. An eventfd wakes the loop, which costs half of what asyncio's own
 socket pair does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import queue
 import socket
@@ -31,6 +32,7 @@ from bgpd.kernel.netlink import (
     port_of,
     read_error,
 )
+from bgpd.runtime.turns import soon
 
 _SEND_BYTES = 8 << 20
 _RECEIVE_BYTES = 16 << 20
@@ -38,6 +40,12 @@ _RECEIVE_BYTES = 16 << 20
 _READ_BYTES = 1 << 16
 _TOGETHER = 3
 """Batches in one call, if as many wait."""
+_STREAM_S = 0.03
+"""Few messages so soon after few others are a stream, which the event loop sends by itself, ..."""
+_SLOW_S = 0.002
+"""... unless the kernel keeps it so long with them: somebody else has its lock, or a trie is resized. Then they ..."""
+_BY_THREAD_S = 1.0
+"""... go by the thread for a while."""
 _DELIVER_S = 0.003
 """How long answers are delivered at once: what follows from one batch may take some milliseconds."""
 
@@ -65,6 +73,9 @@ class Writer(Protocol):
     def submit_now(self, data: bytes, done: Done) -> None:
         """The same for a few cheap messages that are not to wait for a thread to wake: sent now if nothing waits."""
 
+    def submit_few(self, data: bytes, done: Done) -> None:
+        """`submit` for some dozen messages for routes, as in a steady stream of changes."""
+
 
 class KernelWriter:
     """A thread that owns one netlink socket. `outstanding` counts batches whose `done` has not run yet."""
@@ -79,6 +90,7 @@ class KernelWriter:
         self._sent_whys: deque[str] = deque()
         """Of each batch that was sent, in order, why the kernel did not run it ("" if it did); the thread appends."""
         self._is_delivering = False
+        self._few_at = self._by_thread_until = -math.inf
 
     def start(self) -> None:
         """Open the socket in the caller's network namespace and start the thread. Call in the event loop."""
@@ -100,7 +112,23 @@ class KernelWriter:
             self.submit(data, done)
             return
         self._sent_whys.append(self._send([self._marked(data, done)]))
-        self._deliver_soon()
+        if not self._is_delivering:
+            self._is_delivering = True
+            soon(self._deliver)
+
+    def submit_few(self, data: bytes, done: Done) -> None:
+        """`submit` for some dozen messages for routes, as in a steady stream of changes.
+
+        To wake the thread, and to be woken by it, costs more than they do.
+        """
+        began = self._loop.time()
+        is_stream, self._few_at = began < self._few_at + _STREAM_S, began
+        if not is_stream or began < self._by_thread_until:
+            self.submit(data, done)
+            return
+        self.submit_now(data, done)
+        if self._loop.time() > began + _SLOW_S:
+            self._by_thread_until = began + _BY_THREAD_S
 
     def _marked(self, data: bytes, done: Done) -> bytes:
         """The batch with its marker; it is outstanding from now on."""
