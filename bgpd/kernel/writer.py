@@ -4,8 +4,8 @@ Decides nothing about routes. `send` on a netlink socket is synchronous and rele
 kernel has run every message of the batch and queued every error. A NLMSG_NOOP that asks for an acknowledgement ends
 each batch: its ACK is the mark that all before it was parsed. The thread only sends, and the event loop reads the
 answers, which are there by then: each call that releases the GIL may cost the thread a switch interval to get it back,
-as long as the loop is busy with the next routes. A steady stream of few messages the loop sends by itself. An eventfd wakes the loop, which costs half of what asyncio's own
-socket pair does.
+as long as the loop is busy with the next routes. An eventfd wakes the loop, which costs half of what asyncio's own
+socket pair does. A steady stream of few messages the loop sends by itself.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ Each part of the daemon that has much to do asks for a step, does a slice of it,
 to read, the FIB with routes to write, walks over a table. However many ask, a turn ends after `TURN_S` and the step
 that runs then; the others are first in the next turn, when what came from outside has been heard. What a step asks for
 runs in the same turn only if that is young: the small work that follows from a few routes needs no turn of the loop for
-each part that it passes through. Walks, the long work
-of the RIB, are generators that share one step and advance one after the other, so that a short one is not held up by a
-long one. Decides only that.
+each part that it passes through. Who gathers what comes little by little waits for the end of a window. Walks, the
+long work of the RIB, are generators that share one step and advance one after the other, so that a short one is not
+held up by a long one. Decides only that.
 """
 
 from __future__ import annotations

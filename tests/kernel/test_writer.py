@@ -114,7 +114,9 @@ async def test_stream_of_few_messages_is_sent_by_the_loop_while_the_kernel_is_qu
     monkeypatch.setattr(writer, "_by_thread_until", 0.0)
     answers: list[int] = []
     for number in range(3):
-        writer.submit_few(encode_adds(V4, [next(keys)], BLACKHOLE, FORM), lambda _, number=number: answers.append(number))
+        writer.submit_few(
+            encode_adds(V4, [next(keys)], BLACKHOLE, FORM), lambda _, number=number: answers.append(number)
+        )
     assert len(by_thread) == 5, "two wait behind the first, whose answer was not read"
     await writer.stop()
     assert answers == [0, 1, 2]
