@@ -23,6 +23,7 @@ from pathlib import Path
 from bgpd import __version__
 from bgpd.cli.client import Client, CommandFailed
 from bgpd.cli.decode import Hooks
+from bgpd.cli.progress import progress
 from bgpd.config.redaction import redacted, redacted_text
 
 MOST_BYTES = 8 * 1024 * 1024
@@ -80,6 +81,7 @@ def bundle(arguments: argparse.Namespace, hooks: Hooks) -> int:
         with (
             open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
             tarfile.open(fileobj=file, mode="w:gz", compresslevel=6) as archive,
+            progress.of("gathering"),
         ):
             _fill(archive, Client(arguments.socket), arguments.reason, missing)
         part.replace(path)
@@ -88,13 +90,16 @@ def bundle(arguments: argparse.Namespace, hooks: Hooks) -> int:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-    print(
-        f"{path}: {path.stat().st_size:,} bytes; secrets are left out, addresses and names are not: look into it first"
-    )
     causes: dict[str, list[str]] = {}
     for one in missing:
         what, _, why = one.partition(": ")
         causes.setdefault(why, []).append(what)
+    if arguments.json:
+        print(json.dumps({"file": str(path), "bytes": path.stat().st_size, "missing": causes}, indent=1))
+        return 0
+    print(
+        f"{path}: {path.stat().st_size:,} bytes; secrets are left out, addresses and names are not: look into it first"
+    )
     for why, those in causes.items():
         print(f"bgpd: not in it, since {why}: {', '.join(those)}", file=sys.stderr)
     return 0

@@ -11,6 +11,7 @@ from typing import Any
 
 from bgpd.cli.client import Client, CommandFailed
 from bgpd.cli.decode import Hooks
+from bgpd.cli.progress import progress
 from bgpd.cli.render import age, printable
 
 _POLL_S = 0.5
@@ -28,10 +29,11 @@ def on(arguments: argparse.Namespace, hooks: Hooks) -> int:
     view = client.order("PUT", _TARGET, body=json.dumps(order).encode())
     is_waited_for = arguments.wait and view["state"] != "off"  # not with --shutdown where drain.on_shutdown is off
     end = time.monotonic() + arguments.timeout
-    while is_waited_for and view["state"] == "draining" and time.monotonic() < end:
-        time.sleep(_POLL_S)
-        view = client.get(_TARGET)
-    _print(view)
+    with progress.of(lambda: f"waits for {', '.join(view['waiting_for']) or 'the drain'}"):
+        while is_waited_for and view["state"] == "draining" and time.monotonic() < end:
+            time.sleep(_POLL_S)
+            view = client.get(_TARGET)
+    _print(view, arguments)
     if is_waited_for and view["state"] == "draining":
         hint = "the drain goes on: bgpd drain status says what it waits for, bgpd drain off ends it"
         raise CommandFailed(f"the host is not drained after {arguments.timeout:.0f} s", hint)
@@ -43,21 +45,20 @@ def on(arguments: argparse.Namespace, hooks: Hooks) -> int:
 
 def off(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd drain off`."""
-    _print(Client(arguments.socket).order("DELETE", _TARGET))
+    _print(Client(arguments.socket).order("DELETE", _TARGET), arguments)
     return 0
 
 
 def status(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd drain status`."""
-    view = Client(arguments.socket).get(_TARGET)
-    if arguments.json:
-        print(json.dumps(view, indent=1))
-    else:
-        _print(view)
+    _print(Client(arguments.socket).get(_TARGET), arguments)
     return 0
 
 
-def _print(view: Mapping[str, Any]) -> None:
+def _print(view: Mapping[str, Any], arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        print(json.dumps(view, indent=1))
+        return
     for line in drain_lines(view, time.time()):
         print(printable(line))
     if view.get("not_saved"):

@@ -24,7 +24,7 @@ from bgpd.model.views.sessions import NeighborView
 from bgpd.runtime.form import described_version
 
 if TYPE_CHECKING:
-    from bgpd.config.load import Loaded
+    from bgpd.config.load import Loaded, Problem
 
 EX_CONFIG = 78
 EX_TEMPFAIL = 75
@@ -70,7 +70,8 @@ def flush(arguments: argparse.Namespace, hooks: Hooks) -> int:
     loaded = _load(arguments.config, running=True, given=_given(arguments.set))
     if loaded is None:
         return EX_CONFIG
-    print(hooks.flush(loaded.config))
+    flushed = hooks.flush(loaded.config)
+    print(json.dumps({"flushed": flushed}, indent=1) if arguments.json else flushed)
     return 0
 
 
@@ -88,8 +89,11 @@ def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
     uid = uid_of(arguments.user or SERVICE_USER)
     if arguments.user and uid is None:
         raise WrongUsage(f'there is no user "{arguments.user}"', "name the user that the daemon runs as")
-    loaded = _load(arguments.file, uid=uid, given=_given(arguments.set))
+    errors: list[Problem] = []
+    loaded = _load(arguments.file, uid=uid, given=_given(arguments.set), errors=errors if arguments.json else None)
     if loaded is None:
+        if arguments.json:
+            _print_check(arguments.file, errors=errors)
         return 1
     warnings = list(map(str, loaded.warnings))
     if uid is not None:
@@ -100,6 +104,9 @@ def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
     config = loaded.config
     with contextlib.suppress(CommandFailed):  # no daemon runs here, or not for this user
         warnings += _exceeded_limits(config, Client(os.environ.get("BGPD_SOCKET") or config.api.socket))
+    if arguments.json:
+        _print_check(arguments.file, loaded=loaded, warnings=warnings)
+        return 0
     _tell(f"warning: {warning}" for warning in warnings)
     fragments = len(loaded.files) - 1
     more = f" (with {fragments} file{'s' if fragments > 1 else ''} of {FRAGMENTS})" if fragments else ""
@@ -108,6 +115,21 @@ def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
         if chosen is not None:
             print(f'{name} = "auto" is {chosen.value} here, made from {origin_text(chosen)}')
     return 0
+
+
+def _print_check(
+    file: str, *, loaded: Loaded | None = None, errors: Sequence[Problem] = (), warnings: Sequence[str] = ()
+) -> None:
+    """A CheckReport."""
+    report = {
+        "file": file,
+        "good": loaded is not None,
+        "files": list(loaded.files) if loaded else [],
+        "errors": msgspec.to_builtins(errors),
+        "warnings": list(warnings),
+        "chosen": msgspec.to_builtins(loaded.identity if loaded else Identity()),
+    }
+    print(json.dumps(report, indent=1))
 
 
 def _places_of(files: Sequence[str]) -> list[str]:
@@ -232,7 +254,7 @@ def confirm(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd confirm`: exit code 1 if nothing is on trial."""
     for _ in Client(arguments.socket).stream("POST", "/v1/confirm"):
         pass
-    print("confirmed")
+    print(json.dumps({"confirmed": True}) if arguments.json else "confirmed")
     return 0
 
 
@@ -245,8 +267,9 @@ def _load(
     otherwise: Mapping[str, str] | None = None,
     identity: Identity | None = None,
     wait_s: float = 0,
+    errors: list[Problem] | None = None,
 ) -> Loaded | None:
-    """The configuration, and the warnings about it; None if there are errors, which are told.
+    """The configuration, and the warnings about it; None if there are errors, which are told, or added to `errors`.
 
     `wait_s`: how long to wait for a loopback address that it asks for; if none comes, HostNotReady is raised.
     """
@@ -264,14 +287,14 @@ def _load(
                 return loaded
         except HostNotReady as error:
             if waited_s >= wait_s:
-                _tell_errors(file, error.problems)
+                _tell_errors(file, error.problems, errors)
                 if wait_s:
                     raise
                 return None
             if not is_told:
                 _tell(error.problems)
         except ConfigError as error:
-            _tell_errors(file, error.problems)
+            _tell_errors(file, error.problems, errors)
             return None
         if not is_told:
             print(f"{file}: waiting for a loopback address", file=sys.stderr, flush=True)
@@ -279,7 +302,10 @@ def _load(
         time.sleep(LOOK_S)
 
 
-def _tell_errors(file: str, problems: Sequence[object]) -> None:
+def _tell_errors(file: str, problems: Sequence[Problem], errors: list[Problem] | None) -> None:
+    if errors is not None:
+        errors += problems
+        return
     _tell(problems)
     print(f"{file}: {len(problems)} error{'s' if len(problems) > 1 else ''}", file=sys.stderr)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,16 +16,17 @@ from functools import partial
 from importlib import import_module
 from typing import NamedTuple
 
+from bgpd import __version__
 from bgpd.cli.client import CommandFailed, WrongUsage
 from bgpd.cli.decode import Hooks
 from bgpd.cli.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
 from bgpd.cli.moments import moment, span_s
 from bgpd.cli.mrt_options import mrt_options, replay_options
-from bgpd.cli.options import count, json_option, listing_options, set_option, socket_option, view_options, wait_s
+from bgpd.cli.options import count, json_option, listing_options, only_json_option, set_option, view_options, wait_s
 from bgpd.cli.parser import Parser
 from bgpd.cli.progress import progress
 from bgpd.cli.tables import SHOWN
-from bgpd.runtime.form import described_version
+from bgpd.runtime.form import described_version, form
 
 DEFAULT_CONFIG = "/etc/bgpd/bgpd.toml"
 SHELLS = ("bash", "zsh", "fish")
@@ -46,6 +48,7 @@ def _run_options(parser: Parser) -> None:
 
 def _flush_options(parser: Parser) -> None:
     _run_options(parser)
+    only_json_option(parser)
     set_option(parser)
 
 
@@ -55,7 +58,7 @@ def _start_options(parser: Parser) -> None:
 
 
 def _upgrade_options(parser: Parser) -> None:
-    socket_option(parser)
+    json_option(parser)
     parser.add_argument("--check", action="store_true", help="only see whether the installed version can start")
     parser.add_argument("--timeout", metavar="TIME", type=span_s, default=60, help="until it runs; default: 60s")
 
@@ -65,6 +68,7 @@ def _check_options(parser: Parser) -> None:
     parser.add_argument("--schema", action="store_true", help="print the configuration's JSON Schema")
     parser.add_argument("--user", metavar="NAME", default="", help="the user that the daemon runs as; default: bgpd")
     set_option(parser)
+    only_json_option(parser)
 
 
 def _init_options(parser: Parser) -> None:
@@ -99,6 +103,7 @@ def _import_options(parser: Parser) -> None:
 def _output_options(parser: Parser) -> None:
     parser.add_argument("--output", metavar="FILE", default="", help="write to FILE; default: standard output")
     parser.add_argument("--force", action="store_true", help="overwrite files that are there")
+    only_json_option(parser)
 
 
 def _plan_options(parser: Parser) -> None:
@@ -212,7 +217,7 @@ def _decode_options(parser: Parser) -> None:
 def _bundle_options(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", default="", help="default: bgpd-bundle-HOST-TIME.tar.gz")
     parser.add_argument("--reason", metavar="TEXT", default="", help="why it is taken; it stands in the bundle")
-    socket_option(parser)
+    json_option(parser)
 
 
 def _schema_options(parser: Parser) -> None:
@@ -266,7 +271,7 @@ def _evpn_options(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     clear = actions.add_parser("clear", help="end the freeze of a MAC (duplicate detection)")
     clear.add_argument("mac", metavar="MAC")
-    socket_option(clear)
+    json_option(clear)
 
 
 def _drain_options(parser: Parser) -> None:
@@ -278,10 +283,10 @@ def _drain_options(parser: Parser) -> None:
     on.add_argument("--all", action="store_true", help="withdraw workloads too, not only services")
     on.add_argument("--force", action="store_true", help="also services that no other host is seen to announce")
     on.add_argument("--shutdown", action="store_true", help="the host goes down (drain.on_shutdown): --all --force")
-    socket_option(on)
+    json_option(on)
     on.set_defaults(runs="bgpd.cli.drain:on")
     off = actions.add_parser("off", help="bring it back")
-    socket_option(off)
+    json_option(off)
     off.set_defaults(runs="bgpd.cli.drain:off")
     status = actions.add_parser("status", help="how far it is, and what still flows")
     view_options(status)
@@ -289,12 +294,12 @@ def _drain_options(parser: Parser) -> None:
 
 
 def _object_actions(add: Parser, actions: argparse._SubParsersAction[Parser], runs: str, kind: str) -> None:
-    socket_option(add)
+    json_option(add)
     add.add_argument("--timeout", metavar="S", type=wait_s, help="seconds to wait until it is announced; 0 to 600")
     add.set_defaults(runs=runs)
     remove = actions.add_parser("del", help="withdraw it and forget it")
     remove.add_argument("id", metavar="ID")
-    socket_option(remove)
+    json_option(remove)
     remove.set_defaults(runs="bgpd.cli.orders:delete")
     listing = actions.add_parser("list", help=f"the same as bgpd show {kind}")
     listing_options(listing)
@@ -309,7 +314,7 @@ COMMANDS: dict[str, Command] = {
     "import": Command("a configuration from another program's", _import_options, "bgpd.cli.migrate:import_"),
     "plan": Command("what a reload with this file would do", _plan_options, "bgpd.cli.files:plan"),
     "reload": Command("read the configuration again and apply it", _reload_options, "bgpd.cli.files:reload"),
-    "confirm": Command("keep the configuration that is on trial", socket_option, "bgpd.cli.files:confirm"),
+    "confirm": Command("keep the configuration that is on trial", json_option, "bgpd.cli.files:confirm"),
     "upgrade": Command("become the version that is installed", _upgrade_options, "bgpd.cli.upgrade:upgrade"),
     "flush": Command(
         "take all of bgpd's out of the kernel, once it is stopped", _flush_options, "bgpd.cli.files:flush"
@@ -334,7 +339,7 @@ COMMANDS: dict[str, Command] = {
         "what makes a shell complete bgpd's commands", _completion_options, "bgpd.cli.completion:main"
     ),
     "man": Command("write the manual pages", _man_options, "bgpd.cli.man:man"),
-    "version": Command("print the version", lambda parser: None, "bgpd.cli.main:version"),
+    "version": Command("print the version", only_json_option, "bgpd.cli.main:version"),
 }
 
 
@@ -401,7 +406,7 @@ def _stand_in_for_closed_output() -> bool:
 
 def version(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd version`."""
-    print(described_version())
+    print(json.dumps({"version": __version__, "form": form()}) if arguments.json else described_version())
     return 0
 
 

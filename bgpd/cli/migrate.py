@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
-from pathlib import Path
 
 from bgpd.cli.client import CommandFailed
 from bgpd.cli.decode import Hooks
+from bgpd.cli.progress import progress
 from bgpd.migrate.draft import ImportFailed
 from bgpd.migrate.importing import Settings, convert, finish
 
@@ -21,17 +22,16 @@ def init(arguments: argparse.Namespace, hooks: Hooks) -> int:
 
     refuse_existing(arguments.output, force=arguments.force)
     machine = look()
-    hear_routers(machine, arguments.listen)
+    with progress.of("listening for routers"):
+        hear_routers(machine, arguments.listen)
     first = FirstConfig(machine)
     try:
         text = finish(first.write(), "what was seen", Settings()).text
     except ImportFailed as error:
         raise CommandFailed(str(error)) from None
-    write_output(text, arguments.output, force=arguments.force)
-    for what in machine.unseen:
-        print(f"not seen: {what}", file=sys.stderr)
-    for warning in first.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    remarks = [f"not seen: {what}" for what in machine.unseen]
+    remarks += [f"warning: {warning}" for warning in first.warnings]
+    write_output(text, arguments, remarks)
     return 0
 
 
@@ -44,10 +44,8 @@ def import_(arguments: argparse.Namespace, hooks: Hooks) -> int:
         imported = convert(arguments.format, arguments.files, Settings(arguments.node, passwords, arguments.force))
     except ImportFailed as error:
         raise CommandFailed(str(error)) from None
-    write_output(imported.text, output, force=arguments.force)
-    for loss in imported.losses:
-        print(loss, file=sys.stderr)
-    if imported.losses:
+    write_output(imported.text, arguments, list(map(str, imported.losses)))
+    if imported.losses and not arguments.json:
         count = len(imported.losses)
         print(
             f"{count} thing{'s' if count > 1 else ''} to look at; each stands in the configuration, too",
@@ -62,11 +60,22 @@ def refuse_existing(output: str, *, force: bool) -> None:
         raise CommandFailed(f"{output} is there already", "name another file, or add --force")
 
 
-def write_output(text: str, output: str, *, force: bool) -> None:
-    """Write a configuration to a file, or to standard output for "". Raises: CommandFailed."""
-    if not output:
-        sys.stdout.write(text)
+def write_output(text: str, arguments: argparse.Namespace, remarks: list[str]) -> None:
+    """Write a configuration to a file, or to standard output, and tell the remarks. Raises: CommandFailed."""
+    if arguments.output:
+        _write_file(text, arguments.output, force=arguments.force)
+    if arguments.json:
+        print(json.dumps({"file": arguments.output, "text": text, "remarks": remarks}, indent=1))
         return
+    if not arguments.output:
+        sys.stdout.write(text)
+    else:
+        print(f"{arguments.output} is written: read it, then bgpd check {arguments.output}", file=sys.stderr)
+    for remark in remarks:
+        print(remark, file=sys.stderr)
+
+
+def _write_file(text: str, output: str, *, force: bool) -> None:
     try:
         with open(output, "w" if force else "x", encoding="utf-8") as opened:
             opened.write(text)
@@ -74,4 +83,3 @@ def write_output(text: str, output: str, *, force: bool) -> None:
         raise CommandFailed(f"{output} is there already", "name another file, or add --force") from None
     except OSError as error:
         raise CommandFailed(f"{output} cannot be written: {error.strerror}") from None
-    print(f"{Path(output)} is written: read it, then bgpd check {output}", file=sys.stderr)

@@ -13,8 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from bgpd.cli.client import Client, CommandFailed
+from bgpd.cli.client import Client, CommandFailed, WrongUsage
 from bgpd.cli.decode import DecodeOptions, Hooks
+from bgpd.cli.progress import progress
 from bgpd.message.mrt import MalformedMrt, MessageRecord, MrtPeer, PeerIndex, Record, RibEntry, RibRecord, read_records
 from bgpd.message.mrt_attributes import next_hop_of, split_attributes, update_message, value_of
 from bgpd.model.as_path import as_path_text
@@ -29,21 +30,28 @@ def dump(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """The routes of a VRF into a file, which is there only once it is whole; "-" is standard output."""
     parts = Client(arguments.socket).stream("GET", "/v1/mrt", {"vrf": arguments.vrf})
     if arguments.file == "-":
+        if arguments.json:
+            raise WrongUsage("the routes go to standard output, where --json would stand", "name a file")
         for part in parts:
             sys.stdout.buffer.write(part)
         sys.stdout.buffer.flush()
         return 0
-    path = Path(arguments.file)
+    path, size = Path(arguments.file), 0
     try:
-        size = _write(path, parts)
+        with progress.of(lambda: f"{size:,} bytes"):
+            for size in _write(path, parts):  # noqa: B007  # it is shown meanwhile
+                pass
     except OSError as error:
         raise CommandFailed(f"{path} cannot be written: {error.strerror}") from None
-    print(f"{path}: {size:,} bytes")
+    if arguments.json:
+        print(json.dumps({"file": str(path), "bytes": size, "missing": {}}, indent=1))
+    else:
+        print(f"{path}: {size:,} bytes")
     return 0
 
 
-def _write(path: Path, parts: Iterator[bytes]) -> int:
-    """How many bytes it has then. A device or a pipe is written itself, and never replaced."""
+def _write(path: Path, parts: Iterator[bytes]) -> Iterator[int]:
+    """How many bytes it has, after each part. A device or a pipe is written itself, and never replaced."""
     is_file = path.is_file() or not path.exists()
     first = path.with_name(path.name + ".part") if is_file else path
     try:
@@ -51,9 +59,9 @@ def _write(path: Path, parts: Iterator[bytes]) -> int:
         with first.open("wb") as file:
             for part in parts:
                 size += file.write(part)
+                yield size
         if is_file:
             first.replace(path)
-        return size
     finally:
         if is_file:
             with contextlib.suppress(OSError):

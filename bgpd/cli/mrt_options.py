@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bgpd.cli.moments import span_s
-from bgpd.cli.options import number, socket_option
+from bgpd.cli.options import json_option, number, only_json_option
 from bgpd.cli.parser import Parser
 
 
@@ -14,7 +14,7 @@ def mrt_options(parser: Parser) -> None:
     dump.set_defaults(runs="bgpd.cli.mrt:dump")
     dump.add_argument("file", metavar="FILE", help='"-" is standard output')
     dump.add_argument("--vrf", metavar="VRF", default="", help="its routes; default: those of the main table")
-    socket_option(dump)
+    json_option(dump)
     show = actions.add_parser("show", help="print what a file has")
     show.set_defaults(runs="bgpd.cli.mrt:show")
     show.add_argument("file", metavar="FILE", help="may be packed by gzip")
@@ -32,6 +32,7 @@ def replay_options(parser: Parser) -> None:
     parser.add_argument("--next-hop6", metavar="ADDRESS", default="", help="of IPv6 routes; default: this side's")
     parser.add_argument("--rate", metavar="N", type=_rate, default=1000, help="UPDATEs a second; default: 1000")
     parser.add_argument("--stay", metavar="TIME", type=span_s, help="how long it stays after that; default: for good")
+    only_json_option(parser)
 
 
 def _asn(text: str) -> int:

@@ -47,8 +47,8 @@ def delete(arguments: argparse.Namespace, hooks: Hooks) -> int:
             raise
         found = near_names(client, kind, arguments.id)
         raise CommandFailed(failure.what, did_you_mean(found) or failure.hint) from None
-    if answer.get("errors"):
-        return _report(answer)
+    if answer.get("errors") or arguments.json:
+        return _report(answer, as_json=arguments.json)
     print(f"{arguments.id} deleted")
     _say_if_not_saved(answer)
     return 0
@@ -57,7 +57,10 @@ def delete(arguments: argparse.Namespace, hooks: Hooks) -> int:
 def clear_mac(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd evpn clear MAC`."""
     answer = Client(arguments.socket).order("DELETE", f"/v1/frozen/{segment(arguments.mac)}")
-    print(f"{answer['mac']}: {answer['endpoints']} endpoints are tried anew")
+    if arguments.json:
+        print(json.dumps(answer, indent=1))
+    else:
+        print(f"{answer['mac']}: {answer['endpoints']} endpoints are tried anew")
     return 0
 
 
@@ -72,18 +75,24 @@ def _put(arguments: argparse.Namespace, target: str, body: bytes) -> int:
     parameters = {"timeout_s": arguments.timeout}
     timeout_s = TIMEOUT_S + (arguments.timeout or 0)
     client = Client(arguments.socket)
-    return _report(client.order("PUT", target, parameters=parameters, body=body, timeout_s=timeout_s))
+    report = client.order("PUT", target, parameters=parameters, body=body, timeout_s=timeout_s)
+    return _report(report, as_json=arguments.json)
 
 
-def _report(report: dict[str, Any]) -> int:
+def _report(report: dict[str, Any], *, as_json: bool) -> int:
     """Tells what became of it; exit code 1 unless it is announced, itself or by the aggregate that covers it.
 
     That no neighbor has it now is said, and costs no exit code: the address is here, and goes to whoever comes.
     """
     state = report.get("state", "")
+    is_gone = "deleted" in (state, report.get("reason"))
     if "announced" in report:
         nobody = str(report.get("reason", "")).startswith("to nobody")  # no neighbor has it now, which may change
         state = "announced" if report["announced"] or nobody else "not announced"
+    code = 0 if (state in REACHABLE or is_gone) and not report.get("errors") else 1
+    if as_json:
+        print(json.dumps(report, indent=1))
+        return code
     if state:
         reason = f": {report['reason']}" if report.get("reason") else ""
         print(f"{report.get('id') or report.get('name')} {state}{reason}")
@@ -91,7 +100,7 @@ def _report(report: dict[str, Any]) -> int:
         where = f"{error['path']}: " if error.get("path") else ""
         print(f"bgpd: {where}{error['wrong']}{'; ' + error['right'] if error.get('right') else ''}", file=sys.stderr)
     _say_if_not_saved(report)
-    return 0 if state in REACHABLE and not report.get("errors") else 1
+    return code
 
 
 def _say_if_not_saved(report: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import json
 import select
 import socket
 import time
@@ -158,12 +159,16 @@ def _over(sock: socket.socket, records: Iterator[Record], arguments: argparse.Na
     router_id = hops[1] if len(hops.get(1, b"")) == 4 else socket.inet_aton("192.0.2.1")
     speaker = Speaker(sock, asn=arguments.asn, router_id=router_id)
     found = speaker.establish()
-    print(f"established with AS{found.asn}", flush=True)
+    if not arguments.json:
+        print(f"established with AS{found.asn}", flush=True)
     try:
         sent, skipped = _send_all(speaker, records, arguments, hops)
         for afi, safi in _FAMILIES:
             speaker.send(_end_of_rib(afi, safi))
-        print(f"{sent:,} UPDATEs sent{_skipped_text(skipped)}", flush=True)
+        if arguments.json:
+            print(json.dumps({"asn": found.asn, "sent": sent, "left_out": skipped}), flush=True)
+        else:
+            print(f"{sent:,} UPDATEs sent{_skipped_text(skipped)}", flush=True)
         speaker.rest(float("inf") if arguments.stay is None else arguments.stay)
     finally:
         speaker.cease()

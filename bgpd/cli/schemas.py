@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
+from bgpd.cli import reports
 from bgpd.cli.client import CommandFailed
 from bgpd.cli.decode import Hooks
 from bgpd.config.schema import Config
-from bgpd.model.reports import HostStatus, WorkloadReport
+from bgpd.message.report import MessageReport
+from bgpd.model.reports import HostStatus, ThawReport, WorkloadReport
 from bgpd.model.service import Service, ServiceView
 from bgpd.model.views.evpn import EvpnRouteView, VrfView
 from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
@@ -55,6 +57,22 @@ SCHEMAS: dict[str, Any] = {
     "upgrade": UpgradeView,
     "upgrade-request": UpgradeRequest,
     "error": ErrorView,
+    "top": OverviewView,
+    "monitor": EventView,
+    "workload-add": WorkloadReport,
+    "service-add": ServiceView,
+    "evpn-clear": ThawReport,
+    "decode": MessageReport,
+    "version": reports.VersionReport,
+    "check": reports.CheckReport,
+    "init": reports.MadeReport,
+    "import": reports.MadeReport,
+    "flush": reports.FlushReport,
+    "confirm": reports.ConfirmReport,
+    "bundle": reports.FileReport,
+    "mrt-dump": reports.FileReport,
+    "mrt-show": reports.MrtReport,
+    "replay": reports.ReplayReport,
 }
 
 

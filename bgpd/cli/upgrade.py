@@ -17,6 +17,7 @@ from typing import Any
 
 from bgpd.cli.client import Client, CommandFailed
 from bgpd.cli.decode import Hooks
+from bgpd.cli.progress import progress
 from bgpd.cli.render import handover_lines, printable
 
 _POLL_S = 0.1
@@ -34,12 +35,19 @@ def upgrade(arguments: argparse.Namespace, hooks: Hooks) -> int:
     unit = _unit_of(client.daemon_pid) if os.geteuid() == 0 else ""
     order = {"only_check": bool(arguments.check or unit)}
     view = client.order("POST", _TARGET, body=json.dumps(order).encode())
+    if arguments.check and arguments.json:
+        print(json.dumps(view, indent=1))
+        return 0
     if arguments.check:
         print(f"{view['version']} runs; {view['installed']} is installed, and can start")
         return 0
     if unit:
         _restart(unit)
-    after = _followed(client, before, time.monotonic() + arguments.timeout)
+    with progress.of("waiting for the installed version"):
+        after = _followed(client, before, time.monotonic() + arguments.timeout)
+    if arguments.json:
+        print(json.dumps(after, indent=1))
+        return 0
     print(f"{before['version']} is now {after['version']}, process {after['pid']}")
     health = json.loads(b"".join(client.stream("GET", "/v1/health", accepted=(503,))))
     handover = health.get("last_handover")

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 import signal
@@ -15,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from bgpd.cli.listing import names_of_fields
+from bgpd.cli.tables import SHOWN
+from tests.cli.test_json import fits
 from tests.daemon.fabric import Fabric, Host, leaf, started
 from tests.daemon.feed import API
 
@@ -154,3 +159,58 @@ def test_output_that_cannot_be_written_is_told(host: Host) -> None:
             assert (code, error) == (1, "bgpd: the output cannot be written: No space left on device\n"), line
     finally:
         os.close(full)
+
+
+VIEWS = {
+    **{f"show {kind}": kind for kind in SHOWN},
+    "status": "health",
+    "top": "top",
+    "explain 10.0.0.1": "explain",
+    "why-not 10.0.0.1": "why-not",
+    "what-if --down leaf1": "what-if",
+    "what-if --drain": "what-if",
+    "drain status": "drain",
+    "reload": "reload",
+    "workload add x --address 10.64.1.9": "workload-add",
+    "workload list": "workloads",
+    "workload del x": "workload-add",
+}
+
+
+def test_json_and_csv_of_a_real_daemon_are_what_the_schemas_say(host: Host) -> None:
+    for line, name in VIEWS.items():
+        _, out, error = bgpd(*line.split(), "--json", socket=host.socket_path)
+        fits(out, name)
+        assert error == "", line
+    for kind in SHOWN:
+        code, out, error = bgpd("show", kind, "--format", "csv", socket=host.socket_path)
+        rows = list(csv.reader(io.StringIO(out, newline="")))
+        assert (code, error, rows[0]) == (0, "", names_of_fields(kind, "csv"))
+        assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def test_completion_has_what_a_real_daemon_has(host: Host) -> None:
+    def offered(line: str) -> list[str]:
+        code, out, error = bgpd("completion", "bash", "--", line, socket=host.socket_path)
+        assert (code, error) == (0, "")
+        return out.splitlines()
+
+    assert offered("bgpd show neighbors ") == ["leaf1"]
+    assert offered("bgpd show events --event bgpd.started") == ["bgpd.started"]
+    assert "lo" in offered("bgpd what-if --down l")
+    bgpd("workload", "add", "vm-7", "--address", "2001:db8:7::7", "--timeout", "0", socket=host.socket_path)
+    try:
+        assert offered("bgpd workload del v") == ["vm-7"]
+        assert offered("bgpd explain 2001:db8:7") == ["2001:db8:7::7"]
+        assert offered("bgpd show workloads 2001:") == ["2001:db8:7::7/128"]
+    finally:
+        bgpd("workload", "del", "vm-7", socket=host.socket_path)
+    for line in (
+        "show routes --mac ",
+        "show evpn --rd ",
+        "show vrfs ",
+        "show fib 10.",
+        "show aggregates ",
+        "show workloads --source ",
+    ):
+        assert offered(f"bgpd {line}") in ([], ["static"], ["api"]), line

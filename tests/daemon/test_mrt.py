@@ -13,6 +13,7 @@ import pytest
 
 from labs.daemons import REPOSITORY, Frr
 from labs.process import wait_until
+from tests.cli.test_json import fits
 from tests.daemon.fabric import Fabric, Host, leaf, started, table
 
 pytestmark = pytest.mark.netns
@@ -71,12 +72,18 @@ def test_bgpdump_reads_what_neighbors_announced(host: Host, dumped: Path) -> Non
 
 
 def test_bgpd_reads_it_alike(host: Host, dumped: Path) -> None:
-    found = [json.loads(line) for line in host.cli("mrt", "show", "--json", str(dumped)).splitlines()]
+    found = [fits(line, "mrt-show") for line in host.cli("mrt", "show", "--json", str(dumped)).splitlines()]
     for name, address in (("leaf1", "10.0.1.2"), ("leaf2", "10.0.2.2")):
         views = {view["prefix"]: view["next_hop"].partition("%")[0] for view in received(host, name)}
         assert {one["route"]: one["next_hop"] for one in found if one["peer"] == address} == views
     lines = host.cli("mrt", "show", str(dumped)).splitlines()
     assert any(" 10.0.1.2 AS65201 10.7.1.0/24 by 10.0.1.2 as-path 65201" in line for line in lines)
+
+
+def test_completion_finds_prefixes_by_a_part(host: Host) -> None:
+    assert host.cli("completion", "bash", "--", "bgpd show routes 10.7.1").split() == ["10.7.1.0/24"]
+    found = host.cli("completion", "bash", "--", "bgpd show fib --prefix=10.7.").split()
+    assert "--prefix=10.7.1.0/24" in found
 
 
 def test_looking_glass_has_the_same_routes(host: Host) -> None:
@@ -96,12 +103,13 @@ def test_looking_glass_has_the_same_routes(host: Host) -> None:
 
 def test_session_says_the_routes_of_a_file_again(fabric: Fabric, host: Host, dumped: Path, tmp_path: Path) -> None:
     log = tmp_path / "replay.log"
-    command = ["env", f"PYTHONPATH={REPOSITORY}", sys.executable, "-m", "bgpd", "replay", str(dumped)]
+    command = ["env", f"PYTHONPATH={REPOSITORY}", sys.executable, "-m", "bgpd", "replay", str(dumped), "--json"]
     options = ["--to", "10.0.3.1", "--asn", "65101", "--next-hop6", "2001:db8:3::2"]
     session = fabric.pods.popen(*command, *options, log_path=log)
     try:
         expected = {"10.64.1.5/32", *LEARNED, *(view["prefix"] for view in received(host, "leaf2"))}
-        wait_until(lambda: "UPDATEs sent" in log.read_text(), 30, "the file to be said", logs=[log, *host.logs])
+        wait_until(lambda: log.read_text().endswith("}\n"), 30, "the file to be said", logs=[log, *host.logs])
+        assert fits(log.read_text(), "replay")["sent"] == len(expected)
         host.wait(lambda: {view["prefix"] for view in received(host, "again")} == expected, "all routes again")
         view = next(view for view in received(host, "again") if view["prefix"] == "10.7.1.0/24")
         assert (view["as_path"], view["next_hop"]) == ("65101 65201", "10.0.3.2")

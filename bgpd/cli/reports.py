@@ -1,0 +1,86 @@
+"""What commands print with --json where it is no view of the daemon: their forms, for `bgpd schema`.
+
+The commands themselves print plain objects, so that nothing is imported for it; a test holds both equal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from bgpd.config.load import Problem
+from bgpd.model.identity import Identity
+
+
+class VersionReport(msgspec.Struct, kw_only=True):
+    """`bgpd version --json`. `form`: "compiled" or "plain"."""
+
+    version: str
+    form: str
+
+
+class CheckReport(msgspec.Struct, kw_only=True):
+    """`bgpd check --json`: whether the file is good, and all that is wrong with it.
+
+    `files` are the file and its fragments, none where it is not good; `chosen` is what "auto" stands for here.
+    """
+
+    file: str
+    good: bool
+    files: list[str]
+    errors: list[Problem]
+    warnings: list[str]
+    chosen: Identity
+
+
+class MadeReport(msgspec.Struct, kw_only=True):
+    """`bgpd init --json`, `bgpd import --json`: the configuration, the file that it was written to ("": to none), and
+    what is to be looked at."""
+
+    file: str
+    text: str
+    remarks: list[str]
+
+
+class FlushReport(msgspec.Struct, kw_only=True):
+    """`bgpd flush --json`: what was taken out of the kernel, in words."""
+
+    flushed: str
+
+
+class ConfirmReport(msgspec.Struct, kw_only=True):
+    """`bgpd confirm --json`."""
+
+    confirmed: bool
+
+
+class FileReport(msgspec.Struct, kw_only=True):
+    """`bgpd bundle --json`, `bgpd mrt dump --json`: the file that was written. `missing`: what is not in it, by the
+    reason why."""
+
+    file: str
+    bytes: int
+    missing: dict[str, list[str]] = {}
+
+
+class ReplayReport(msgspec.Struct, kw_only=True):
+    """`bgpd replay --json`: the other side's AS, UPDATEs sent, and how many were left out for which reason."""
+
+    asn: int
+    sent: int
+    left_out: dict[str, int]
+
+
+class MrtReport(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """`bgpd mrt show --json`, an object on each line. A path of a table has `route`, `next_hop` and `attributes`; a
+    message has `message`, and a change of a session's state has `states`."""
+
+    at: float
+    peer: str
+    peer_asn: int
+    route: Any = None
+    next_hop: str = ""
+    attributes: Any = None
+    message: Any = None
+    states: list[str] = []
