@@ -6,8 +6,6 @@ for the pages after it, and for everybody else who looks at the same place, as l
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -19,13 +17,24 @@ from bgpd.api.backend import Paged, Pager, Rejected
 from bgpd.evpn.views import evpn_route
 from bgpd.fib import views as fib_views
 from bgpd.fib.routes import FamilyRoutes
-from bgpd.model.communities import parse_route_distinguisher
-from bgpd.model.evpn import parse_key
 from bgpd.model.iana import Family
-from bgpd.model.prefix import address_length, covering_keys, covers, parse_prefix
+from bgpd.model.prefix import parse_prefix
 from bgpd.model.views.queries import PageQuery, ViewQuery
 from bgpd.model.views.routes import RouteView
 from bgpd.model.workload import WorkloadState
+from bgpd.page_keys import (
+    SLICE,
+    Keep,
+    Keys,
+    Order,
+    evpn_routes_with,
+    local,
+    of_neighbor,
+    of_search,
+    paths_of,
+    sliced,
+    smallest,
+)
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view
 from bgpd.routing import Routing
@@ -39,7 +48,6 @@ SETTLED_S = 30.0
 _KEPT = 32
 _KEPT_OF_TABLE = 16
 """Searches that are remembered, and stretches of each."""
-_SLICE = 4_096
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _WORDS: dict[str, dict[str, Sequence[str | int]]] = {
     "routes": {"state": ("installed", "pending", "failed", "blocked", "local"), "family": _UNICAST, "type": ()},
@@ -48,33 +56,6 @@ _WORDS: dict[str, dict[str, Sequence[str | int]]] = {
     "services": {"state": ("announced", "withheld"), "family": (), "type": ()},
 }
 """What each table may be narrowed to: nothing found would be taken for an answer where nothing can be."""
-
-_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}\Z")
-
-Keep = Callable[[bytes], bool]
-Order = Callable[[bytes], tuple[bytes, int]]
-
-
-class Keys(msgspec.Struct, frozen=True, kw_only=True):
-    """A table to be read in pages. `family` and `vrf` name it in cursors, `what` says which keys `slices` and `keep`
-    choose: the same text, the same choice. `low` and `high` bound the keys, those of prefixes without their length.
-    """
-
-    family: str
-    vrf: str
-    what: str
-    slices: Callable[[], Iterable[Sequence[bytes]]]
-    views: Callable[[bytes], Sequence[msgspec.Struct]]
-    size: int
-    keep: Keep | None = None
-    of_prefixes: bool = True
-    low: bytes = b""
-    high: bytes | None = None
-
-    @property
-    def order(self) -> Order:
-        """By which its keys follow each other."""
-        return _by_address if self.of_prefixes else _as_it_is
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,20 +168,18 @@ class TablePages:
             family, key = parse_prefix(query.search)
         except ValueError:
             self._refuse(None, query.search)
-            return [_by_neighbor(keys, table, query.search) for keys, (_, _, table) in zip(tables, chosen)]
-        address = _address(query.search)
-        narrowed = _covering(family, address) if address else _inside(key)
-        return [narrowed(keys, query.search) for keys in tables if keys.family == family]
+            return [of_neighbor(keys, table, query.search) for keys, (_, _, table) in zip(tables, chosen)]
+        return [of_search(keys, query.search, family, key) for keys in tables if keys.family == family]
 
     def _route_keys(self, vrf: str, family: Family, table: LocRib, state: str) -> Keys:
         fib = self._routing.tables.fibs.get(vrf)
         kernel = fib.families[family] if fib is not None else None
-        slices: Callable[[], Iterable[Sequence[bytes]]] = lambda: table.routes.slices(_SLICE)  # noqa: E731
+        slices: Callable[[], Iterable[Sequence[bytes]]] = lambda: table.routes.slices(SLICE)  # noqa: E731
         keep: Keep | None = None
         if state == "local":
-            keep = lambda key: (decision := table.routes.get(key)) is not None and decision.is_local  # noqa: E731
+            keep = local(table)
         elif state == "installed":
-            keep = lambda key: kernel is not None and key in kernel.installed  # noqa: E731
+            keep = lambda keys: [] if kernel is None else [key for key in keys if key in kernel.installed]  # noqa: E731
         elif state and kernel is not None:
             slices = lambda: _in_state(kernel, state)  # noqa: E731
 
@@ -216,19 +195,24 @@ class TablePages:
             return []
         wanted = ViewQuery(vrf=query.vrf)
         text = f"{query.search} {query.type}"
-        keep = _evpn_keep(query.search) if query.search else None
+        keep = evpn_routes_with(query.search) if query.search else None
         if keep is None and query.search:
             self._refuse(None, query.search)
-            keep = _has_path_of(table, query.search)
+            keep = paths_of(table, query.search)
         if (number := query.type) != 0:
-            narrowed = keep
-            keep = lambda key: key[0] == number and (narrowed is None or narrowed(key))  # noqa: E731
+            searched = keep
+
+            def of_type(keys: Sequence[bytes]) -> list[bytes]:
+                chosen = [key for key in keys if key[0] == number]
+                return chosen if searched is None else searched(chosen)
+
+            keep = of_type
 
         def views(key: bytes) -> list[msgspec.Struct]:
             view = evpn_route(self._routing.evpn, key, wanted)
             return [] if view is None else [view]
 
-        slices = lambda: table.routes.slices(_SLICE)  # noqa: E731
+        slices = lambda: table.routes.slices(SLICE)  # noqa: E731
         size = len(table.routes)
         return [
             Keys(family="evpn", vrf="", what=text, slices=slices, views=views, size=size, keep=keep, of_prefixes=False)
@@ -250,9 +234,9 @@ class TablePages:
                     and _has(query.search, view.id, view.prefix, view.mac, view.interface, view.source)
                 ]
 
-            keys = claims.keys((vrf, family))
-            slices = lambda keys=keys: _sliced(keys)  # noqa: E731
-            tables.append(Keys(family=family, vrf=vrf, what="", slices=slices, views=views, size=len(keys)))
+            place = vrf, family
+            slices = lambda place=place: sliced(claims.keys(place))  # noqa: E731
+            tables.append(Keys(family=family, vrf=vrf, what="", slices=slices, views=views, size=claims.count(place)))
         return tables
 
     def _services(self, query: PageQuery) -> list[Keys]:
@@ -267,41 +251,9 @@ class TablePages:
             is_meant = query.state in ("", state) and _has(query.search, view.name, view.source, *view.addresses)
             return [view] if is_meant else []
 
-        names = [name.encode() for name in services.names()]
-        return [
-            Keys(
-                family="service",
-                vrf="",
-                what="",
-                slices=lambda: _sliced(names),
-                views=views,
-                size=len(names),
-                of_prefixes=False,
-            )
-        ]
-
-
-def smallest(table: Keys, after: bytes | None, count: int) -> Iterator[list[bytes] | None]:
-    """The first keys of a table after one, in order, by one look at all of them: last, after None for each slice."""
-    start = 1 if table.of_prefixes else 0
-    order = table.order
-    low, high, keep = table.low, table.high, table.keep
-    if after is not None:
-        low = max(low, after[start:])
-    found: list[bytes] = []
-    for keys in table.slices():
-        if high is None:
-            chosen = [key for key in keys if key[start:] >= low]
-        else:
-            chosen = [key for key in keys if low <= key[start:] <= high]
-        if after is not None:
-            chosen = [key for key in chosen if order(key) > order(after)]
-        found += chosen if keep is None else filter(keep, chosen)
-        if len(found) > 2 * count:
-            found = sorted(set(found), key=order)[:count]
-            high = found[-1][start:]
-        yield None
-    yield sorted(set(found), key=order)[:count]
+        names = services.names()
+        slices = lambda: sliced([name.encode() for name in names])  # noqa: E731
+        return [Keys(family="service", vrf="", what="", slices=slices, views=views, size=len(names), of_prefixes=False)]
 
 
 def with_fib(routing: Routing, view: RouteView, key: bytes) -> RouteView:
@@ -328,108 +280,16 @@ def _from_cursor(tables: list[Keys], cursor: str) -> tuple[list[Keys], bytes | N
     return tables[index:], key
 
 
-def _sliced(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    for start in range(0, len(keys), _SLICE):
-        yield keys[start : start + _SLICE]
-
-
 def _in_state(kernel: FamilyRoutes, state: str) -> Iterator[Sequence[bytes]]:
     """The keys of routes that wait, failed or are blocked; some twice."""
     if state == "failed":
-        yield from _sliced(list(kernel.failed))
+        yield from sliced(list(kernel.failed))
     elif state == "blocked":
-        yield from kernel.blocked.slices(_SLICE)
+        yield from kernel.blocked.slices(SLICE)
     else:
-        yield from _sliced(list(kernel.changing))
-        yield from kernel.pending.slices(_SLICE)
-
-
-def _by_address(key: bytes) -> tuple[bytes, int]:
-    return key[1:], key[0]
-
-
-def _as_it_is(key: bytes) -> tuple[bytes, int]:
-    return key, 0
+        yield from sliced(list(kernel.changing))
+        yield from kernel.pending.slices(SLICE)
 
 
 def _has(text: str, *shown: str) -> bool:
     return not text or any(text.lower() in one.lower() for one in shown)
-
-
-def _address(text: str) -> bytes:
-    """An address without a prefix length, packed; b"" if the text is none."""
-    try:
-        return ipaddress.ip_address(text).packed
-    except ValueError:
-        return b""
-
-
-def _covering(family: Family, address: bytes) -> Callable[[Keys, str], Keys]:
-    """Only the routes that cover an address."""
-    covering = sorted(covering_keys(family, address), key=_by_address)
-
-    def narrowed(table: Keys, text: str) -> Keys:
-        return _narrowed(table, text, lambda: [covering])
-
-    return narrowed
-
-
-def _inside(outer: bytes) -> Callable[[Keys, str], Keys]:
-    """Only the routes inside a prefix."""
-
-    def narrowed(table: Keys, text: str) -> Keys:
-        length = address_length(Family(table.family))
-        first = int.from_bytes(outer[1:].ljust(length, b"\0"))
-        last = first | ((1 << (8 * length - outer[0])) - 1)
-        keep = table.keep
-        return msgspec.structs.replace(
-            table,
-            what=f"{table.what} {text}",
-            low=outer[1:],
-            high=last.to_bytes(length),
-            keep=lambda key: covers(outer, key) and (keep is None or keep(key)),
-        )
-
-    return narrowed
-
-
-def _narrowed(table: Keys, text: str, slices: Callable[[], Iterable[Sequence[bytes]]]) -> Keys:
-    return msgspec.structs.replace(table, what=f"{table.what} {text}", slices=slices)
-
-
-def _by_neighbor(table: Keys, rib: LocRib, neighbor: str) -> Keys:
-    has_path, keep = _has_path_of(rib, neighbor), table.keep
-    return msgspec.structs.replace(
-        table,
-        what=f"{table.what} {neighbor}",
-        keep=lambda key: has_path(key) and (keep is None or keep(key)),
-    )
-
-
-def _has_path_of(table: LocRib, neighbor: str) -> Keep:
-    def keep(key: bytes) -> bool:
-        decision = table.routes.get(key)
-        return decision is not None and decision.path_of(neighbor) is not None
-
-    return keep
-
-
-def _evpn_keep(text: str) -> Keep | None:
-    """The EVPN routes with a MAC, an address, a prefix or a route distinguisher; None if the text is none of them."""
-    address, _, length = text.partition("/")
-    try:
-        mac = bytes.fromhex(text.replace(":", "")) if _MAC.match(text) else b""
-        needle = mac or _address(address) or parse_route_distinguisher(text)
-        bits = int(length) if length else -1
-    except ValueError:
-        return None
-
-    def keep(key: bytes) -> bool:
-        if needle not in key:  # of most keys nothing more is looked at
-            return False
-        route = parse_key(key)
-        if needle not in (route.rd, route.mac, route.ip, route.prefix, route.originator):
-            return False
-        return bits in (-1, route.prefix_length if route.prefix else 8 * len(needle))
-
-    return keep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import random
 from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpd import table_pages
+from bgpd import page_keys, table_pages
 from bgpd.api.backend import Rejected
 from bgpd.fib.routes import PendingChanges
 from bgpd.model.communities import parse_route_distinguisher
@@ -20,7 +21,7 @@ from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.service import ServiceView
 from bgpd.model.views.queries import PageQuery
-from bgpd.table_pages import Keys, smallest
+from bgpd.page_keys import Keys, evpn_routes_with, of_search, smallest
 from tests.rib.build import V4
 from tests.test_listings import Rig
 
@@ -58,13 +59,36 @@ def test_pages_one_after_the_other_are_the_sorted_table(prefixes: set[tuple[int,
     assert pages == sorted(table, key=lambda key: (key[1:], key[0]))
 
 
+@given(st.sets(prefix_numbers, min_size=1), st.data())
+def test_search_finds_the_prefixes_inside_whatever_bounds_a_look_has(
+    prefixes: set[tuple[int, int]], data: st.DataObject
+) -> None:
+    networks = {ipaddress.ip_network((value, length), strict=False) for value, length in prefixes}
+    value, length = data.draw(prefix_numbers)
+    outer = ipaddress.ip_network(
+        (data.draw(st.sampled_from([value, *(one for one, _ in sorted(prefixes))])), length), strict=False
+    )
+    table = [parse_prefix(str(one))[1] for one in networks]
+    size, count = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 4))
+    slices = [table[start : start + size] for start in range(0, len(table), size)]
+    searched = of_search(keys(slices), str(outer), *parse_prefix(str(outer)))
+    pages: list[bytes] = []
+    after = None
+    while page := found(searched, after, count):
+        pages += page
+        after = page[-1]
+    inside = [one for one in networks if one.subnet_of(outer)]
+    assert pages == [parse_prefix(str(one))[1] for one in sorted(inside)]
+
+
 def test_key_that_is_in_two_slices_is_one_row() -> None:
     some = [b"\x08\x0a", b"\x08\x0b", b"\x08\x0c"]
     assert found(keys([some, some[:2], some[1:]]), None, 2) == some[:2]
 
 
 def test_routes_that_wait_are_looked_for_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_pages, "_SLICE", 2)
+    monkeypatch.setattr(page_keys, "SLICE", 2)
+    monkeypatch.setattr(table_pages, "SLICE", 2)
     kernel: Any = SimpleNamespace(
         pending=PendingChanges(lot=3), changing={b"\x08\x0a"}, failed={b"\x08\x01": "why"}, blocked=ShardedDict()
     )
@@ -100,8 +124,8 @@ WIDE, NARROW = (prefix_key(RD, prefix=b"\x0a\x09\0\0", prefix_length=length) for
     ],
 )
 def test_evpn_routes_are_searched_by_their_fields(text: str, wanted: list[bytes] | None) -> None:
-    keep = table_pages._evpn_keep(text)
-    assert (keep and [key for key in (HOST_ROUTE, OF_VTEP, WIDE, NARROW) if keep(key)]) == wanted
+    keep = evpn_routes_with(text)
+    assert (keep and keep((HOST_ROUTE, OF_VTEP, WIDE, NARROW))) == wanted
 
 
 @pytest.fixture

@@ -46,11 +46,26 @@ class Stale(Protocol):
     def ends_at(self) -> float: ...
 
 
+class RibRoutes(Protocol):
+    """The decisions of a table, which may be very many, by key."""
+
+    def get(self, key: bytes) -> Decided | None: ...
+
+    def slices(self, size: int) -> Iterator[list[bytes]]:
+        """All keys, so many at a time."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, key: object) -> bool: ...
+
+
 class RibTable(Protocol):
     """A table of the RIB: its decisions by key, this host's own keys, and those that an aggregate suppresses."""
 
     @property
-    def routes(self) -> Mapping[bytes, Decided]: ...
+    def routes(self) -> RibRoutes: ...
 
     @property
     def local(self) -> Mapping[bytes, None]: ...

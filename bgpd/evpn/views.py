@@ -29,14 +29,14 @@ _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 def evpn_routes(evpn: Evpn, query: ViewQuery) -> Iterator[EvpnRouteView | None]:
     """The EVPN table, narrowed by type, RD, MAC, VRF and `unresolved` of the query."""
     table = evpn.rib.table("", Family.L2VPN_EVPN)
-    for index, key in enumerate(list(table.routes)):
-        if index % _SCANNED == _SCANNED - 1:
-            yield None
-        if query.type and key[0] != query.type:
-            continue
-        view = evpn_route(evpn, key, query)
-        if view is not None:
-            yield view
+    for keys in table.routes.slices(_SCANNED):
+        yield None
+        for key in keys:
+            if query.type and key[0] != query.type:
+                continue
+            view = evpn_route(evpn, key, query)
+            if view is not None:
+                yield view
 
 
 def evpn_route(evpn: Evpn, key: bytes, query: ViewQuery) -> EvpnRouteView | None:

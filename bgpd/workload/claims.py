@@ -214,6 +214,10 @@ class Claims:
         """The addresses of a VRF and family that are claimed."""
         return list(self._entries.get(table, ()))
 
+    def count(self, table: VrfFamily) -> int:
+        """How many addresses of a VRF and family are claimed."""
+        return len(self._entries.get(table, ()))
+
     def interface_of(self, vrf: str, family: Family, key: bytes) -> str:
         """The interface on which this host has an address that it announces; "" if it has none such."""
         entry = self.at(((vrf, family), key))
