@@ -11,14 +11,15 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from bgpd import __version__
+from bgpd.api.answers import json_answer
 from bgpd.api.backend import Backend, Rejected
 from bgpd.api.connections import Places
 from bgpd.api.stream import byte_slices, send_slices
 from bgpd.model.policy_syntax import parse_community
+from bgpd.model.utf8 import as_json
 from bgpd.model.views.queries import ViewQuery
 from bgpd.model.views.routes import CandidateView, ExchangedRouteView, RouteView
 from bgpd.model.views.sessions import NeighborView
@@ -72,11 +73,11 @@ class Birdwatcher:
             "message": "Daemon is up and running" if health.ready else "; ".join(health.reasons),
             "version": f"bgpd {__version__}",
         }
-        return _answer({**_head(), "status": status})
+        return json_answer({**_head(), "status": status})
 
     async def _protocols(self, request: web.Request) -> web.StreamResponse:
         views = await in_turn(self._neighbors)
-        return _answer({**_head(), "protocols": {view.name: _protocol(view) for view in views}})
+        return json_answer({**_head(), "protocols": {view.name: _protocol(view) for view in views}})
 
     async def _short(self, request: web.Request) -> web.StreamResponse:
         views = await in_turn(self._neighbors)
@@ -90,7 +91,7 @@ class Birdwatcher:
             }
             for view in views
         }
-        return _answer({**_head(), "protocols": found})
+        return json_answer({**_head(), "protocols": found})
 
     def _handler(self, made: Callable[[str], _Routes]) -> _Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -155,7 +156,7 @@ def _page(request: web.Request) -> tuple[int, int]:
 
 def _routes_json(routes: _Routes, page: int, size: int) -> Iterator[bytes]:
     """The whole answer in parts; with a size, only that page, and whether there is another."""
-    yield msgspec.json.encode(_head())[:-1] + b',"routes":['
+    yield as_json(_head())[:-1] + b',"routes":['
     first, count, last = page * size, 0, (page + 1) * size
     separator = b""
     has_more = False
@@ -168,10 +169,10 @@ def _routes_json(routes: _Routes, page: int, size: int) -> Iterator[bytes]:
             has_more = True
             break
         if count > first:
-            yield separator + msgspec.json.encode(route)
+            yield separator + as_json(route)
             separator = b",\n"
     tail = {"page": page, "page_size": size, "has_more": has_more}
-    yield b'],"pagination":' + msgspec.json.encode(tail) + b"}\n"
+    yield b'],"pagination":' + as_json(tail) + b"}\n"
 
 
 def _head() -> dict[str, Any]:
@@ -264,7 +265,3 @@ def _extended(text: str) -> list[str]:
 
 def _at(moment: float, form: str) -> str:
     return time.strftime(form, time.gmtime(moment))
-
-
-def _answer(value: dict[str, Any]) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value) + b"\n", content_type="application/json")

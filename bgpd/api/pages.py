@@ -11,6 +11,7 @@ import time
 import msgspec
 from aiohttp import web
 
+from bgpd.api.answers import json_answer, query_of
 from bgpd.api.backend import Backend, Paged, Rejected
 from bgpd.api.stream import SLICE_S
 from bgpd.model.utf8 import as_json
@@ -36,12 +37,12 @@ class Pages:
         pager = self._backend.pagers.get(kind)
         if pager is None:
             raise Rejected(404, f'there are no pages of "{kind}"', f"one of: {', '.join(sorted(self._backend.pagers))}")
-        query = page_query(request)
+        query = query_of(request, PageQuery)
         async with self._places:
             page = _Page(pager(query), query.limit)
             while await in_turn(page.go_on):
                 pass
-        return web.Response(body=as_json(page.view) + b"\n", content_type="application/json")
+        return json_answer(page.view)
 
 
 class _Page:
@@ -68,15 +69,3 @@ class _Page:
                 return True
         self.view.after = ""
         return False
-
-
-def page_query(request: web.Request) -> PageQuery:
-    """The parameters of a request. Raises: Rejected: with 400."""
-    known = PageQuery.__struct_fields__
-    for name in request.query:
-        if name not in known:
-            raise Rejected(400, f'unknown parameter "{name}"', f"one of: {', '.join(known)}")
-    try:
-        return msgspec.convert(dict(request.query), PageQuery, strict=False)
-    except msgspec.ValidationError as error:
-        raise Rejected(400, str(error)) from None

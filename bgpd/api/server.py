@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 
 from bgpd.api.access import CHALLENGE, Access
+from bgpd.api.answers import json_answer, query_of
 from bgpd.api.backend import Backend, Objects, Rejected
 from bgpd.api.birdwatcher import Birdwatcher
 from bgpd.api.connections import (
@@ -40,7 +41,6 @@ from bgpd.config.schema import ApiConfig, Config
 from bgpd.journal.store import Sought, at_least
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.reports import ThawReport
-from bgpd.model.utf8 import as_json
 from bgpd.model.views.orders import DrainRequest, UpgradeRequest
 from bgpd.model.views.queries import ErrorView, ViewQuery
 from bgpd.runtime.turns import in_turn
@@ -219,13 +219,13 @@ class _Routes:
         listing = self._backend.listings.get(name)
         if listing is None:
             raise Rejected(404, f'there is no "{name}"', f"one of: {', '.join(sorted(self._backend.listings))}")
-        query = _query(request)
+        query = query_of(request, ViewQuery)
         with self.answers.one():
             return await send_slices(request, view_slices(listing(query), keep=_filter(query), limit=query.limit))
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """What happened, of this run and of earlier ones, oldest first: an EventView for each."""
-        query = _query(request)
+        query = query_of(request, ViewQuery)
         _filter(query)
         with self.answers.one():
             sought = Sought(
@@ -260,8 +260,8 @@ class _Routes:
         await self._started()
         with self.answers.one():
             if at is not None:
-                return _json(await self._backend.explain_past(address.packed, vrf, _time(at)))
-            return _json(await self._backend.explain(address.packed, vrf))
+                return json_answer(await self._backend.explain_past(address.packed, vrf, _time(at)))
+            return json_answer(await self._backend.explain(address.packed, vrf))
 
     async def why_not(self, request: web.Request) -> web.StreamResponse:
         text = request.query.get("prefix", "")
@@ -272,7 +272,7 @@ class _Routes:
         await self._started()
         with self.answers.one():
             vrf, neighbor = request.query.get("vrf", ""), request.query.get("neighbor", "")
-            return _json(await self._backend.why_not(prefix, vrf, neighbor))
+            return json_answer(await self._backend.why_not(prefix, vrf, neighbor))
 
     async def what_if(self, request: web.Request) -> web.StreamResponse:
         down, drain = request.query.get("down", ""), request.query.get("drain", "")
@@ -281,20 +281,20 @@ class _Routes:
             raise Rejected(400, "what would be is not said, or twice", hint)
         await self._started()
         with self.answers.one():
-            if down:
-                return _json(await self._backend.what_if_down(down))
             force = request.query.get("force") == "true"
             with self._copies.one():
-                return _json(await self._backend.what_if_drained(all=drain == "all", force=force))
+                if down:
+                    return json_answer(await self._backend.what_if_down(down))
+                return json_answer(await self._backend.what_if_drained(all=drain == "all", force=force))
 
     async def what_if_reloaded(self, request: web.Request) -> web.StreamResponse:
         config = _decoded(await _body(request), Config, "config")
         await self._started()
         with self.answers.one(), self._copies.one():
-            return _json(await self._backend.what_if_reloaded(config))
+            return json_answer(await self._backend.what_if_reloaded(config))
 
     async def config(self, request: web.Request) -> web.StreamResponse:
-        return await in_turn(lambda: _json(self._backend.config()))
+        return await in_turn(lambda: json_answer(self._backend.config()))
 
     async def interfaces(self, request: web.Request) -> web.StreamResponse:
         await self._started()
@@ -302,10 +302,10 @@ class _Routes:
 
     async def health(self, request: web.Request) -> web.StreamResponse:
         health = await in_turn(self._backend.health)
-        return _json(health, status=200 if health.ready else 503)
+        return json_answer(health, status=200 if health.ready else 503)
 
     async def overview(self, request: web.Request) -> web.StreamResponse:
-        return await in_turn(lambda: _json(self._backend.overview()))
+        return await in_turn(lambda: json_answer(self._backend.overview()))
 
     def openapi(self, *, over_tcp: bool) -> Handler:
         """Answers with the description of the API."""
@@ -329,7 +329,7 @@ class _Routes:
         await self._started()
         confirm_s = _seconds(request, "confirm_s", MAX_TRIAL_S)
         view = await self._backend.reload(confirm_s)
-        return _json(view, status=422 if view.problems else 200)
+        return json_answer(view, status=422 if view.problems else 200)
 
     async def confirm(self, request: web.Request) -> web.StreamResponse:
         await self._started()
@@ -338,19 +338,19 @@ class _Routes:
         return web.Response(status=204)
 
     async def drain_status(self, request: web.Request) -> web.StreamResponse:
-        return _json(self._backend.drain.view())
+        return json_answer(self._backend.drain.view())
 
     async def drain_on(self, request: web.Request) -> web.StreamResponse:
         order = _decoded(await _body(request), DrainRequest, "drain-request")
         await self._started()
-        return _json(await self._backend.drain.on(order, who=_who(request)))
+        return json_answer(await self._backend.drain.on(order, who=_who(request)))
 
     async def drain_off(self, request: web.Request) -> web.StreamResponse:
         await self._started()
-        return _json(await self._backend.drain.off(who=_who(request)))
+        return json_answer(await self._backend.drain.off(who=_who(request)))
 
     async def upgrade_status(self, request: web.Request) -> web.StreamResponse:
-        return _json(self._backend.upgrade.view())
+        return json_answer(self._backend.upgrade.view())
 
     async def upgrade(self, request: web.Request) -> web.StreamResponse:
         """Answers once the installed version can start, and only then lets it: nobody could answer afterwards."""
@@ -360,8 +360,8 @@ class _Routes:
         await self._started()
         view = await self._backend.upgrade.check(who=_who(request))
         if order.only_check:
-            return _json(view)
-        response = _json(view, status=202)
+            return json_answer(view)
+        response = json_answer(view, status=202)
         await response.prepare(request)
         await response.write_eof()
         self._backend.upgrade.begin()
@@ -381,7 +381,7 @@ class _Routes:
         log.info("evpn.cleared", mac=mac.hex(":"), endpoints=count, who=_who(request))
         if not count:
             raise Rejected(404, f"no endpoint of this host with MAC {mac.hex(':')} is frozen", "bgpd show vrfs")
-        return _json(ThawReport(mac=mac.hex(":"), endpoints=count))
+        return json_answer(ThawReport(mac=mac.hex(":"), endpoints=count))
 
     async def put(self, request: web.Request) -> web.StreamResponse:
         objects, timeout_s = self._objects(request), _seconds(request, "timeout_s", MAX_PUT_TIMEOUT_S)
@@ -389,17 +389,17 @@ class _Routes:
         await self._started()
         with self._orders.one():
             status, report = await objects.put(request.match_info["id"], body, who=_who(request), timeout_s=timeout_s)
-        return _json(report, status=status)
+        return json_answer(report, status=status)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         objects = self._objects(request)
         await self._started()
         status, report = await objects.delete(request.match_info["id"], who=_who(request))
-        return _json(report, status=status)
+        return json_answer(report, status=status)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         status, report = self._objects(request).get(request.match_info["id"])
-        return _json(report, status=status)
+        return json_answer(report, status=status)
 
     def _objects(self, request: web.Request) -> Objects:
         kind = request.match_info["kind"]
@@ -416,19 +416,19 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         _admit(request)
         return await handler(request)
     except Rejected as rejected:
-        answer = _json(ErrorView(error=rejected.error, hint=rejected.hint), status=rejected.status)
+        answer = json_answer(ErrorView(error=rejected.error, hint=rejected.hint), status=rejected.status)
         if rejected.status == 401:
             answer.headers["WWW-Authenticate"] = CHALLENGE
         if rejected.retry_after_s:
             answer.headers["Retry-After"] = str(rejected.retry_after_s)
         return answer
     except web.HTTPException as error:
-        return _json(ErrorView(error=f"{request.method} {request.path}: {error.reason}"), status=error.status)
+        return json_answer(ErrorView(error=f"{request.method} {request.path}: {error.reason}"), status=error.status)
     except ConnectionError:
         raise
     except Exception:
         log.exception("api.failed", method=request.method, path=request.path)
-        return _json(ErrorView(error="bgpd failed to answer", hint="see its log (api.failed)"), status=500)
+        return json_answer(ErrorView(error="bgpd failed to answer", hint="see its log (api.failed)"), status=500)
 
 
 def _admit(request: web.Request) -> None:
@@ -472,17 +472,6 @@ def _decoded(body: bytes, kind: type[_Order], schema: str) -> _Order:
         raise Rejected(400, f"the body of the request: {error}", f"see bgpd schema {schema}") from None
 
 
-def _query(request: web.Request) -> ViewQuery:
-    known = ViewQuery.__struct_fields__
-    for name in request.query:
-        if name not in known:
-            raise Rejected(400, f'unknown parameter "{name}"', f"one of: {', '.join(known)}")
-    try:
-        return msgspec.convert(dict(request.query), ViewQuery, strict=False)
-    except msgspec.ValidationError as error:
-        raise Rejected(400, str(error)) from None
-
-
 def _seconds(request: web.Request, name: str, most: int) -> float | None:
     text = request.query.get(name)
     if text is None:
@@ -505,10 +494,6 @@ def _filter(query: ViewQuery) -> Callable[[object], bool]:
         return view_filter(query)
     except ValueError as error:
         raise Rejected(400, str(error)) from None
-
-
-def _json(value: msgspec.Struct, *, status: int = 200) -> web.Response:
-    return web.Response(body=as_json(value) + b"\n", status=status, content_type="application/json")
 
 
 def _who(request: web.Request) -> str:

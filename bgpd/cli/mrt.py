@@ -16,14 +16,24 @@ from typing import Any, BinaryIO, cast
 from bgpd.cli.client import Client, CommandFailed, WrongUsage
 from bgpd.cli.decode import DecodeOptions, Hooks
 from bgpd.cli.progress import progress
-from bgpd.message.mrt import MalformedMrt, MessageRecord, MrtPeer, PeerIndex, Record, RibEntry, RibRecord, read_records
+from bgpd.message.mrt import (
+    MalformedMrt,
+    MessageRecord,
+    MrtPeer,
+    PeerIndex,
+    Record,
+    RibEntry,
+    RibRecord,
+    SessionState,
+    read_records,
+)
 from bgpd.message.mrt_attributes import next_hop_of, split_attributes, update_message, value_of
 from bgpd.model.as_path import as_path_text
 from bgpd.model.iana import AttributeType
 from bgpd.model.prefix import format_address
 
 _GZIP = b"\x1f\x8b"
-_SESSION_STATES = ("", "idle", "connect", "active", "opensent", "openconfirm", "established")
+_STATES = {int(state): state.name.lower() for state in SessionState}
 
 
 def dump(arguments: argparse.Namespace, hooks: Hooks) -> int:
@@ -135,7 +145,7 @@ def _print_path(record: RibRecord, entry: RibEntry, peer: MrtPeer, hooks: Hooks,
 
 def _print_message(record: MessageRecord, hooks: Hooks, *, as_json: bool) -> None:
     head = {"at": record.at, "peer": format_address(record.peer.address), "peer_asn": record.peer.asn}
-    before, after = (_SESSION_STATES[one] if one < len(_SESSION_STATES) else str(one) for one in record.states)
+    before, after = (_STATES.get(one, str(one)) for one in record.states)
     if as_json:
         what = {"message": _report(record.message, hooks)} if record.message else {"states": [before, after]}
         print(json.dumps({**head, **what}))

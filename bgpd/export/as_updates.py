@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 
+from bgpd.message import update_encoder
 from bgpd.message.evpn_nlri import EvpnNlri
-from bgpd.message.exabgp_codec import encode_message
 from bgpd.message.mrt_attributes import rib_attributes, update_message
-from bgpd.model.iana import Family, MessageType
+from bgpd.model.iana import Family
 from bgpd.model.path import Path, Source
 from bgpd.rib.loc_rib import LocRib
 
@@ -31,20 +30,12 @@ def announcement(table: LocRib, family: Family, key: bytes, path: Path, *, recei
 
 def withdrawal(family: Family, key: bytes) -> bytes:
     """A route that there is no more."""
-    if family is Family.IPV4_UNICAST:
-        return encode_message(MessageType.UPDATE, struct.pack("!H", len(key)) + key + b"\0\0")
-    nlri = _EVPN.encode(key, None) if family is Family.L2VPN_EVPN else key
-    value = struct.pack("!HB", family.afi, family.safi) + nlri
-    attribute = struct.pack("!BBH", 0x90, 15, len(value)) + value
-    return encode_message(MessageType.UPDATE, b"\0\0" + struct.pack("!H", len(attribute)) + attribute)
+    return update_encoder.withdrawal(family, _EVPN.encode(key, None) if family is Family.L2VPN_EVPN else key)
 
 
 def end_of_rib(family: Family) -> bytes:
     """The marker behind a whole table (RFC 4724 section 2)."""
-    if family is Family.IPV4_UNICAST:
-        return encode_message(MessageType.UPDATE, bytes(4))
-    attribute = struct.pack("!BBBHB", 0x80, 15, 3, family.afi, family.safi)
-    return encode_message(MessageType.UPDATE, b"\0\0" + struct.pack("!H", len(attribute)) + attribute)
+    return update_encoder.withdrawal(family, b"")
 
 
 def received_routes(table: LocRib, family: Family, source: Source, keys: Sequence[bytes]) -> Iterator[bytes]:

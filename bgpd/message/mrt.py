@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final, NamedTuple
 
-from bgpd.model.iana import Family
+from bgpd.model.iana import Afi, Family
 
 MAX_RECORD_BYTES: Final = 1 << 20
 """A longer record is none: the file is something else, or damaged."""
@@ -44,6 +44,17 @@ class MessageSubtype(enum.IntEnum):
     MESSAGE = 1
     MESSAGE_AS4 = 4
     STATE_CHANGE_AS4 = 5
+
+
+class SessionState(enum.IntEnum):
+    """Of a session, in a state change (RFC 6396 section 4.4.1)."""
+
+    IDLE = 1
+    CONNECT = 2
+    ACTIVE = 3
+    OPENSENT = 4
+    OPENCONFIRM = 5
+    ESTABLISHED = 6
 
 
 class MrtPeer(NamedTuple):
@@ -153,7 +164,7 @@ def _of_session(at: float, subtype: MessageSubtype, peer: MrtPeer, local: MrtPee
     layout = "!HHHH" if subtype is MessageSubtype.MESSAGE else "!IIHH"
     asns = (min(peer.asn, 0xFFFF), min(local.asn, 0xFFFF)) if layout == "!HHHH" else (peer.asn, local.asn)
     micros = struct.pack("!I", int((at - int(at)) * 1e6))
-    body = micros + struct.pack(layout, *asns, 0, 2 if is_ipv6 else 1) + addresses + rest
+    body = micros + struct.pack(layout, *asns, 0, Afi.IPV6 if is_ipv6 else Afi.IPV4) + addresses + rest
     return _record(at, MrtType.BGP4MP_ET, subtype, body)
 
 
@@ -234,7 +245,7 @@ def _peer_index(fields: Fields) -> PeerIndex:
 def _rib(at: int, afi: int, safi: int, fields: Fields) -> RibRecord:
     fields.take(4)
     bits = fields.number(1)
-    if bits > (32 if afi == 1 else 128):
+    if bits > (32 if afi == Afi.IPV4 else 128):
         raise ValueError(f"a prefix of {bits} bits")
     nlri = bytes((bits,)) + fields.take((bits + 7) // 8)
     return RibRecord(at, afi, safi, nlri, _entries(fields))
@@ -263,9 +274,9 @@ def _message(at: float, subtype: int, fields: Fields) -> MessageRecord | None:
     asn, local_asn = fields.number(size), fields.number(size)
     fields.take(2)
     afi = fields.number(2)
-    if afi not in (1, 2):
+    if afi not in (Afi.IPV4, Afi.IPV6):
         raise ValueError(f"addresses of family {afi}")
-    length = 4 if afi == 1 else 16
+    length = 4 if afi == Afi.IPV4 else 16
     peer, local = MrtPeer(b"", fields.take(length), asn), MrtPeer(b"", fields.take(length), local_asn)
     if subtype in (MessageSubtype.STATE_CHANGE, MessageSubtype.STATE_CHANGE_AS4):
         return MessageRecord(at, peer, local, b"", is_as4, (fields.number(2), fields.number(2)))

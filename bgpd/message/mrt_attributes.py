@@ -15,7 +15,7 @@ from bgpd.message.mrt import Fields
 from bgpd.message.open import MAX_EXTENDED_MESSAGE_LENGTH
 from bgpd.model.as_path import prepend_as
 from bgpd.model.attributes import pack_attribute
-from bgpd.model.iana import AttributeFlag, AttributeType, Family, MessageType, SegmentType
+from bgpd.model.iana import Afi, AttributeFlag, AttributeType, Family, MessageType, Safi, SegmentType
 
 _EXTENDED_LENGTH: Final = int(AttributeFlag.EXTENDED_LENGTH)
 _OPTIONAL: Final = int(AttributeFlag.OPTIONAL)
@@ -86,7 +86,7 @@ def update_message(
     if not hop:
         raise ValueError("the path has no next hop")
     kept = [(kind, one) for kind, one in pieces if kind not in (AttributeType.NEXT_HOP, AttributeType.MP_REACH_NLRI)]
-    if (afi, safi) == (1, 1) and len(hop) == 4:
+    if (afi, safi) == (Afi.IPV4, Safi.UNICAST) and len(hop) == 4:
         kept.append((AttributeType.NEXT_HOP, pack_attribute(_TRANSITIVE, AttributeType.NEXT_HOP, hop)))
         return _update(kept, b"", nlri)
     reach = struct.pack("!HBB", afi, safi, len(hop)) + hop + b"\0" + nlri

@@ -96,19 +96,17 @@ class UpdateEncoder:
 
     def end_of_rib(self, family: Family) -> bytes:
         """The End-of-RIB marker of a family (RFC 4724 section 2)."""
-        if family is Family.IPV4_UNICAST:
-            return _update(b"", b"", b"")
-        return _update(b"", _mp_unreach(family, b""), b"")
+        return withdrawal(family, b"")
 
     def _withdrawals(self, family: Family, keys: Sequence[bytes]) -> list[bytes]:
         if not keys:
             return []
         if family is Family.IPV4_UNICAST:
-            return [_update(field, b"", b"") for field in _fields(keys, self._room)]
+            return [withdrawal(family, field) for field in _fields(keys, self._room)]
         room = self._room - len(_mp_unreach(family, b"")) - 1
         codec = self._codecs.get(family)
         nlri = keys if codec is None else [codec.encode(key, None) for key in keys]
-        return [_update(b"", _mp_unreach(family, field), b"") for field in _fields(nlri, room)]
+        return [withdrawal(family, field) for field in _fields(nlri, room)]
 
     def _announcements(self, batch: RouteBatch, attributes: Attributes) -> list[bytes] | None:
         family = batch.family
@@ -152,6 +150,13 @@ class UpdateEncoder:
             if len(block) <= _LONGEST_KEPT:
                 self._blocks[attributes, next_hop] = block
         return block
+
+
+def withdrawal(family: Family, nlri: bytes) -> bytes:
+    """An UPDATE that withdraws these routes; of none it is End-of-RIB."""
+    if family is Family.IPV4_UNICAST:
+        return _update(nlri, b"", b"")
+    return _update(b"", _mp_unreach(family, nlri), b"")
 
 
 def _for_ibgp(fields: AttributeFields) -> AttributeFields:
