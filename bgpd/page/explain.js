@@ -2,7 +2,7 @@
 // an earlier time the host answers from its history of what came in; what the kernel had then is not in it.
 
 import { ask } from "./api.js";
-import { age, el, fill, health, stamp, table } from "./dom.js";
+import { age, el, fill, health, hostTime, stamp, table } from "./dom.js";
 import { eventTable } from "./journal.js";
 import { go, link, moment, place, timeShown } from "./place.js";
 
@@ -90,7 +90,35 @@ function candidates(route, now) {
     ["Communities", (one) => one.communities.join(" ")],
     ["Heard", (one) => age(one.heard_at, now)],
     ["Why not", (one) => one.reason, "wide"],
+    ["Policy rule", (one) => one.rule, "wide"],
   ], route.candidates);
+}
+
+/** The UPDATEs that the paths came in, as they came; `bgpd decode` reads them, and so does Wireshark. */
+function messages(found) {
+  return table("Messages", [
+    ["By", (one) => one.source],
+    ["Came", (one) => (one.at ? stamp(one.at) : "not in the history")],
+    ["Digest", (one) => one.digest],
+    ["UPDATE", (one) => (one.data ? el("code", { class: "wire" }, one.data) : "not in the history"), "wide"],
+  ], found, { empty: "none: no path came in a message that the history has" });
+}
+
+/** The history has them: it is asked for the present only when somebody wants to see them. */
+function messagesOfNow(query, signal, kept) {
+  const shown = el("div", {}, kept.messages ? messages(kept.messages) : null);
+  const button = el("button", { type: "button", "data-key": "messages", onclick: async () => {
+    button.disabled = true;
+    try {
+      const view = await ask(`explain/${encodeURIComponent(query.q)}`, { vrf: query.vrf, at: moment(hostTime()) }, signal);
+      kept.messages = view.messages;
+      fill(shown, messages(view.messages));
+    } catch (error) {
+      if (!signal.aborted) fill(shown, el("p", { class: "problem", role: "alert" }, error.message || String(error)));
+    }
+    button.disabled = false;
+  } }, "Show the messages");
+  return [button, shown];
 }
 
 export function explainView(root, shared) {
@@ -103,6 +131,7 @@ export function explainView(root, shared) {
     el("button", {}, "Explain"));
   const status = el("p", { role: "status", class: "quiet" });
   const found = el("div", { id: "explained" });
+  const kept = { messages: null }; // what was asked for stays when the rest is shown anew
 
   function submit() {
     go({ view: "explain", at: query.at, q: form.querySelector("#q").value.trim(), vrf: form.querySelector("#vrf").value });
@@ -122,7 +151,8 @@ export function explainView(root, shared) {
     fill(found,
       el("p", { class: `verdict ${isWell ? "ok" : "critical"}` }, health(isWell ? "ok" : "critical", view.verdict)),
       chain(view), view.route ? candidates(view.route, then ?? undefined) : null,
-      ...(then ? [el("h3", {}, "Changes in the hour before"), changes(view), el("h3", {}, "Events in the hour before"), eventTable(view.events.toReversed(), then)] : []));
+      ...(view.route && !then ? messagesOfNow(query, signal, kept) : []),
+      ...(then ? [el("h3", {}, "Messages"), messages(view.messages), el("h3", {}, "Changes in the hour before"), changes(view), el("h3", {}, "Events in the hour before"), eventTable(view.events.toReversed(), then)] : []));
   }
 
   fill(root, el("h2", {}, "Explain"), form, status, found);

@@ -1,7 +1,7 @@
 // Tables with a million rows: the host searches, and gives one page after the other.
 
 import { EMPTY, ask } from "./api.js";
-import { age, el, fill, health, number, table } from "./dom.js";
+import { age, el, fill, health, number, stamp, table } from "./dom.js";
 import { go, link, place, timeShown } from "./place.js";
 
 const MAIN = "main";
@@ -101,6 +101,7 @@ export function tableView(root, shared, kind) {
     choice("family", "Family", hasFamily ? ["ipv4-unicast", "ipv6-unicast"] : null), el("button", {}, "Search"));
   const status = el("p", { role: "status", class: "quiet" });
   const found = el("div", {});
+  const note = el("p", { class: "not-then", role: "note" });
   const pages = el("nav", { class: "pages", "aria-label": "Pages" });
 
   function submit() {
@@ -120,7 +121,8 @@ export function tableView(root, shared, kind) {
     shared.listed = page.rows;
     const of = page.total === null ? "" : ` of ${number(page.total)}`;
     const more = page.rows.length || !page.after ? "" : " so far; the search goes on with the next page";
-    status.textContent = `${number(page.rows.length)}${of} ${noun}${(page.total ?? page.rows.length) === 1 ? "" : "s"}${more}${timeShown() ? ". This table is that of now: the journal has events, no tables." : ""}`;
+    status.textContent = `${number(page.rows.length)}${of} ${noun}${(page.total ?? page.rows.length) === 1 ? "" : "s"}${more}`;
+    fill(note, timeShown() ? [el("strong", {}, "These are the rows of now"), `, not of ${stamp(timeShown())}: tables are not kept. Explain tells of an address as it was.`] : []);
     fill(found, table(title, columns, page.rows, { empty: "nothing is found" }));
     fill(pages,
       el("button", { type: "button", "data-key": "first", disabled: !query.after, onclick: () => { before.length = 0; turn(""); } }, "First"),
@@ -128,6 +130,6 @@ export function tableView(root, shared, kind) {
       el("button", { type: "button", "data-key": "next", disabled: !page.after, onclick: () => { before.push(query.after ?? ""); turn(page.after); } }, "Next"));
   }
 
-  fill(root, el("h2", {}, title), form, status, found, pages);
+  fill(root, el("h2", {}, title), form, note, status, found, pages);
   return { load, refresh: query.after ? null : load, status };
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import signal
 import time
@@ -33,7 +34,9 @@ expect.set_options(timeout=PATIENCE_MS)
 def host(fabric: Fabric, frr: Frr) -> Iterator[Host]:
     pod = table("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
     vrf = table("[[vrf]]", name="blue", table=1001, vni=5001)
-    with started(fabric, leaf(1), pod, vrf, table("[api]", listen=f"127.0.0.1:{PORT}")) as host:
+    policy = '[policy.fabric]\nrules = [{ action = "accept" }]\n'
+    api = table("[api]", listen=f"127.0.0.1:{PORT}")
+    with started(fabric, leaf(1, import_="fabric"), pod, vrf, policy, api) as host:
         host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
         host.wait_ready()
         yield host
@@ -119,7 +122,11 @@ def test_tables_explain_and_journal_are_places_that_can_be_sent(host: Host, chro
         page.get_by_role("link", name="10.9.0.0/16").click()
         expect(page.locator(".chain li")).to_have_count(4)
         expect(page.locator(".chain")).to_contain_text("10.9.0.0/16 by bgpd")
-        expect(page.get_by_role("group", name="Paths of 10.9.0.0/16")).to_contain_text("best")
+        paths = page.get_by_role("group", name="Paths of 10.9.0.0/16")
+        expect(paths).to_contain_text("best")
+        expect(paths).to_contain_text(re.compile(r'policy "fabric", rule 1 \(.*\.toml:\d+\)'))
+        page.get_by_role("button", name="Show the messages").click()
+        expect(page.get_by_role("group", name="Messages")).to_contain_text("f" * 32)
         page.get_by_label("Address").fill("10.99.0.1")
         page.get_by_role("button", name="Explain").click()
         expect(page.locator(".chain li.critical").first).to_contain_text("no route covers it")
@@ -154,6 +161,8 @@ def test_time_moves_the_whole_page(host: Host, frr: Frr, chromium: Browser) -> N
         go(page, f"#view=explain&q=10.9.1.1&at={during:.3f}")
         expect(page.locator(".chain li.critical").first).to_contain_text("Neighbor leaf1down")
         expect(page.get_by_role("group", name="Changes in the hour before")).to_contain_text("10.9.0.0/16")
+        go(page, f"#view=workloads&at={during:.3f}")
+        expect(page.get_by_role("note")).to_contain_text("These are the rows of now, not of ")
         go(page, f"#view=explain&q=10.9.1.1&at={before:.3f}")
         expect(page.locator(".chain li")).to_have_count(2)
         expect(page.locator(".chain li.critical")).to_have_count(0)
@@ -189,7 +198,20 @@ def test_page_goes_on_by_itself_after_a_restart(host: Host, chromium: Browser) -
         expect(page.locator("#verdict")).to_contain_text("Ready: 1 of 1 neighbors")
         events = page.get_by_role("group", name="Events")
         expect(events).to_contain_text(f"pid={host.get('upgrade')['pid']}")
+        host.cli("upgrade")
+        expect(events).to_contain_text("handover")
+        expect(page.locator("#connection")).to_have_text("live")
+        expect(page.locator("#verdict")).to_contain_text("Ready: 1 of 1 neighbors")
         assert page.evaluate("performance.timeOrigin") == born
+        other = host.get("overview")
+        other["health"]["version"] = "0.0.1"
+        stream = f"event: overview\ndata: {json.dumps(other)}\n\n"
+        page.route("**/v1/live", lambda route: route.fulfill(content_type="text/event-stream", body=stream))
+        host.cli("upgrade")
+        expect(page.locator("#host")).to_have_text("host1 0.0.1")
+        page.unroute_all()
+        expect(page.locator("#host")).not_to_have_text("host1 0.0.1")
+        assert page.evaluate("performance.timeOrigin") > born, "the page of another version loads itself anew"
 
 
 def test_nobody_is_shut_out(host: Host, chromium: Browser) -> None:
