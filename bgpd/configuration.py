@@ -202,12 +202,12 @@ class Configuration:
             await self._routing.reconfigure(matched.config)
         except PolicyError as error:
             return ReloadView(file=self.file, problems=[str(error)])
-        if effective.exports != self.config.exports:
-            self._exports.reconfigure(effective.exports)
         if effective.log != self.config.log:
             set_up_logging(effective.log, self._events)
-        self._loaded = loaded
+        former, self._loaded = self.config, loaded
         self._took(effective, matched)
+        if (effective.exports, effective.vrf) != (former.exports, former.vrf):
+            self._exports.reconfigure()
         self._readiness.configuration = configuration_view(loaded, at=time.time())
         await asyncio.to_thread(partial(self.identity.take, loaded.identity))
         exceeded = exceeded_limits(self.in_force, self._neighbors())

@@ -78,6 +78,10 @@ class BmpConfig(Strict, frozen=True, kw_only=True):
     address: Annotated[str, Meta(description="Its IP address.")]
     port: Annotated[int, Meta(ge=1, le=65_535, description="Its TCP port.")] = 11_019
     adj_rib_in: Annotated[bool, Meta(description="Tell what neighbors announce, before policy.")] = True
+    adj_rib_out: Annotated[bool, Meta(description="Tell what neighbors are sent, after policy (RFC 8671).")] = False
+    adj_rib_out_before_policy: Annotated[
+        bool, Meta(description="Tell what neighbors would be sent if export policy accepted all (RFC 8671).")
+    ] = False
     loc_rib: Annotated[bool, Meta(description="Tell the routes that are used (RFC 9069).")] = False
     statistics_interval_s: Annotated[int, Meta(ge=5, le=86_400, description="How often it is sent counts.")] = 60
 

@@ -1,8 +1,10 @@
-"""A BMP station (RFC 7854): it is told each session, what neighbors announce before policy, and the Loc-RIB (RFC 9069).
+"""A BMP station (RFC 7854): it is told each session, what neighbors announce before policy, what they are sent (RFC
+8671), and the Loc-RIB (RFC 9069).
 
 A station costs the daemon a bounded amount of memory, whatever it does: UPDATEs that wait for it are counted in bytes,
-and a station that is too slow, or takes nothing, is cut off and later told everything anew. Of the Loc-RIB only the
-keys wait that have changed; what is sent is their present state. All bulk work is done in steps of the loop.
+and a station that is too slow, or takes nothing, is cut off and later told everything anew; so is one that a defect of
+ours keeps something from. Of the Loc-RIB, and of what would be sent before policy, only the keys wait that have
+changed; what is told is their present state. All bulk work is done in steps of the loop.
 """
 
 from __future__ import annotations
@@ -11,19 +13,31 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
 import structlog
 
 from bgpd.config.schema import BmpConfig
-from bgpd.export.as_updates import STEP, end_of_rib, received_routes, used_route
+from bgpd.export.as_updates import STEP, end_of_rib, received_routes
+from bgpd.export.bmp_tables import (
+    FAMILIES,
+    Local,
+    loc_rib_began,
+    loc_rib_ended,
+    loc_rib_peer,
+    offered_peer,
+    offered_routes,
+    received_peer,
+    sent_peer,
+    sent_routes,
+    session_peer,
+    used_routes,
+)
 from bgpd.export.sessions import TappedSessions
 from bgpd.message.bmp import (
     BmpPeer,
-    PeerType,
     Statistic,
-    distinguisher_of,
     initiation,
     peer_down,
     peer_up,
@@ -31,10 +45,10 @@ from bgpd.message.bmp import (
     statistics,
     termination,
 )
-from bgpd.message.exabgp_codec import Notification, encode_message, encode_open
-from bgpd.message.open import Open
+from bgpd.message.exabgp_codec import Notification, encode_message
 from bgpd.model.iana import Family, MessageType
 from bgpd.model.path import Source
+from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.rib import Rib
 from bgpd.runtime.turns import in_turn
@@ -49,7 +63,6 @@ FIRST_PAUSE_S = 1.0
 LAST_PAUSE_S = 60.0
 _CHUNK_BYTES = 64 * 1024
 _BEHIND_PAUSE_S = 0.05
-_FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST, Family.L2VPN_EVPN)
 
 log = structlog.get_logger()
 
@@ -59,7 +72,7 @@ class TooSlow(Exception):
 
 
 class BmpStation:
-    """One [[bmp]] section. `local` answers with this host's AS number and router ID."""
+    """One [[bmp]] section. `vrfs` answers with the names of the VRFs that there are ("": the main table)."""
 
     def __init__(
         self,
@@ -69,7 +82,8 @@ class BmpStation:
         description: str,
         sessions: TappedSessions,
         rib: Rib,
-        local: Callable[[], tuple[int, bytes]],
+        local: Local,
+        vrfs: Callable[[], Collection[str]],
     ) -> None:
         self.config = config
         self.connected_since = 0.0
@@ -79,13 +93,15 @@ class BmpStation:
         self._sessions = sessions
         self._rib = rib
         self._local = local
+        self._vrfs_now = vrfs
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._is_over = False
+        self._defect: Exception | None = None
         self._wake = asyncio.Event()
         self._changed: dict[LocRib, dict[bytes, None]] = {}
         self._walks: deque[Iterator[bool]] = deque()
-        self._told: dict[Source, str] = {}
+        self._told: dict[Source, TappedSession] = {}
         self._vrfs: set[str] = set()
 
     async def run(self) -> None:
@@ -142,17 +158,14 @@ class BmpStation:
         self._wake.set()
 
     def _begin(self) -> None:
-        self._is_over = False
+        self._is_over, self._defect = False, None
         self._put(initiation(name=self._name, description=self._description))
         self._sessions.add(self)
         for session in list(self._sessions.established.values()):
             self.session_up(session)
-        if self.config.loc_rib:
+        if self.config.loc_rib or self.config.adj_rib_out_before_policy:
             self._rib.watch_decisions(self, self._decided)
-            for (vrf, family), table in list(self._rib.tables.items()):
-                if family in _FAMILIES:
-                    self._loc_rib_up(vrf)
-                    self._walks.append(self._walk_loc_rib(table))
+        self.vrfs_changed()
 
     def _end(self) -> None:
         self._sessions.remove(self)
@@ -176,7 +189,7 @@ class BmpStation:
                 await self._step()
             elif self._changed:
                 table = next(iter(self._changed))
-                self._walks.append(self._walk_used(table, self._changed.pop(table)))
+                self._walks.append(self._walk_changed(table, self._changed.pop(table)))
             else:
                 left = report_at - time.monotonic()
                 if left <= 0:
@@ -187,6 +200,8 @@ class BmpStation:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(left):
                         await self._wake.wait()
+        if self._defect is not None:
+            raise self._defect
         raise ConnectionError("the station closed the connection")
 
     async def _write(self, writer: asyncio.StreamWriter) -> None:
@@ -222,132 +237,183 @@ class BmpStation:
         self._waiting_bytes += len(message)
         self._wake.set()
 
+    def failed(self, defect: Exception) -> None:
+        """It was not told something: the connection ends, and all is told anew by the next one."""
+        self._defect = defect
+        self._is_over = True
+        self._wake.set()
+
     # Sessions (SessionTap)
 
     def session_up(self, session: TappedSession) -> None:
-        if not self.config.adj_rib_in:
+        config = self.config
+        if not (config.adj_rib_in or config.adj_rib_out or config.adj_rib_out_before_policy):
             return
-        self._told[session.source] = session.vrf
+        self._told[session.source] = session
         self._put(
             peer_up(
-                _peer(session),
+                session_peer(session.source, session.vrf),
                 time.time(),
                 local_address=session.local_address,
                 ports=session.ports,
                 opens=(session.sent_open, session.received_open),
             )
         )
-        self._walks.append(self._walk_received(session))
+        if config.adj_rib_in:
+            self._walks.append(self._walk_received(session))
+        if config.adj_rib_out:
+            self._walks.append(self._walk_sent(session))
+        if config.adj_rib_out_before_policy:
+            self._walks.append(self._walk_offered(session))
 
     def updates(self, source: Source, bodies: Sequence[bytes]) -> None:
-        session = self._sessions.established.get(source)
-        if source not in self._told or session is None:
-            return
-        peer, now = _peer(session, two_octet_as=not session.four_octet_as), time.time()
-        for body in bodies:
-            self._put(route_monitoring(peer, now, encode_message(MessageType.UPDATE, body)))
+        session = self._told.get(source)
+        if session is not None and self.config.adj_rib_in:
+            self._pass_messages(received_peer(session), [encode_message(MessageType.UPDATE, body) for body in bodies])
+
+    def updates_sent(self, source: Source, messages: Sequence[bytes]) -> None:
+        session = self._told.get(source)
+        if session is not None and self.config.adj_rib_out:
+            self._pass_messages(sent_peer(session), messages)
+
+    def _pass_messages(self, peer: BmpPeer, messages: Iterable[bytes]) -> None:
+        now = time.time()
+        for message in messages:
+            self._put(route_monitoring(peer, now, message))
 
     def session_down(self, source: Source, notification: Notification | None, *, sent: bool) -> None:
-        if source in self._told:
+        session = self._told.pop(source, None)
+        if session is not None:
             told = None if notification is None else (notification.code, notification.subcode, notification.data)
-            vrf = self._told.pop(source)
-            self._put(peer_down(_peer_of(source, distinguisher_of(vrf)), time.time(), told, sent=sent))
+            self._put(peer_down(session_peer(source, session.vrf), time.time(), told, sent=sent))
+
+    def _is_told(self, session: TappedSession) -> bool:
+        return self._told.get(session.source) is session
 
     def _walk_received(self, session: TappedSession) -> Iterator[bool]:
         """What the session has announced until now. False: routes that were told of are not in the RIB yet."""
-        peer = _peer(session)
-        state = next((one for one in self._rib.received.states() if one.source is session.source), None)
+        peer = session_peer(session.source, session.vrf)
+        state = self._rib.received.state(session.source)
         tables = list(state.tables.items()) if state is not None else []
         for family, table in tables:
-            if family not in _FAMILIES:
+            if family not in FAMILIES:
                 continue
             for keys in table.routes.slices(STEP):
-                while session.is_behind() and session.source in self._told:
+                while session.is_behind() and self._is_told(session):
                     yield False
-                if session.source not in self._told:
+                if not self._is_told(session):
                     return
-                for message in received_routes(table, family, session.source, keys):
-                    self._put(route_monitoring(peer, time.time(), message))
+                self._pass_messages(peer, received_routes(table, family, session.source, keys))
                 yield True
-            if session.source not in self._told:
+            if not self._is_told(session):
                 return
             self._put(route_monitoring(peer, time.time(), end_of_rib(family)))
 
-    # The Loc-RIB
+    def _exports(self, session: TappedSession) -> list[tuple[Family, AdjRibOut]]:
+        state = self._rib.received.state(session.source)
+        return [] if state is None else [one for one in state.exports.items() if one[0] in FAMILIES]
+
+    def _walk_sent(self, session: TappedSession) -> Iterator[bool]:
+        """What the neighbor was sent until now. What it is sent later comes by `updates_sent`, End-of-RIB, too."""
+        for family, export in self._exports(session):
+            left = iter(list(export.advertised))
+            while keys := list(islice(left, STEP)):
+                if not self._is_told(session):
+                    return
+                for message in sent_routes(export, session, keys, for_neighbor=self._rib.received.evpn.for_neighbor):
+                    self._put(message)
+                yield True
+            if self._is_told(session) and export.end_of_rib_sent:
+                self._put(route_monitoring(sent_peer(session), time.time(), end_of_rib(family)))
+
+    def _walk_offered(self, session: TappedSession) -> Iterator[bool]:
+        """What export policy has to judge for the neighbor until now."""
+        for family, export in self._exports(session):
+            table = self._rib.table(session.vrf, family)
+            for keys in table.routes.slices(STEP):
+                if not self._is_told(session):
+                    return
+                for message in offered_routes(export, session, table, keys, is_first=True):
+                    self._put(message)
+                yield True
+            if self._is_told(session):
+                self._put(route_monitoring(offered_peer(session), time.time(), end_of_rib(family)))
+
+    # What is decided
+
+    def vrfs_changed(self) -> None:
+        """The Loc-RIBs of VRFs that are new are told, and those end of which there are no more."""
+        if not self.connected_since:
+            return
+        now = self._vrfs_now()
+        for vrf in sorted(self._vrfs.difference(now)):
+            self._vrfs.remove(vrf)
+            self._put(loc_rib_ended(vrf, self._local))
+        if not self.config.loc_rib:
+            return
+        for (vrf, family), table in list(self._rib.tables.items()):
+            if family in FAMILIES and vrf in now and vrf not in self._vrfs:
+                self._walks.append(self._walk_loc_rib(table))
+        for vrf in sorted({vrf for vrf, _ in self._rib.tables if vrf in now}):
+            self._loc_rib_up(vrf)
 
     def _loc_rib_up(self, vrf: str) -> None:
-        if vrf in self._vrfs:
-            return
-        self._vrfs.add(vrf)
-        asn, router_id = self._local()
-        mine = encode_open(
-            Open(
-                asn=asn,
-                hold_time_s=0,
-                router_id=router_id,
-                four_octet_as=True,
-                multiprotocol=tuple((family.afi, family.safi) for family in _FAMILIES),
-            )
-        )
-        name = vrf or "global"
-        self._put(
-            peer_up(
-                self._loc_rib(vrf), time.time(), local_address=bytes(16), ports=(0, 0), opens=(mine, mine), table=name
-            )
-        )
-
-    def _loc_rib(self, vrf: str) -> BmpPeer:
-        asn, router_id = self._local()
-        return BmpPeer(PeerType.LOC_RIB, b"", asn, router_id, distinguisher_of(vrf))
+        if vrf not in self._vrfs:
+            self._vrfs.add(vrf)
+            self._put(loc_rib_began(vrf, self._local))
 
     def _walk_loc_rib(self, table: LocRib) -> Iterator[bool]:
         for keys in table.routes.slices(STEP):
             self._put_used(table, keys)
             yield True
-        self._put(route_monitoring(self._loc_rib(table.vrf), time.time(), end_of_rib(table.family)))
+        if table.vrf in self._vrfs:
+            self._put(route_monitoring(loc_rib_peer(table.vrf, self._local), time.time(), end_of_rib(table.family)))
 
     def _decided(self, table: LocRib, keys: Sequence[bytes]) -> None:
-        if keys and table.family in _FAMILIES:
-            self._loc_rib_up(table.vrf)
-            self._changed.setdefault(table, {}).update(dict.fromkeys(keys))
-            self._wake.set()
+        try:
+            if keys and table.family in FAMILIES:
+                if self.config.loc_rib and table.vrf in self._vrfs_now():
+                    self._loc_rib_up(table.vrf)
+                self._changed.setdefault(table, {}).update(dict.fromkeys(keys))
+                self._wake.set()
+        except Exception as defect:  # not the RIB's, which is in the midst of a change
+            self.failed(defect)
 
-    def _walk_used(self, table: LocRib, changed: Iterable[bytes]) -> Iterator[bool]:
+    def _walk_changed(self, table: LocRib, changed: Iterable[bytes]) -> Iterator[bool]:
         """What has changed until now; what changes meanwhile is told behind it."""
         left = iter(changed)
         while keys := list(islice(left, STEP)):
-            self._put_used(table, keys)
+            if self.config.loc_rib:
+                self._put_used(table, keys)
+            if self.config.adj_rib_out_before_policy:
+                self._put_offered(table, keys)
             yield True
 
     def _put_used(self, table: LocRib, keys: Iterable[bytes]) -> None:
-        peer = self._loc_rib(table.vrf)
-        for key in keys:
-            message = used_route(table, table.family, key)
-            if message:
-                self._put(route_monitoring(peer, time.time(), message))
+        if table.vrf in self._vrfs:
+            for message in used_routes(loc_rib_peer(table.vrf, self._local), table, keys):
+                self._put(message)
+
+    def _put_offered(self, table: LocRib, keys: Sequence[bytes]) -> None:
+        for session in list(self._told.values()):
+            if session.vrf == table.vrf:
+                for family, export in self._exports(session):
+                    if family is table.family:
+                        for message in offered_routes(export, session, table, keys, is_first=False):
+                            self._put(message)
 
     # Statistics
 
     def _report(self) -> None:
         now = time.time()
-        for session in self._sessions.established.values():
-            if session.source in self._told:
-                counts = self._rib.received.counts(session.source).values()
-                numbers = {
-                    Statistic.REJECTED: sum(one.rejected for one in counts),
-                    Statistic.ADJ_RIB_IN: sum(one.received for one in counts),
-                }
-                self._put(statistics(_peer(session), now, numbers))
-        if self.config.loc_rib:
-            for vrf in sorted(self._vrfs):
-                routes = sum(len(table.routes) for (of, _), table in self._rib.tables.items() if of == vrf)
-                self._put(statistics(self._loc_rib(vrf), now, {Statistic.LOC_RIB: routes}))
-
-
-def _peer(session: TappedSession, *, two_octet_as: bool = False) -> BmpPeer:
-    return _peer_of(session.source, distinguisher_of(session.vrf))._replace(two_octet_as=two_octet_as)
-
-
-def _peer_of(source: Source, distinguisher: int) -> BmpPeer:
-    kind = PeerType.LOCAL_INSTANCE if distinguisher else PeerType.GLOBAL
-    return BmpPeer(kind, source.address, source.asn, source.router_id, distinguisher)
+        for session in self._told.values():
+            counts = self._rib.received.counts(session.source).values()
+            numbers = {
+                Statistic.REJECTED: sum(one.rejected for one in counts),
+                Statistic.ADJ_RIB_IN: sum(one.received for one in counts),
+                Statistic.SENT: sum(one.announced for one in counts),
+            }
+            self._put(statistics(session_peer(session.source, session.vrf), now, numbers))
+        for vrf in sorted(self._vrfs):
+            routes = sum(len(table.routes) for (of, _), table in self._rib.tables.items() if of == vrf)
+            self._put(statistics(loc_rib_peer(vrf, self._local), now, {Statistic.LOC_RIB: routes}))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from bgpd import __version__
-from bgpd.config.schema import BmpConfig, ExportsConfig, MrtConfig, RouterConfig
+from bgpd.config.schema import BmpConfig, Config, MrtConfig
 from bgpd.export.bmp_station import BmpStation
 from bgpd.export.mrt_files import MrtFiles
 from bgpd.export.sessions import TappedSessions
@@ -26,25 +26,26 @@ class _Running(msgspec.Struct, frozen=True, eq=False):
 
 
 class Exports:
-    """`sessions` is what the speaker tells. `hostname` is the name that stations are told, `router()` the section of
-    now."""
+    """`sessions` is what the speaker tells. `hostname` is the name that stations are told, `config()` the configuration
+    of now."""
 
-    def __init__(
-        self, sessions: TappedSessions, *, rib: Rib, hostname: str, router: Callable[[], RouterConfig]
-    ) -> None:
+    def __init__(self, sessions: TappedSessions, *, rib: Rib, hostname: str, config: Callable[[], Config]) -> None:
         self._sessions = sessions
         self._rib = rib
         self._hostname = hostname
-        self._router = router
+        self._config = config
         self._running: dict[BmpConfig | MrtConfig, _Running] = {}
 
-    def reconfigure(self, config: ExportsConfig) -> None:
+    def reconfigure(self) -> None:
         """Begin with what is new, and end what is no longer wanted. Stations are connected to in the background."""
+        config = self._config().exports
         wanted: list[BmpConfig | MrtConfig] = list(config.bmp)
         if config.mrt.directory:
             wanted.append(config.mrt)
         for gone in self._running.keys() - set(wanted):
             self._running.pop(gone).task.cancel()
+        for station in self.stations:
+            station.vrfs_changed()
         for one in wanted:
             if one not in self._running:
                 made = self._station(one) if isinstance(one, BmpConfig) else self._files(one)
@@ -97,11 +98,15 @@ class Exports:
             sessions=self._sessions,
             rib=self._rib,
             local=self._local,
+            vrfs=self._vrfs,
         )
 
     def _files(self, config: MrtConfig) -> MrtFiles:
         return MrtFiles(config, sessions=self._sessions, local_asn=lambda: self._local()[0])
 
     def _local(self) -> tuple[int, bytes]:
-        router = self._router()
+        router = self._config().router
         return int(router.asn), socket.inet_aton(router.router_id)
+
+    def _vrfs(self) -> set[str]:
+        return {"", *(one.name for one in self._config().vrf)}

@@ -21,14 +21,15 @@ import structlog
 from bgpd.config.schema import MrtConfig
 from bgpd.export.sessions import TappedSessions
 from bgpd.message.exabgp_codec import Notification, encode_message
-from bgpd.message.mrt import MrtPeer, message_record, state_change
+from bgpd.message.mrt import MrtPeer, SessionState, message_record, state_change
 from bgpd.model.iana import MessageType
 from bgpd.model.path import Source
 from bgpd.speaker.tap import TappedSession
 
 FLUSH_S = 0.5
 MAX_WAITING_BYTES = 8 * 1024 * 1024
-_OPEN_CONFIRM, _ESTABLISHED, _IDLE = 5, 6, 1
+AGAIN_S = 60.0
+"""After a defect, when it is listened again."""
 _PATTERN = "updates-*.mrt"
 
 log = structlog.get_logger()
@@ -47,13 +48,12 @@ class MrtFiles:
         self._waiting_bytes = 0
         self._path: Path | None = None
         self._begun_at = -math.inf
+        self._listen_at: float | None = None
         self._one_at_a_time = threading.Lock()
 
     async def run(self) -> None:
         """Write what comes, until cancelled; what has come by then is written, too."""
-        self._sessions.add(self)
-        for session in self._sessions.established.values():
-            self.session_up(session)
+        self._listen()
         try:
             while True:
                 await asyncio.sleep(FLUSH_S)
@@ -62,10 +62,22 @@ class MrtFiles:
             self._sessions.remove(self)
             await asyncio.to_thread(self._write, self._taken())
 
+    def _listen(self) -> None:
+        self._listen_at = None
+        self._sessions.add(self)
+        for session in self._sessions.established.values():
+            self.session_up(session)
+
+    def failed(self, defect: Exception) -> None:
+        self.problem = f"a defect of bgpd: {defect!r}"
+        self._listen_at = time.monotonic() + AGAIN_S
+
     # SessionTap
 
     def session_up(self, session: TappedSession) -> None:
-        self._put(state_change(time.time(), *self._sides(session), (_OPEN_CONFIRM, _ESTABLISHED)))
+        self._put(
+            state_change(time.time(), *self._sides(session), (SessionState.OPENCONFIRM, SessionState.ESTABLISHED))
+        )
 
     def updates(self, source: Source, bodies: Sequence[bytes]) -> None:
         session = self._sessions.established.get(source)
@@ -75,10 +87,13 @@ class MrtFiles:
                 message = encode_message(MessageType.UPDATE, body)
                 self._put(message_record(now, *sides, message, four_octet_as=session.four_octet_as))
 
+    def updates_sent(self, source: Source, messages: Sequence[bytes]) -> None:
+        """Only what neighbors say is kept."""
+
     def session_down(self, source: Source, notification: Notification | None, *, sent: bool) -> None:
         peer = MrtPeer(source.router_id, source.address, source.asn)
         local = MrtPeer(b"", bytes(len(source.address)), self._local_asn())
-        self._put(state_change(time.time(), peer, local, (_ESTABLISHED, _IDLE)))
+        self._put(state_change(time.time(), peer, local, (SessionState.ESTABLISHED, SessionState.IDLE)))
 
     def _sides(self, session: TappedSession) -> tuple[MrtPeer, MrtPeer]:
         source = session.source
@@ -105,6 +120,8 @@ class MrtFiles:
     async def flush(self) -> None:
         """Write what has come; returns when it is written, or cannot be."""
         try:
+            if self._listen_at is not None and time.monotonic() >= self._listen_at:
+                self._listen()
             await self._flush()
         except Exception as defect:
             log.exception("export.failed", listener="MrtFiles")
@@ -119,7 +136,8 @@ class MrtFiles:
             self.lost += len(taken)
         if problem != self.problem:
             log.log(30 if problem else 20, "mrt.files", problem=problem, lost=self.lost)
-        self.problem = problem
+        if self._listen_at is None or problem:
+            self.problem = problem
 
     def _write(self, records: Sequence[bytes]) -> str:
         """Why they could not be written, "" if they were. Runs in a thread."""

@@ -1,4 +1,4 @@
-"""Messages of the BGP Monitoring Protocol, version 3 (RFC 7854, RFC 9069). Only written: a station says nothing."""
+"""Messages of the BGP Monitoring Protocol, version 3 (RFC 7854, 8671, 9069). Only written: a station says nothing."""
 
 from __future__ import annotations
 
@@ -35,18 +35,21 @@ class PeerType(enum.IntEnum):
 
 
 class PeerFlag(enum.IntFlag):
-    """Of the per-peer header (RFC 7854 section 4.2)."""
+    """Of the per-peer header (RFC 7854 section 4.2, RFC 8671 section 4)."""
 
     IPV6 = 0x80
+    AFTER_POLICY = 0x40
     TWO_OCTET_AS_PATH = 0x20
+    ADJ_RIB_OUT = 0x10
 
 
 class Statistic(enum.IntEnum):
-    """Of a statistics report (RFC 7854 section 4.8)."""
+    """Of a statistics report (RFC 7854 section 4.8, RFC 8671 section 6.2)."""
 
     REJECTED = 0
     ADJ_RIB_IN = 7
     LOC_RIB = 8
+    SENT = 15
 
 
 class PeerDownReason(enum.IntEnum):
@@ -56,6 +59,7 @@ class PeerDownReason(enum.IntEnum):
     LOCAL = 2
     REMOTE_NOTIFICATION = 3
     REMOTE = 4
+    LOCAL_WITH_TLV = 6
 
 
 class BmpPeer(NamedTuple):
@@ -67,12 +71,18 @@ class BmpPeer(NamedTuple):
     router_id: bytes
     distinguisher: int = 0
     two_octet_as: bool = False
+    is_out: bool = False
+    is_after_policy: bool = False
 
     def header(self, at: float) -> bytes:
         """The per-peer header."""
         flags = PeerFlag.TWO_OCTET_AS_PATH if self.two_octet_as else PeerFlag(0)
         if len(self.address) == 16:
             flags |= PeerFlag.IPV6
+        if self.is_out:
+            flags |= PeerFlag.ADJ_RIB_OUT
+        if self.is_after_policy:
+            flags |= PeerFlag.AFTER_POLICY
         address = self.address.rjust(16, b"\0")
         packed = struct.pack("!BBQ16sI4s", self.kind, flags, self.distinguisher, address, self.asn, self.router_id)
         return packed + struct.pack("!II", int(at) & 0xFFFFFFFF, int(at % 1 * 1e6))
@@ -105,7 +115,7 @@ def peer_up(
     """A session was established. `ports`: local and remote; `opens`: sent and received; `table`: the Loc-RIB's name."""
     body = local_address.rjust(16, b"\0") + struct.pack("!HH", *ports) + opens[0] + opens[1]
     if table:
-        body += _tlv(3, table.encode()[:255])
+        body += _table_name(table)
     return _message(BmpType.PEER_UP, peer.header(at) + body)
 
 
@@ -117,6 +127,11 @@ def peer_down(peer: BmpPeer, at: float, notification: tuple[int, int, bytes] | N
         reason = PeerDownReason.LOCAL_NOTIFICATION if sent else PeerDownReason.REMOTE_NOTIFICATION
         body = bytes((reason,)) + encode_notification(*notification)
     return _message(BmpType.PEER_DOWN, peer.header(at) + body)
+
+
+def loc_rib_down(peer: BmpPeer, at: float, *, table: str) -> bytes:
+    """There is no Loc-RIB of this name any more (RFC 9069 section 5.3)."""
+    return _message(BmpType.PEER_DOWN, peer.header(at) + bytes((PeerDownReason.LOCAL_WITH_TLV,)) + _table_name(table))
 
 
 def route_monitoring(peer: BmpPeer, at: float, update: bytes) -> bytes:
@@ -135,6 +150,10 @@ def statistics(peer: BmpPeer, at: float, numbers: Mapping[Statistic, int]) -> by
 
 def _message(kind: BmpType, body: bytes) -> bytes:
     return _COMMON.pack(VERSION, _COMMON.size + len(body), kind) + body
+
+
+def _table_name(table: str) -> bytes:
+    return _tlv(3, table.encode()[:255])
 
 
 def _tlv(kind: int, value: bytes) -> bytes:

@@ -199,6 +199,31 @@ class AdjRibOut:
             return "the kernel has refused its route (bgpd show fib)"
         return "the kernel has not got its route yet" if key in table.unacknowledged else ""
 
+    def before_policy(self, key: bytes) -> Path | None:
+        """The path of a route that the neighbor is to have if its export policy accepts it."""
+        decision = self._table.routes.get(key)
+        best = decision.best if decision is not None else None
+        if best is None or best.source.name == self.source.name or self._why_kept_here(best):
+            return None
+        return best
+
+    def advertised_of(self, keys: Iterable[bytes]) -> list[RouteBatch]:
+        """What the neighbor was sent of these keys."""
+        found: dict[Advertisement, list[bytes]] = {}
+        for key in keys:
+            advertisement = self.advertised.get(key)
+            if advertisement is not None:
+                found.setdefault(advertisement, []).append(key)
+        return [self._batch(advertisement, chosen) for advertisement, chosen in found.items()]
+
+    def _batch(self, advertisement: Advertisement, keys: list[bytes]) -> RouteBatch:
+        return RouteBatch(
+            family=self.family,
+            announced=keys,
+            attributes=advertisement.attributes,
+            overlay=advertisement.overlay,
+        )
+
     @property
     def withdrawing(self) -> list[bytes]:
         """Keys whose withdrawal is to be sent."""
@@ -245,15 +270,7 @@ class AdjRibOut:
             work += len(keys) + PATH_COST * fresh
             size = CHUNK if fresh > 1 else 2 * size
         for advertisement, chosen in announced.items():
-            self.send(
-                self.source,
-                RouteBatch(
-                    family=self.family,
-                    announced=chosen,
-                    attributes=advertisement.attributes,
-                    overlay=advertisement.overlay,
-                ),
-            )
+            self.send(self.source, self._batch(advertisement, chosen))
         if self._withdrawing and self._is_announced and work < most:
             withdrawn = list(islice(self._withdrawing, most - work))
             for key in withdrawn:

@@ -151,7 +151,7 @@ class UnreadableUpdate(Exception):
 
 class Exchange:
     """Routes to and from one established session. `local` is its own packed address; `write` takes whole messages;
-    `tap` hears each UPDATE."""
+    `tap` hears each UPDATE, either way."""
 
     def __init__(
         self,
@@ -381,16 +381,20 @@ class Exchange:
                 self._routes.refresh_requested(self.source, family)
 
     def send(self, batch: RouteBatch) -> None:
-        """Send routes. Those that the encoder cannot cope with are withdrawn: they may be another neighbor's words."""
+        """Send routes."""
+        self._send_updates(self.encode(batch))
+
+    def encode(self, batch: RouteBatch) -> list[bytes]:
+        """The messages for routes. Those that the encoder cannot cope with are withdrawn: they may be another
+        neighbor's words."""
         try:
-            messages = self._encoder.encode(batch)
+            return self._encoder.encode(batch)
         except Exception as error:
             if not batch.announced or isinstance(error, MemoryError):
                 raise
             self._note_unencodable(batch, error)
             withdrawn = [*batch.withdrawn, *batch.announced]
-            messages = self._encoder.encode(RouteBatch(family=batch.family, withdrawn=withdrawn))
-        self._send(messages)
+            return self._encoder.encode(RouteBatch(family=batch.family, withdrawn=withdrawn))
 
     def as_sent(self, batch: RouteBatch) -> tuple[Attributes, bytes] | None:
         """The attributes and the next hop field that routes are sent with; None if they cannot be sent."""
@@ -398,7 +402,7 @@ class Exchange:
 
     def send_end_of_rib(self, family: Family) -> None:
         """Send End-of-RIB (RFC 4724 section 2)."""
-        self._send([self._encoder.end_of_rib(family)])
+        self._send_updates([self._encoder.end_of_rib(family)])
 
     def refresh_answered(self, family: Family, now: float) -> None:
         """All routes of a family were sent again: say so (RFC 7313 EoRR)."""
@@ -437,6 +441,11 @@ class Exchange:
             source = self.source
             families = [str(family) for family in missing]
             log.warning("session.no_next_hop", neighbor=source.name, families=families, interface=source.interface)
+
+    def _send_updates(self, messages: list[bytes]) -> None:
+        self._send(messages)
+        if self._tap is not None:
+            self._tap.updates_sent(self.source, messages)
 
     def _send(self, messages: list[bytes]) -> None:
         if messages:

@@ -524,6 +524,7 @@ class Neighbor:
             received_open=received,
             four_octet_as=exchange.negotiated.four_octet_as,
             is_behind=lambda: exchange.is_behind,
+            encode=exchange.encode,
         )
         self._around.tap.session_up(session)
 

@@ -12,12 +12,13 @@ from typing import Protocol
 import msgspec
 
 from bgpd.message.exabgp_codec import Notification
-from bgpd.model.path import Source
+from bgpd.model.path import RouteBatch, Source
 
 
 class TappedSession(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """An established session. `sent_open` and `received_open` are whole messages; `ports`: of this host
-    and of the neighbor. `is_behind`: routes of UPDATEs that were told of are not in the RIB yet."""
+    and of the neighbor. `is_behind`: routes of UPDATEs that were told of are not in the RIB yet. `encode`: routes as
+    the messages that the neighbor is sent for them."""
 
     source: Source
     vrf: str
@@ -27,6 +28,7 @@ class TappedSession(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     received_open: bytes
     four_octet_as: bool
     is_behind: Callable[[], bool]
+    encode: Callable[[RouteBatch], Sequence[bytes]]
 
 
 class SessionTap(Protocol):
@@ -37,6 +39,9 @@ class SessionTap(Protocol):
 
     def updates(self, source: Source, bodies: Sequence[bytes]) -> None:
         """UPDATEs without their headers, in order."""
+
+    def updates_sent(self, source: Source, messages: Sequence[bytes]) -> None:
+        """Whole UPDATEs, in order."""
 
     def session_down(self, source: Source, notification: Notification | None, *, sent: bool) -> None:
         """It has ended; `notification` is None where the connection was lost. `sent`: by this host."""

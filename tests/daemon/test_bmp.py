@@ -19,7 +19,16 @@ from tests.daemon.fabric import Fabric, Host, announce, leaf, started, table
 pytestmark = pytest.mark.netns
 
 LEARNED = {"10.9.0.0/16", "10.7.1.0/24", "2a01:4f8:9::/48"}
-STATION = table("[[bmp]]", address="127.0.0.1", port=11019, loc_rib=True, statistics_interval_s=5)
+STATION = table(
+    "[[bmp]]",
+    address="127.0.0.1",
+    port=11019,
+    adj_rib_out=True,
+    adj_rib_out_before_policy=True,
+    loc_rib=True,
+    statistics_interval_s=5,
+)
+OUT, AFTER_POLICY = {"is_out": 1}, {"is_out": 1, "is_post": 1}
 
 
 class Pmbmpd:
@@ -46,10 +55,13 @@ class Pmbmpd:
             if kind in ("", one.get("bmp_msg_type")) and all(one.get(name) == value for name, value in fields.items())
         ]
 
-    def table(self, peer: str) -> dict[str, str]:
-        """The routes of a peer by what was told last: prefix and AS path."""
+    def table(self, peer: str, **of: int) -> dict[str, str]:
+        """The routes of a peer by what was told last: prefix and AS path. `of`: its Adj-RIB-Out."""
         found: dict[str, str] = {}
+        wanted = {"is_out": 0, "is_post": 0, **of}
         for one in self.log("route_monitor", peer_ip=peer):
+            if any(one.get(name, 0) != value for name, value in wanted.items()):
+                continue
             if "ip_prefix" in one and one["log_type"] == "withdraw":
                 found.pop(one["ip_prefix"], None)
             elif "ip_prefix" in one:
@@ -126,6 +138,37 @@ def test_station_hears_changes_and_counts(host: Host, station: Pmbmpd, leaf1: Fr
         "the withdrawal of what was used",
     )
     host.wait(lambda: station.log("stats", peer_ip="10.0.1.2"), "statistics", timeout_s=30)
+
+
+def test_station_is_told_what_neighbors_are_sent_and_what_policy_withholds(
+    host: Host, station: Pmbmpd, tables: tuple[str, ...], leaf1: Frr
+) -> None:
+    """leaf2 is sent this host's own routes only; before policy it might have all that leaf1 alone announces."""
+    sent = {view["prefix"]: view["as_path"] for view in host.get("advertised", neighbor="leaf2")}
+    assert sent == {"10.64.1.5/32": "65203"}
+    host.wait(lambda: station.table("10.0.2.2", **AFTER_POLICY) == sent, "what leaf2 is sent")
+    offered = {"10.64.1.5/32": "", "10.7.1.0/24": "65201", "2a01:4f8:9::/48": "65201"}
+    host.wait(lambda: offered.items() <= station.table("10.0.2.2", **OUT).items(), "what it might be sent")
+    assert "10.64.1.5/32" in station.table("10.0.1.2", **OUT)
+    assert "10.7.1.0/24" not in station.table("10.0.1.2", **OUT), "its own"
+    host.reload_with(*(one for one in tables if "workload" not in one))
+    for of in (AFTER_POLICY, OUT):
+        host.wait(lambda of=of: "10.64.1.5/32" not in station.table("10.0.2.2", **of), "its withdrawal")
+    host.reload_with(*tables)
+    host.wait(lambda: station.table("10.0.2.2", **AFTER_POLICY) == sent, "the route again")
+
+
+def test_loc_rib_of_a_vrf_goes_down_with_it(host: Host, station: Pmbmpd, tables: tuple[str, ...]) -> None:
+    def of_vrf(kind: str) -> list[dict[str, Any]]:
+        return [
+            one for one in station.log(kind) if one.get("peer_type") == 3 and one.get("rd")
+        ]  # which is made of its name
+
+    pod = table("[[workload.static]]", prefix="10.70.1.5/32", interface="pod1", vrf="blue")
+    host.reload_with(*tables, table("[[vrf]]", name="blue", table=1001, vni=5001), pod)
+    host.wait(lambda: of_vrf("peer_up"), "the Loc-RIB of the VRF")
+    host.reload_with(*tables)
+    host.wait(lambda: of_vrf("peer_down"), "its end")
 
 
 def test_mrt_files_have_what_neighbors_said(host: Host, station: Pmbmpd, leaf1: Frr, directory: Path) -> None:

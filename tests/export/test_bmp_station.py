@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,14 +14,17 @@ import msgspec
 import pytest
 
 from bgpd.config.schema import BmpConfig
-from bgpd.export import bmp_station
+from bgpd.export import bmp_station, bmp_tables
 from bgpd.export.as_updates import STEP
 from bgpd.export.bmp_station import BmpStation
 from bgpd.export.sessions import TappedSessions
 from bgpd.message.bmp import BmpType
 from bgpd.message.exabgp_codec import Notification
 from bgpd.model.iana import Family
+from bgpd.model.path import RouteBatch
+from bgpd.routing import WORKLOAD_SOURCE
 from tests.export.test_mrt_files import LEAF, SESSION
+from tests.rib.build import V4, Recorder, attributes, configuration, hop, key, leaf, session
 from tests.waiting import until
 
 UP, MONITORING, DOWN, INITIATION, TERMINATION = (
@@ -68,9 +71,17 @@ class Listening:
 async def running(sessions: TappedSessions) -> AsyncIterator[tuple[Listening, BmpStation]]:
     listening = Listening()
     config = BmpConfig(address="127.0.0.1", port=listening.socket.getsockname()[1])
-    rib: Any = SimpleNamespace(received=SimpleNamespace(states=list), tables={}, unwatch_decisions=lambda owner: None)
+    rib: Any = SimpleNamespace(
+        received=SimpleNamespace(state=lambda source: None), tables={}, unwatch_decisions=lambda owner: None
+    )
     station = BmpStation(
-        config, name="host1", description="bgpd", sessions=sessions, rib=rib, local=lambda: (65203, b"\x0a\xff\1\1")
+        config,
+        name="host1",
+        description="bgpd",
+        sessions=sessions,
+        rib=rib,
+        local=lambda: (65203, b"\x0a\xff\1\1"),
+        vrfs=lambda: {""},
     )
     task = asyncio.create_task(station.run())
     try:
@@ -131,16 +142,20 @@ class Slices:
         return [[b"\x08\x0a"], [b"\x08\x0b"]]
 
 
-def station_of(sessions: TappedSessions, *states: Any) -> BmpStation:
+def station_of(
+    sessions: TappedSessions, *states: Any, vrfs: Collection[str] = ("", "blue"), **settings: bool
+) -> BmpStation:
     """One that is not connected."""
-    rib: Any = SimpleNamespace(received=SimpleNamespace(states=lambda: list(states)), tables={})
+    found = {state.source: state for state in states}
+    rib: Any = SimpleNamespace(received=SimpleNamespace(state=found.get), tables={})
     return BmpStation(
-        BmpConfig(address="127.0.0.1"),
+        BmpConfig(address="127.0.0.1", **settings),
         name="host1",
         description="bgpd",
         sessions=sessions,
         rib=rib,
         local=lambda: (65203, b"\x0a\xff\1\1"),
+        vrfs=lambda: vrfs,
     )
 
 
@@ -169,8 +184,8 @@ async def test_keys_that_changed_are_told_in_steps_and_those_that_change_meanwhi
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told: list[bytes] = []
-    monkeypatch.setattr(bmp_station, "used_route", lambda table, family, key: told.append(key))
-    station = station_of(TappedSessions())
+    monkeypatch.setattr(bmp_tables, "used_route", lambda table, family, key: told.append(key))
+    station = station_of(TappedSessions(), loc_rib=True)
     tables: list[Any] = [_Table(""), _Table("blue")]
     keys = [number.to_bytes(3) for number in range(3 * STEP)]
     station._decided(tables[0], keys)
@@ -196,6 +211,100 @@ class _Table:
 
     def __init__(self, vrf: str) -> None:
         self.vrf = vrf
+
+
+async def test_defect_while_a_station_is_told_something_ends_the_connection_and_not_the_telling(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bmp_station, "LAST_PAUSE_S", 0.01)
+    sessions = TappedSessions()
+    sessions.session_up(SESSION)
+    async with running(sessions) as (listening, _), asyncio.timeout(20):
+        first = await listening.accepted()
+        await listening.messages(first, 2)
+        with monkeypatch.context() as broken:
+            broken.setattr(bmp_station, "encode_message", lambda *given: 1 // 0)
+            sessions.updates(LEAF, [b"\0\0\0\0"])
+        again = await listening.accepted()
+        assert [kind for kind, _ in await listening.messages(again, 2)] == [INITIATION, UP]
+        sessions.updates(LEAF, [b"\0\0\0\0"])
+        assert [kind for kind, _ in await listening.messages(again, 1)] == [MONITORING]
+
+
+def flags(message: bytes) -> int:
+    """Of the per-peer header of a whole message."""
+    return message[7]
+
+
+def told(station: BmpStation) -> list[bytes]:
+    """What waits for it."""
+    found = list(station._waiting)
+    station._waiting.clear()
+    return found
+
+
+def test_what_neighbors_are_sent_is_told_as_it_is_sent_and_as_it_was() -> None:
+    config = session("leaf1")
+    recorder = Recorder(configuration(config))
+    source = recorder.up(leaf(1), config)
+    recorder.rib.announce_local(WORKLOAD_SOURCE, V4, [key("10.64.1.1/32")], attributes())
+    recorder.turn()
+    encoded: list[RouteBatch] = []
+
+    def encode(batch: RouteBatch) -> list[bytes]:
+        encoded.append(batch)
+        return [b"UPDATE"]
+
+    tapped = msgspec.structs.replace(SESSION, source=source, encode=encode)
+    station = station_of(TappedSessions(), adj_rib_in=False, adj_rib_out=True, adj_rib_out_before_policy=True)
+    station._rib = recorder.rib
+    station.session_up(tapped)
+    assert [flags(one) for one in told(station)] == [0], "one Peer Up for all"
+    sent, offered = station._walks
+    assert list(sent)
+    assert next((flags(one), one[-6:]) for one in told(station)) == (0x50, b"UPDATE")
+    assert [batch.announced for batch in encoded] == [[key("10.64.1.1/32")]]
+    station.updates_sent(source, [b"UPDATE 2"])
+    assert [(flags(one), one[-8:]) for one in told(station)] == [(0x50, b"UPDATE 2")]
+    assert list(offered)
+    assert {flags(one) for one in told(station)} == {0x10}
+    station.updates(source, [b"\0\0\0\0"])
+    assert told(station) == [], "what it says was not asked for"
+
+
+def test_what_export_policy_withholds_is_told_as_it_is_before_policy() -> None:
+    config = session("leaf1", export="none")
+    recorder = Recorder(configuration(config, session("leaf2")))
+    source = recorder.up(leaf(1), config)
+    other = recorder.up(leaf(2), session("leaf2"))
+    recorder.announce(other, attributes(65202), hop("10.0.2.2"), "10.9.0.0/16")
+    recorder.announce(source, attributes(65201), hop("10.0.1.2"), "10.8.0.0/16")
+    recorder.turn()
+    table = recorder.rib.tables["", V4]
+    ((_, export),) = [one for one in recorder.rib.received.state(source).exports.items() if one[0] is V4]  # type: ignore
+    own, others = [key("10.8.0.0/16")], [key("10.9.0.0/16")]
+    tapped = msgspec.structs.replace(SESSION, source=source)
+    first = list(bmp_tables.offered_routes(export, tapped, table, own + others, is_first=True))
+    assert [others[0] in one for one in first] == [True], "its own route is not offered to it"
+    later = list(bmp_tables.offered_routes(export, tapped, table, own, is_first=False))
+    assert [one[-len(own[0]) - 2 :] for one in later] == [own[0] + b"\0\0"], "withdrawn: it may have been another's"
+    assert not export.advertised
+
+
+def test_loc_rib_of_a_vrf_that_is_removed_goes_down_and_stays_down() -> None:
+    vrfs = {"", "blue"}
+    station = station_of(TappedSessions(), vrfs=vrfs, loc_rib=True)
+    blue: Any = _Table("blue")
+    station._decided(blue, [b"\x08\x0a"])
+    assert [one[5] for one in told(station)] == [UP]
+    vrfs.discard("blue")
+    station.connected_since = 1.0
+    station.vrfs_changed()
+    (down,) = told(station)
+    assert (down[5], down[48], down[-4:]) == (DOWN, 6, b"blue")
+    station._decided(blue, [b"\x08\x0a"])
+    assert list(station._walk_changed(blue, [b"\x08\x0a"])) == [True]
+    assert told(station) == [], "what is removed of it late is not told"
 
 
 async def test_station_hears_that_the_daemon_ends() -> None:

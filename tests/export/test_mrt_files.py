@@ -28,6 +28,7 @@ SESSION = TappedSession(
     received_open=b"",
     four_octet_as=True,
     is_behind=lambda: False,
+    encode=lambda batch: [],
 )
 
 
