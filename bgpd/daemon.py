@@ -160,7 +160,7 @@ class Daemon:
             tap=sessions,
         )
         self._exports = Exports(
-            sessions, rib=self._routing.rib, hostname=hostname, router=lambda: self._configuration.config.router
+            sessions, rib=self._routing.rib, hostname=hostname, config=lambda: self._configuration.config
         )
         self._consistency = Consistency(lambda: checks(self._routing))
         self._readiness = Readiness(
@@ -188,6 +188,7 @@ class Daemon:
         self._readiness.why_drained = self._drain.reason
         self._backend = DaemonBackend(
             self._routing,
+            walks=self._walks,
             events=events,
             journal=journal,
             config=lambda: self._configuration.config,
@@ -260,7 +261,7 @@ class Daemon:
             self._left.sessions.close()
             return 1
         self._configuration.follow_links()
-        self._exports.reconfigure(self._configuration.config.exports)
+        self._exports.reconfigure()
         await asyncio.sleep(0)
         self._selector.reset()
         async with asyncio.TaskGroup() as tasks:

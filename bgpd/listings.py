@@ -43,10 +43,10 @@ from bgpd.rib.policy import PolicyError
 from bgpd.rib.views import route_view, routes
 from bgpd.routing import WORKLOAD_SOURCE, Routing
 from bgpd.runtime.copy_of_process import CopyFailed
+from bgpd.runtime.turns import Walks
 from bgpd.table_pages import TablePages, with_fib
 from bgpd.upgrade import Upgrade
-from bgpd.what_if import NothingSuch, what_if_down
-from bgpd.what_if_changed import what_if_drained, what_if_reloaded
+from bgpd.what_if import NothingSuch, what_if_down, what_if_drained, what_if_reloaded
 from bgpd.why_not import why_not
 from bgpd.workload.feed.api import API, ApiSource, ServiceObjects, WorkloadObjects
 from bgpd.workload.service.services import SERVICE
@@ -71,6 +71,7 @@ class DaemonBackend:
         self,
         routing: Routing,
         *,
+        walks: Walks,
         events: EventRing,
         journal: Journal,
         config: Callable[[], Config],
@@ -94,6 +95,7 @@ class DaemonBackend:
         self.upgrade = upgrade
         self.metrics = metrics
         self._routing = routing
+        self._walks = walks
         self._advertised = Advertised(routing)
         self._reload = reload
         self._confirm = confirm
@@ -212,12 +214,14 @@ class DaemonBackend:
         )
 
     async def what_if_down(self, name: str) -> WhatIfView:
-        """What becomes of the routes without a neighbor or an interface. Raises: Rejected: with 404, no such thing."""
+        """What becomes of the routes without a neighbor or an interface. Raises: Rejected: with 404, no such thing;
+        503."""
         routing = self._routing
         try:
-            return await what_if_down(
-                name, rib=routing.rib, host=routing.host, neighbors=self.neighbors(), speeds=self._speeds
-            )
+            with _worked_out():
+                return await what_if_down(
+                    name, routing, walks=self._walks, neighbors=self.neighbors(), speeds=self._speeds
+                )
         except NothingSuch as error:
             hint = did_you_mean(name, [*(view.name for view in self.neighbors()), *routing.host.names()])
             raise Rejected(404, str(error), hint or "bgpd show neighbors lists the neighbors") from None
@@ -227,14 +231,16 @@ class DaemonBackend:
         last = await self.drain.last_services()
         stage = DrainStage.ALL if all else DrainStage.SERVICES
         with _worked_out():
-            return await what_if_drained(self._routing, stage, last=last, force=force)
+            return await what_if_drained(self._routing, stage, walks=self._walks, last=last, force=force)
 
     async def what_if_reloaded(self, config: Config) -> WhatIfView:
         """What becomes of the routes with another configuration. Raises: Rejected: 422, it cannot be used; 503."""
         try:
             in_force, changes = self._would_be(config)
             with _worked_out():
-                return await what_if_reloaded(self._routing, in_force, changes=changes, neighbors=self.neighbors())
+                return await what_if_reloaded(
+                    self._routing, in_force, walks=self._walks, changes=changes, neighbors=self.neighbors()
+                )
         except PolicyError as error:
             raise Rejected(422, str(error), "bgpd check FILE") from None
 

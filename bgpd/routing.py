@@ -327,11 +327,7 @@ class Routing:
         self.speaker.reconfigure(config.speaker)  # always: password files may have other contents
         if walk is not None:
             self._walks.run(walk)
-        if config.workloads != former.workloads:
-            self._reconfigure_workloads(config)
-        if config.router.asn != former.router.asn:
-            for vrf, family, key in list(self.rib.drained.services()):
-                self.workloads.table.carry_out_again((vrf, family), [key])  # their link bandwidth names the AS
+        self._reconfigure_workloads(config, former)
         if config.speaker != former.speaker:
             self.workloads.neighbors_changed()
         if config.guard != former.guard:
@@ -339,11 +335,32 @@ class Routing:
         if is_vrf_due:
             await self.tables.vrfs.remove(config.vrf)
 
-    def _reconfigure_workloads(self, config: Config) -> None:
-        self.workloads.reconfigure(config.workloads)
-        for event in self._monitor.routes.events():
-            if event.route.table != config.fib.table:
-                self.workloads.kernel.event(event)
+    def kernel_routes(self) -> Iterator[RouteChanged]:
+        """The routes of other programs, and the kernel's own, as events."""
+        return self._monitor.routes.events()
+
+    def rehearse_reconfigure(self, config: Config) -> None:
+        """What `reconfigure` does, but for sessions and kernel tables: in a copy of the process (rehearsal.py).
+
+        Raises: PolicyError.
+        """
+        former, self._config = self._config, config
+        walk = self.rib.reconfigure(config.rib)
+        self.host.loopbacks = [parse_prefix(prefix) for prefix in config.router.loopbacks]
+        if config.evpn != former.evpn:
+            self.evpn.reconfigure(config.evpn)
+        self._walks.run(walk)
+        self._reconfigure_workloads(config, former)
+
+    def _reconfigure_workloads(self, config: Config, former: Config) -> None:
+        if config.workloads != former.workloads:
+            self.workloads.reconfigure(config.workloads)
+            for event in self.kernel_routes():
+                if event.route.table != config.fib.table:
+                    self.workloads.kernel.event(event)
+        if config.router.asn != former.router.asn:
+            for vrf, family, key in list(self.rib.drained.services()):
+                self.workloads.table.carry_out_again((vrf, family), [key])  # their link bandwidth names the AS
 
     def _kernel_changed(self, event: KernelEvent) -> None:
         if isinstance(event, RouteChanged):

@@ -157,6 +157,7 @@ def backend() -> DaemonBackend:
             "would_be",
             "rules",
             "started",
+            "walks",
         )
     }
     journal = Journal(None, max_bytes=0, events=EventRing())

@@ -16,6 +16,7 @@ from bgpd.log import EventRing
 from bgpd.model.iana import Family
 from bgpd.model.views.queries import ViewQuery
 from bgpd.model.views.sessions import NeighborView
+from bgpd.runtime.turns import Walks
 from tests.rib.build import V4, Recorder, attributes, configuration, hop, key, leaf, session
 
 V6 = Family.IPV6_UNICAST
@@ -72,6 +73,7 @@ class Rig:
 
         self.backend = DaemonBackend(
             routing,
+            walks=Walks(failed=lambda error: None),
             events=EventRing(),
             journal=Journal(None, max_bytes=0, events=EventRing()),
             config=lambda: CONFIG,

@@ -55,6 +55,10 @@ class Evpn:
         self._routes = VrfRoutes(rib, self.importer)
         self.endpoints = Endpoints(self.vrfs, self._routes, self.originator, clock)
 
+    def use_kernel(self, kernel: KernelPort) -> None:
+        """In place of the one that it was made with."""
+        self._kernel = kernel
+
     def connect(self, *, claims: ClaimPort, presences: PresencePort) -> None:
         """Workloads, which are made with this object in hand."""
         self.endpoints.connect(claims=claims, presences=presences)

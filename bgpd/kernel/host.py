@@ -49,6 +49,10 @@ class Host:
         self._networks: dict[str, dict[tuple[Family, bytes], int]] = {}
         self._touched: set[object] | None = None
 
+    def tell(self, publish: Callable[[KernelEvent], None]) -> None:
+        """Publish what changes there from now on."""
+        self._publish = publish
+
     # What the kernel notifies.
 
     def link(self, link: Link, *, gone: bool = False) -> None:

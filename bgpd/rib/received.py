@@ -526,6 +526,10 @@ class ReceivedRoutes:
         """The established sessions: their tables, and what they were sent."""
         return list(self._states.values())
 
+    def state(self, source: Source) -> NeighborState | None:
+        """An established session; None for any other."""
+        return self._states.get(source)
+
     def configs(self) -> list[SessionConfig]:
         """The settings of the established sessions."""
         return [state.config for state in self._states.values()]

@@ -1,25 +1,15 @@
-"""What would become of the routes if some paths were gone: worked out on the tables as they are, which it leaves alone.
-
-Keys with the same candidates share a decision, so that each distinct one is asked once. Decides as the table does.
-"""
+"""What becomes of routes: the fate of each key between two states of a table, counted."""
 
 from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Callable, Iterator
 
 import msgspec
 
-from bgpd.model.path import NextHops, Path
-from bgpd.rib.loc_rib import LocRib
+from bgpd.model.path import NextHops
 from bgpd.rib.policy import DEFAULT_KEY
-from bgpd.rib.shared_decisions import Entry
 
-SLICE = 2048
-"""Keys of one step."""
-ASKED = 256
-"""Decisions of one step, where few keys share them."""
 MOST_EXAMPLES = 10
 
 
@@ -52,37 +42,6 @@ class Foreseen(msgspec.Struct, kw_only=True):
         examples = self.examples.setdefault(fate, [])
         if len(examples) < MOST_EXAMPLES:
             examples.append(key)
-
-
-def foresee(table: LocRib, is_gone: Callable[[Path], bool], into: Foreseen) -> Iterator[None]:
-    """Go through a table as if the paths of which `is_gone` says so were withdrawn; one slice in each step.
-
-    What changes meanwhile may be counted as it was or as it is.
-    """
-    known: dict[Entry, Fate] = {}
-    for keys in table.routes.slices(SLICE):
-        for key in keys:
-            entry = table.routes.get(key)
-            if entry is None:
-                continue
-            fate = known.get(entry)
-            if fate is None:
-                fate = known[entry] = fate_of(table, entry, is_gone)
-                if not len(known) % ASKED:
-                    yield
-            into.take(key, fate)
-        yield
-
-
-def fate_of(table: LocRib, entry: Entry, is_gone: Callable[[Path], bool]) -> Fate:
-    """What becomes of the keys that have this decision."""
-    before = table.next_hops_now(entry)
-    if before is None:
-        return Fate.UNCHANGED if entry.is_local else Fate.UNUSED
-    left = tuple([path for path in entry.candidates if not is_gone(path)])
-    if len(left) == len(entry.candidates):
-        return Fate.UNCHANGED
-    return fate_between(before, table.next_hops_by(left))
 
 
 def fate_between(before: NextHops | None, after: NextHops | None) -> Fate:

@@ -1,7 +1,7 @@
 """What would become of the routes, and of what neighbors are told, by a change of the RIB: it is made, by the same code
 as ever, in a RIB that is thrown away afterwards (runtime/copy_of_process.py).
 
-Kernel, sessions and EVPN stay out of it: VRF routes made of EVPN routes stay as they are.
+Kernel and sessions stay out of it: what they would be asked for is noted, and counts as done.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import msgspec
 from bgpd.model.iana import CeaseSubcode, Family
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source
 from bgpd.rib.loc_rib import LocRib
-from bgpd.rib.ports import EvpnRoutes, KernelRoutes
+from bgpd.rib.ports import EvpnRoutes, Guests, KernelRoutes, Workloads
+from bgpd.rib.recording import Recorder
 from bgpd.rib.rib import Rib
 from bgpd.rib.shared_decisions import Entry
-from bgpd.rib.what_if import SLICE, Fate, Foreseen, fate_between
+from bgpd.rib.what_if import Fate, Foreseen, fate_between
 
+_SLICE = 2048
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _OWN: NextHops = ()
 """Stands for the next hops of a route of this host itself."""
@@ -44,40 +46,42 @@ class Outcome(msgspec.Struct, kw_only=True):
 
 
 def outcome_of(change: Callable[[Rib], Iterator[None]], rib: Rib, *, with_fates: bool = False) -> Outcome:
-    """Makes the change, to its end. The RIB cannot be used for anything else afterwards."""
-    around = _Around(rib.received.evpn, rib.kernel)
-    rib.connect(kernel=around, neighbors=around, evpn=around, workloads=around)
-    for export in rib.dissemination.all():
-        if export.family is not Family.L2VPN_EVPN:  # those ask for the neighbors when they send
-            export.send = around.send
-    _settle(rib, around, ())
-    around.told.clear()
-    tables = {place: table for place, table in rib.tables.items() if place[1] in _UNICAST}
-    before = {place: dict(_entries(table)) for place, table in tables.items()}
-    hops = {place: _forwarding(tables[place], entries.values()) for place, entries in before.items()}
-    _settle(rib, around, change(rib))
-    outcome = Outcome(tables={}, told=around.told)
-    for place, table in tables.items():
-        found = Foreseen(counts=Counter(), examples={}, fates={} if with_fates else None)
-        _compare(table, before[place], hops[place], found)
-        outcome.tables[place] = found
-    return outcome
-
-
-def _settle(rib: Rib, around: _Around, steps: Iterator[None] | tuple[()]) -> None:
-    """Make a change, and all that follows from it."""
-    for _ in steps:
+    """Makes the change, to its end, of the RIB alone. The RIB cannot be used for anything else afterwards."""
+    around = Around(rib.received.evpn, rib.kernel)
+    around.take_place(rib, evpn=around, workloads=around)
+    while around.settle(rib):
         pass
-    rib.flush()
-    while rib.dissemination.is_due or around.written:
-        written, around.written = around.written, []
-        for vrf, family, keys in written:
-            rib.fib_acknowledged(vrf, family, keys)
-        rib.flush()
+    around.told.clear()
+    before = Before(rib)
+    for _ in change(rib):
+        pass
+    while around.settle(rib):
+        pass
+    return before.compared(around.told, with_fates=with_fates)
+
+
+class Before:
+    """The tables as they are, for what they are later to be compared with."""
+
+    def __init__(self, rib: Rib) -> None:
+        self._rib = rib
+        tables = {place: table for place, table in rib.tables.items() if place[1] in _UNICAST}
+        self._entries = {place: dict(_entries(table)) for place, table in tables.items()}
+        self._hops = {place: _forwarding(tables[place], found.values()) for place, found in self._entries.items()}
+
+    def compared(self, told: dict[str, Told], *, with_fates: bool = False) -> Outcome:
+        """What has become of them since."""
+        outcome = Outcome(tables={}, told=told)
+        for place, table in self._rib.tables.items():
+            if place[1] in _UNICAST:
+                found = Foreseen(counts=Counter(), examples={}, fates={} if with_fates else None)
+                _compare(table, self._entries.get(place, {}), self._hops.get(place, {}), found)
+                outcome.tables[place] = found
+        return outcome
 
 
 def _entries(table: LocRib) -> Iterator[tuple[bytes, Entry]]:
-    for keys in table.routes.slices(SLICE):
+    for keys in table.routes.slices(_SLICE):
         for key in keys:
             entry = table.routes.get(key)
             if entry is not None:
@@ -99,14 +103,15 @@ def _hops_of(table: LocRib, entry: Entry) -> NextHops | None:
 
 def _compare(table: LocRib, before: Mapping[bytes, Entry], hops: Mapping[int, NextHops | None], into: Foreseen) -> None:
     after = dict(_entries(table))
+    later = _forwarding(table, after.values())  # a path that is its own decision may be the same, and unusable now
     for key in before.keys() | after.keys():
         had, has = before.get(key), after.get(key)
         old = None if had is None else hops[id(had)]
-        new = None if has is None else old if has is had else _hops_of(table, has)
+        new = None if has is None else later[id(has)]
         into.take(key, Fate.MOVED if (old and new == _OWN) or (old == _OWN and new) else fate_between(old, new))
 
 
-class _Around:
+class Around:
     """What is around the RIB in a copy: nothing is written, though it counts as `written`, and what would be sent is
     noted.
     """
@@ -116,6 +121,25 @@ class _Around:
         self.written: list[tuple[str, Family, list[bytes]]] = []
         self._evpn = evpn
         self._kernel = kernel
+
+    def take_place(self, rib: Rib, *, evpn: EvpnRoutes, workloads: Workloads, guests: Guests | None = None) -> None:
+        """Be what the RIB writes to, and sends by; nothing is recorded any more."""
+        rib.connect(kernel=self, neighbors=self, evpn=evpn, workloads=workloads, guests=guests, recorder=Recorder())
+        for export in rib.dissemination.all():
+            if export.family is not Family.L2VPN_EVPN:  # those ask for the neighbors when they send
+                export.send = self.send
+
+    def settle(self, rib: Rib) -> bool:
+        """Have what has changed sent and written, and acknowledge what was; whether there was anything."""
+        rib.flush()
+        written, self.written = self.written, []
+        for vrf, family, keys in written:
+            self.acknowledge(rib, vrf, family, keys)
+        return rib.dissemination.is_due or bool(written)
+
+    def acknowledge(self, rib: Rib, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """The kernel would have these."""
+        rib.fib_acknowledged(vrf, family, keys)
 
     # Kernel's tables
 

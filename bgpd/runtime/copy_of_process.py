@@ -2,9 +2,9 @@
 the answer.
 
 For questions about a change of much state: the real code makes the change, in the copy. The copy cannot do harm: it has
-no file descriptor that leads anywhere but its end of a pipe, and an event loop that never turns. It runs last, unless
-it is waited for, and the kernel ends it first when memory is short. It takes memory for what it touches, up to as much
-as this process has.
+no file descriptor that leads anywhere but its end of a pipe, and an event loop of its own. It runs last, unless it is
+waited for, and the kernel ends it first when memory is short. It takes memory for what it touches, up to as much as
+this process has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,6 +24,8 @@ import structlog
 
 from bgpd.runtime.programs import fork_own, reap_own
 
+Work = Callable[[], bytes | Awaitable[bytes]]
+"""What is worked out. What it schedules happens only if it waits."""
 PATIENCE_S = 50.0
 """Less than the command line waits."""
 LAST = 19
@@ -36,7 +38,7 @@ class CopyFailed(Exception):
     """The copy has not answered: why."""
 
 
-async def in_a_copy(work: Callable[[], bytes], *, patience_s: float = PATIENCE_S, niceness: int = LAST) -> bytes:
+async def in_a_copy(work: Work, *, patience_s: float = PATIENCE_S, niceness: int = LAST) -> bytes:
     """What `work` answers in a copy of this process, as it is now. The loop is held while the process is copied, some
     20 us for each MiB. `niceness`: how far it steps back behind other processes.
 
@@ -89,8 +91,8 @@ async def _read(reader: int) -> bytes:
     return b"".join(parts)
 
 
-def _work_in_copy(work: Callable[[], bytes], writer: int, niceness: int) -> NoReturn:
-    """In a loop of its own, since what the work schedules must find one; it never gets its turn."""
+def _work_in_copy(work: Work, writer: int, niceness: int) -> NoReturn:
+    """In a loop of its own, since what the work schedules must find one."""
     try:
         _give_up_all_but(writer)
         with contextlib.suppress(OSError):
@@ -102,8 +104,9 @@ def _work_in_copy(work: Callable[[], bytes], writer: int, niceness: int) -> NoRe
         os._exit(0)
 
 
-async def _work(work: Callable[[], bytes], writer: int) -> NoReturn:
-    _write(writer, _DONE + work())
+async def _work(work: Work, writer: int) -> NoReturn:
+    answer = work()
+    _write(writer, _DONE + (answer if isinstance(answer, bytes) else await answer))
     os._exit(0)
 
 

@@ -12,6 +12,7 @@ held up by a long one. Decides only that.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import weakref
 from collections import deque
@@ -135,6 +136,14 @@ def now_or_soon(step: Step) -> bool:
     return turns().now_or_add(step)
 
 
+async def at_rest(walks: Walks, *, patience_s: float) -> None:
+    """Return in a moment when no bulk work waits, and no walk is going on; if none comes in time, whenever."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + patience_s
+    while (turns() or len(walks)) and loop.time() < end:  # noqa: ASYNC110 (nobody tells)
+        await asyncio.sleep(0)
+
+
 async def in_turn(step: Callable[[], T]) -> T:
     """What `step` answers, or raises, once it has run as a step of bulk work."""
     done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -188,6 +197,14 @@ class Walks:
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.run(_ending(walk, over))
         await over
+
+    def finish(self) -> None:
+        """Step all walks to their ends, at once: in a copy of the process, which nobody waits for."""
+        while self._walks:
+            walk = self._walks.popleft()
+            with contextlib.suppress(StopIteration):
+                next(walk)
+                self._walks.append(walk)
 
     def _schedule(self) -> None:
         if not self._scheduled:

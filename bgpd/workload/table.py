@@ -72,6 +72,10 @@ class WorkloadTable:
         self._scheduled = False
         self._unreported: list[ClaimStatus] = []
 
+    def use_kernel(self, kernel: KernelRoutes) -> None:
+        """In place of the one that it was made with."""
+        self._kernel = kernel
+
     # What is known from elsewhere.
 
     def link_changed(self, event: LinkChanged) -> None:

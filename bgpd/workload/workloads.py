@@ -127,6 +127,20 @@ class Workloads:
         assert follower is not None
         self.kernel = follower
 
+    def use_kernel(self, kernel: WorkloadKernel) -> None:
+        """In place of the one that they were made with."""
+        self.table.use_kernel(kernel)
+        self.services.probes.use_kernel(kernel)
+
+    def settle(self) -> bool:
+        """Carry out what has changed, and have it heard, at once; whether there was anything."""
+        self.kernel.drain()
+        was_marked = self.table.is_marked
+        while self.table.is_marked:
+            self.table.settle(time.time())
+        self.report()
+        return was_marked
+
     @property
     def dampings(self) -> int:
         """How often an address began to be held back because it comes and goes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -20,7 +19,7 @@ from bgpd.model.iana import COMMUNITY_LLGR_STALE, COMMUNITY_NO_ADVERTISE, COMMUN
 from bgpd.model.path import RouteBatch, Source, SourceKind
 from bgpd.rib import adj_rib_in as revision
 from bgpd.rib import loc_rib
-from bgpd.rib.what_if import Fate, Foreseen, fate_between, foresee
+from bgpd.rib.what_if import Fate, fate_between
 from bgpd.rib.what_if_changed import outcome_of
 from bgpd.runtime.copy_of_process import in_a_copy
 from tests.message.decoding import negotiated
@@ -168,34 +167,11 @@ class RibMachine(RuleBasedStateMachine):
         for one in keys:
             self.reference.said[LOCAL].pop(one, None)
 
-    @rule(name=names)
-    def foresee_the_loss_of_a_neighbor(self, name):  # type: ignore[no-untyped-def]
-        """What is foreseen is what comes."""
-        self.settle()
-        table, before = self.recorder.rib.table("", V4), dict(self.recorder.fib)
-        foreseen = Foreseen(counts=Counter(), examples={}, fates={})
-        for _ in foresee(table, lambda path: path.source.name == name, foreseen):
-            pass
-        assert foreseen.fates is not None
-        self.lose_session_and_come_back(name)
-        self.settle()
-        for one, fate in foreseen.fates.items():
-            had, has = before.get(one), self.recorder.fib.get(one)
-            if fate is Fate.LOST:
-                assert had, one
-                assert not has, one
-            elif fate in (Fate.MOVED, Fate.FEWER):
-                assert had != has, one
-                assert has, one
-                assert (set(has) < set(had)) is (fate is Fate.FEWER), one
-            else:
-                assert had == has, one
-
     def foreseen(self, change):  # type: ignore[no-untyped-def]
         """The fate of each key, and the last word on each to each neighbor, worked out in a copy of this process."""
         self.settle()
 
-        def work() -> bytes:
+        async def work() -> bytes:
             outcome = outcome_of(change, self.recorder.rib, with_fates=True)
             fates = outcome.tables["", V4].fates or {}
             told = {

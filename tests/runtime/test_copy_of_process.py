@@ -28,7 +28,7 @@ def others() -> set[int]:
 async def test_answer_comes_and_changes_stay_in_the_copy() -> None:
     state = {"routes": 1}
 
-    def work() -> bytes:
+    async def work() -> bytes:
         state["routes"] = 2
         return b"%d" % state["routes"] * 3_000_000
 
@@ -36,15 +36,23 @@ async def test_answer_comes_and_changes_stay_in_the_copy() -> None:
     assert state == {"routes": 1}
 
 
-async def test_what_the_work_schedules_never_happens(tmp_path: Path) -> None:
+async def test_what_the_work_schedules_does_not_happen_unless_it_waits(tmp_path: Path) -> None:
     happened = tmp_path / "happened"
 
-    def work() -> bytes:
+    async def work() -> bytes:
         asyncio.get_running_loop().call_soon(happened.touch)
         return b"done"
 
     assert await in_a_copy(work) == b"done"
     assert not happened.exists()
+
+    async def waiting() -> bytes:
+        happened: list[bytes] = []
+        asyncio.get_running_loop().call_soon(happened.append, b"done")
+        await asyncio.sleep(0)
+        return happened[0]
+
+    assert await in_a_copy(waiting) == b"done"
 
 
 async def test_what_is_logged_in_the_copy_goes_nowhere() -> None:
@@ -57,7 +65,7 @@ async def test_what_is_logged_in_the_copy_goes_nowhere() -> None:
         log = structlog.get_logger()
         log.warning("here")
 
-        def work() -> bytes:
+        async def work() -> bytes:
             log.error("there")
             return b"done"
 
@@ -69,7 +77,7 @@ async def test_what_is_logged_in_the_copy_goes_nowhere() -> None:
 
 
 async def test_what_it_raises_is_told() -> None:
-    def work() -> bytes:
+    async def work() -> bytes:
         raise ValueError("no such neighbor")
 
     with pytest.raises(CopyFailed, match="no such neighbor"):
@@ -79,7 +87,7 @@ async def test_what_it_raises_is_told() -> None:
 async def test_sockets_of_the_process_cannot_be_used_by_the_copy() -> None:
     here, there = socket.socketpair()
 
-    def work() -> bytes:
+    async def work() -> bytes:
         here.send(b"a message of the copy")
         return b""
 
@@ -93,8 +101,8 @@ async def test_sockets_of_the_process_cannot_be_used_by_the_copy() -> None:
 
 
 async def test_one_that_takes_too_long_is_ended_and_reaped(others: set[int]) -> None:
-    def work() -> bytes:
-        time.sleep(60)
+    async def work() -> bytes:
+        time.sleep(60)  # noqa: ASYNC251
         return b""
 
     with pytest.raises(CopyFailed, match="longer than"):
@@ -103,7 +111,7 @@ async def test_one_that_takes_too_long_is_ended_and_reaped(others: set[int]) -> 
 
 
 async def test_one_that_is_killed_is_told() -> None:
-    def work() -> bytes:
+    async def work() -> bytes:
         os.kill(os.getpid(), signal.SIGKILL)
         return b""
 
@@ -114,9 +122,9 @@ async def test_one_that_is_killed_is_told() -> None:
 async def test_who_no_longer_waits_leaves_no_process_behind(tmp_path: Path, others: set[int]) -> None:
     begun = tmp_path / "begun"
 
-    def work() -> bytes:
+    async def work() -> bytes:
         begun.touch()
-        time.sleep(60)
+        time.sleep(60)  # noqa: ASYNC251
         return b""
 
     asking = asyncio.ensure_future(in_a_copy(work))
@@ -128,8 +136,9 @@ async def test_who_no_longer_waits_leaves_no_process_behind(tmp_path: Path, othe
 
 
 async def test_copy_is_ended_first_and_runs_last() -> None:
-    def work() -> bytes:
-        return f"{Path('/proc/self/oom_score_adj').read_text().strip()} {os.nice(0)}".encode()
+    async def work() -> bytes:
+        score = Path("/proc/self/oom_score_adj").read_text().strip()  # noqa: ASYNC240
+        return f"{score} {os.nice(0)}".encode()
 
     assert await in_a_copy(work) == b"1000 19"
 

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -306,8 +305,8 @@ def test_no_other_module_starts_programs() -> None:
     assert asks == {"cli/files.py", "config/load.py"}
 
 
-def _slowly() -> bytes:
-    time.sleep(1)
+async def _slowly() -> bytes:
+    await asyncio.sleep(1)
     return b"whole"
 
 

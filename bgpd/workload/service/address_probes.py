@@ -139,6 +139,10 @@ class AddressProbes:
         self._changed = changed
         self._probed: dict[CheckId, _Probed] = {}
 
+    def use_kernel(self, kernel: ProbeKernel) -> None:
+        """In place of the one that it was made with."""
+        self._kernel = kernel
+
     def keep(
         self, name: str, service: Service, text: str, members: NextHops, *, is_announced: Callable[[], bool]
     ) -> None:
