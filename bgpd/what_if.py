@@ -15,7 +15,7 @@ from bgpd.config.schema import Config
 from bgpd.config.sections import section_of
 from bgpd.drain_traffic import place_text
 from bgpd.kernel.host import Host
-from bgpd.kernel.interfaces import Speeds
+from bgpd.kernel.speeds import Speeds
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_key

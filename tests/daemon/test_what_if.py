@@ -40,6 +40,7 @@ def test_what_is_foreseen_comes(fabric: Fabric) -> None:
             table = next(one for one in view["tables"] if one["family"] == "ipv4-unicast")
             assert (view["neighbors_down"], view["neighbors_left"]) == (["leaf1"], ["leaf2"])
             assert (table["unchanged"], table["fewer"], table["moved"], table["lost"]) == (2, 1, 0, 1)
+            assert view["uplinks_left"] == [{"interface": "eth1", "speed_mbps": 10_000}]
             assert (table["examples"], table["default_route"]) == ({"lost": [ONLY_1]}, "unchanged")
             assert view["verdict"].startswith("1 route lost; 1 route left with fewer next hops")
             assert "(the default route takes them)" in view["verdict"]
