@@ -106,19 +106,19 @@ function messages(found) {
 
 /** The history has them: it is asked for the present only when somebody wants to see them. */
 function messagesOfNow(query, signal, kept) {
-  const shown = el("div", {}, kept.messages ? messages(kept.messages) : null);
+  kept.shown = el("div", {}, kept.messages ? messages(kept.messages) : null);
   const button = el("button", { type: "button", "data-key": "messages", onclick: async () => {
     button.disabled = true;
     try {
       const view = await ask(`explain/${encodeURIComponent(query.q)}`, { vrf: query.vrf, at: moment(hostTime()) }, signal);
       kept.messages = view.messages;
-      fill(shown, messages(view.messages));
+      fill(kept.shown, messages(view.messages)); // that of now: the rest may have been shown anew meanwhile
     } catch (error) {
-      if (!signal.aborted) fill(shown, el("p", { class: "problem", role: "alert" }, error.message || String(error)));
+      if (!signal.aborted) fill(kept.shown, el("p", { class: "problem", role: "alert" }, error.message || String(error)));
     }
     button.disabled = false;
   } }, "Show the messages");
-  return [button, shown];
+  return [button, kept.shown];
 }
 
 export function explainView(root, shared) {
@@ -131,7 +131,7 @@ export function explainView(root, shared) {
     el("button", {}, "Explain"));
   const status = el("p", { role: "status", class: "quiet" });
   const found = el("div", { id: "explained" });
-  const kept = { messages: null }; // what was asked for stays when the rest is shown anew
+  const kept = { messages: null, shown: null }; // what was asked for stays when the rest is shown anew
 
   function submit() {
     go({ view: "explain", at: query.at, q: form.querySelector("#q").value.trim(), vrf: form.querySelector("#vrf").value });

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bgpd.config.schema import ExportsConfig, MrtConfig, RouterConfig
+from bgpd.config.schema import Config, MrtConfig, RouterConfig
 from bgpd.export import mrt_files
 from bgpd.export.exports import Exports
 from bgpd.export.mrt_files import MrtFiles
@@ -185,9 +185,9 @@ async def test_what_has_come_is_written_before_a_process_leaves(tmp_path: Path) 
     """And a disk that hangs does not keep it."""
     sessions = TappedSessions()
     sessions.session_up(SESSION)
-    router = RouterConfig(asn=65203, router_id="10.0.0.1")
-    exports = Exports(sessions, rib=None, hostname="host1", router=lambda: router)  # type: ignore[arg-type]
-    exports.reconfigure(ExportsConfig(bmp=(), mrt=MrtConfig(directory=str(tmp_path))))
+    config = Config(router=RouterConfig(asn=65203, router_id="10.0.0.1"), mrt=MrtConfig(directory=str(tmp_path)))
+    exports = Exports(sessions, rib=None, hostname="host1", config=lambda: config)  # type: ignore[arg-type]
+    exports.reconfigure()
     await asyncio.sleep(0)
     sessions.updates(LEAF, [b"\0\0\0\0"])
     await exports.settle(10.0)
