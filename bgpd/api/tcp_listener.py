@@ -48,10 +48,12 @@ class TcpListener:
         """Try again until there is a listener."""
         while self._problem:
             await asyncio.sleep(RETRY_S)
-            await self._try()
+            if self._problem:
+                await self._try()
 
     def stop(self) -> None:
-        """Take no more connections."""
+        """Take no more connections, and do not try again."""
+        self._problem = ""
         if self._server is not None:
             self._server.close()
             self._server = None

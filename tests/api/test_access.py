@@ -239,8 +239,8 @@ async def test_address_that_is_taken_or_not_there_is_told_and_tried_again(
             assert server.warnings() == []
             async with aiohttp.ClientSession() as http, http.get(f"http://{listen}/v1/neighbors") as response:
                 assert response.status == 200
-        retries.cancel()
         await server.stop()
+        await retries
 
 
 def test_bad_renewal_is_told_once_and_the_former_stays(tmp_path: Path) -> None:

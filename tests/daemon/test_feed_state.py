@@ -60,7 +60,7 @@ def test_full_state_directory_is_told_costs_only_persistence_and_is_written_when
         added = order(host, "PUT", "workloads/full3", {"addresses": ["10.64.1.3"], "interface": "pod1"})
         assert (added[0], "No space left" in added[1]["not_saved"]) == (202, True)
         filler.unlink()
-        host.wait(lambda: not feed.latest("status")["errors"], "it to be written", timeout_s=5)
+        host.wait(lambda: not feed.latest("status")["errors"], "it to be written")
         assert order(host, "PUT", "workloads/full3", {"addresses": ["10.64.1.3"], "interface": "pod1"})[0] == 200
         host.kill()
         feed.broker.kill()
