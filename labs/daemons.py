@@ -6,7 +6,9 @@ instances: no service unit, no file below /etc, no socket below /run.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -25,6 +27,8 @@ IPV6_IN_PLACE = ["--v6-rr-semantics"]
 """Zebra replaces IPv6 routes, as it does IPv4 ones; without it, it deletes each that changes, and adds it again: a
 packet that comes between the two is lost in the leaf, whatever the hosts do."""
 READY_TIMEOUT_S = 15.0
+BFD_PRIORITY = 10
+"""Of SCHED_FIFO; that of bgpd-bfd."""
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -133,6 +137,8 @@ class Frr(Daemon):
             command += ["--bfdctl", str(self.directory / "bfdd.sock")]
         process = self._start(*command, log_name=name)
         self._wait_for_socket(self.directory / f"{name}.vty", process)
+        if name == "bfdd":
+            _take_precedence(process.pid)
         return process
 
     def configure(self, config: str) -> None:
@@ -175,6 +181,13 @@ class Frr(Daemon):
         for family in self.vtysh_json("show bgp summary json").values():
             peers.update(family.get("peers", {}))
         return peers
+
+
+def _take_precedence(pid: int) -> None:
+    """Have the kernel run a switch's BFD first, as bgpd-bfd asks it for a host's: a switch has a processor of its own,
+    and does not stop sending because a host, or this machine's other programs, have much to do."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(BFD_PRIORITY))
 
 
 class Bird(Daemon):
@@ -387,10 +400,10 @@ class Bgpd(Daemon):
         """Send SIGHUP: read the configuration again."""
         self.processes[-1].send_signal(signal.SIGHUP)
 
-    def cli(self, *arguments: str, check: bool = True) -> str:
+    def cli(self, *arguments: str, check: bool = True, timeout_s: float = 30.0) -> str:
         """Run `bgpd ARGUMENTS` against this daemon's socket and return what it prints."""
         environment = ["env", f"BGPD_SOCKET={self.socket_path}"]
-        return run_command([*environment, *self.program, *arguments], check=check)
+        return run_command([*environment, *self.program, *arguments], check=check, timeout_s=timeout_s)
 
     def show(self, *arguments: str) -> Any:
         """The object of `bgpd show ARGUMENTS --json`."""

@@ -78,7 +78,8 @@ class ForeignMonitor:
 
     async def start(self, protocols: Collection[int] = ()) -> None:
         """Read all; call after the kernel's groups were joined, and follow them once it has returned. `protocols`: only
-        the routes of these and of common ones, which others are known to use; `look_at_all` is to be called later.
+        the routes of these, which others are known to use (the kernel looks through a million routes for each);
+        `look_at_all` is to be called later.
 
         Raises: OSError: the kernel refused.
         """
@@ -215,8 +216,7 @@ def _known_protocols(known: Mapping[Place, Routes]) -> list[Scope]:
 
 
 def _of_protocols(protocols: Collection[int], _known: Mapping[Place, Routes]) -> list[Scope]:
-    wanted = _COMMON_PROTOCOLS.union(protocols)
-    return [Scope(family, protocol=protocol) for family in _FAMILIES for protocol in sorted(wanted)]
+    return [Scope(family, protocol=protocol) for family in _FAMILIES for protocol in sorted(protocols)]
 
 
 def _doubtful(

@@ -87,7 +87,7 @@ class InternedPaths:
                 parts[hash(key) % PARTS][key] = path
         if self.refreshed is not None:
             self.refreshed.update([path for path in paths if path.entered is not None])
-        self.bytes_kept += sum([_weight(path) for path in paths])
+        self.bytes_kept += _weight_of_all(paths)
         for next_hop, count in Counter([path.via.next_hop for path in paths]).items():
             if next_hop is not None:
                 self.next_hops[next_hop] = self.next_hops.get(next_hop, 0) + count
@@ -134,6 +134,13 @@ class InternedPaths:
 def is_now(via: Via, now: float) -> bool:
     """Whether what is heard now may count as heard together with this."""
     return 0 <= now - via.heard_at < _VIA_COARSENESS_S
+
+
+def _weight_of_all(paths: Sequence[Path]) -> int:
+    changed = [path for path in paths if path.attributes is not path.received or path.overlay is not None]
+    as_usual = paths if not changed else set(paths).difference(changed)
+    blocks = sum([len(path.received.block) for path in as_usual])
+    return USUAL_BYTES * len(as_usual) + blocks + sum([_weight(path) for path in changed])
 
 
 def _weight(path: Path) -> int:
