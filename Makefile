@@ -113,8 +113,9 @@ docs: setup .venv-docs/.installed ## the documentation site into dist/site, from
 	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs_site/requirements.lock
 	@touch $@
 
-pictures: setup ## the pictures of docs/page.md, taken anew of a host with two leaves
+pictures: setup ## the pictures of docs/page.md and docs/demo.md, taken anew
 	@$(PYTHON) -m tests.daemon.page_pictures
+	@$(PYTHON) -m docs_site.terminal docs/demo.svg $(PYTHON) -m bgpd demo --no-prompt
 
 lock: setup ## write requirements.lock, and those for servers, anew from pyproject.toml
 	@.venv/bin/pip-compile --quiet --upgrade --extra dev --build-deps-for editable --generate-hashes --allow-unsafe \

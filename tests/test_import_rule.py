@@ -17,7 +17,7 @@ FLOORS = (
     ("runtime", "config", "log"),
     ("kernel", "message", "bfd", "handover"),
     ("speaker", "rib", "fib", "evpn", "workload", "journal"),
-    ("migrate", "history"),
+    ("migrate", "history", "demo"),
     ("api", "cli", "export"),
 )
 """From the ground up. A module imports its own package and lower floors: never a sibling's, never a higher floor. The

@@ -106,6 +106,17 @@ def _output_options(parser: Parser) -> None:
     only_json_option(parser)
 
 
+def _demo_options(parser: Parser) -> None:
+    parser.description = (
+        "Builds two hosts, two leaves and two pods in network namespaces of this machine, with bgpd in hosts and "
+        "leaves, takes a leaf's links down and upgrades bgpd while packets are counted, and ends in a shell of a host. "
+        "Needs root; changes nothing outside its namespaces, and removes them in the end."
+    )
+    parser.add_argument(
+        "--no-prompt", dest="prompt", action="store_false", help="end after the steps, without a shell to try things in"
+    )
+
+
 def _plan_options(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
     set_option(parser)
@@ -339,6 +350,9 @@ COMMANDS: dict[str, Command] = {
         "what makes a shell complete bgpd's commands", _completion_options, "bgpd.cli.completion:main"
     ),
     "man": Command("write the manual pages", _man_options, "bgpd.cli.man:man"),
+    "demo": Command(
+        "two hosts and two leaves on this machine, shown in half a minute", _demo_options, "bgpd.cli.demo:demo"
+    ),
     "version": Command("print the version", only_json_option, "bgpd.cli.main:version"),
 }
 
