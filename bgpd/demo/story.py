@@ -157,7 +157,7 @@ def _step(text: str, seconds: float | None = None) -> None:
 
 
 def _quote(text: str, *, lines: int = 0) -> None:
-    shown = text.rstrip().splitlines()
+    shown = [line for line in text.splitlines() if line.strip()]
     _say(*(f"    {line}" for line in (shown[:lines] if lines else shown)), "")
 
 
