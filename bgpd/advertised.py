@@ -13,13 +13,11 @@ from typing import NamedTuple
 import msgspec
 
 from bgpd.api.backend import Answer, Objects
-from bgpd.model.as_path import as_path_text
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import format_membership, format_route_distinguisher
 from bgpd.model.evpn import parse_key
 from bgpd.model.iana import Family
 from bgpd.model.path import Overlay, Path, RouteBatch
-from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
 from bgpd.model.prefix import format_address, format_key, parse_prefix
 from bgpd.model.reports import WorkloadReport
 from bgpd.model.service import ServiceView
@@ -27,6 +25,7 @@ from bgpd.model.views.queries import ViewQuery
 from bgpd.model.views.routes import AggregateView, ExchangedRouteView, WorkloadView
 from bgpd.model.workload import Claim
 from bgpd.rib.adj_rib_out import AdjRibOut
+from bgpd.rib.exchanged import exchanged_view, next_hop_text
 from bgpd.rib.neighbor_state import NeighborState
 from bgpd.routing import Routing
 from bgpd.workload.claims import Claims
@@ -103,7 +102,7 @@ class Advertised:
         if sent is None:
             return None
         attributes, next_hop = sent
-        return _view(state, export.family, key, attributes, next_hop=_next_hop_text(next_hop), overlay=batch.overlay)
+        return _view(state, export.family, key, attributes, next_hop=next_hop_text(next_hop), overlay=batch.overlay)
 
     def _as_sent(self, state: NeighborState, export: AdjRibOut, key: bytes) -> RouteBatch | None:
         """What was handed to the session for a route; None if the neighbor has not got it."""
@@ -302,44 +301,16 @@ def _received_view(state: NeighborState, family: Family, key: bytes, path: Path)
 def _view(
     state: NeighborState, family: Family, key: bytes, attributes: Attributes, *, next_hop: str, overlay: Overlay | None
 ) -> ExchangedRouteView:
-    return ExchangedRouteView(
+    return exchanged_view(
+        route_text(family, key),
+        attributes,
         neighbor=state.source.name,
-        neighbor_address=format_address(state.source.address),
+        address=format_address(state.source.address),
         family=family,
-        prefix=route_text(family, key),
         vrf=state.config.vrf,
         next_hop=next_hop,
-        origin=attributes.origin.name.lower(),
-        as_path=as_path_text(attributes.packed_as_path),
-        med=attributes.med,
-        local_pref=attributes.local_pref,
-        communities=[format_community(value) for value in attributes.communities],
-        extended_communities=[format_extended_community(value) for value in attributes.extended_communities],
-        large_communities=[format_large_community(value) for value in attributes.large_communities],
-        other_attributes=list(_others(attributes)),
-        labels=list(overlay.labels) if overlay is not None else [],
-        gateway_ip=format_address(overlay.gateway_ip) if overlay is not None and overlay.gateway_ip else "",
+        overlay=overlay,
     )
-
-
-def _others(attributes: Attributes) -> Iterator[str]:
-    if attributes.atomic_aggregate:
-        yield "atomic-aggregate"
-    if attributes.aggregator is not None:
-        yield f"aggregator {attributes.aggregator.asn} {format_address(attributes.aggregator.router_id)}"
-    if attributes.originator_id is not None:
-        yield f"originator-id {format_address(attributes.originator_id)}"
-    if attributes.cluster_list:
-        yield f"cluster-list {' '.join(map(format_address, attributes.cluster_list))}"
-    for one in attributes.unknown:
-        yield f"attribute {one.type} {one.value.hex()}"
-
-
-def _next_hop_text(packed: bytes) -> str:
-    """Of an IPv6 pair (RFC 2545), the link-local address comes second."""
-    if len(packed) == 32:
-        return f"{format_address(packed[:16])}, {format_address(packed[16:])}"
-    return format_address(packed)
 
 
 def route_text(family: Family, key: bytes) -> str:

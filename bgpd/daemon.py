@@ -58,6 +58,7 @@ from bgpd.rib.prepared import PreparedRib
 from bgpd.routing import Routing
 from bgpd.runtime import systemd as systemd_notify
 from bgpd.runtime.descriptors import Shortage, is_exhausted, raise_limit
+from bgpd.runtime.ending import bound_the_end
 from bgpd.runtime.form import form
 from bgpd.runtime.lock import AnotherRuns, LockUnusable, NamespaceLock
 from bgpd.runtime.loop import TimedSelector, new_event_loop
@@ -109,7 +110,9 @@ def run(loaded: Loaded, file: str, *, left: Inheritance, warnings: Sequence[str]
         daemon = Daemon(
             loaded, file, protocol=protocol, events=events, journal=journal, trial=trial, selector=selector, left=left
         )
-        return loop.run_until_complete(daemon.run())
+        exit_code = loop.run_until_complete(daemon.run())
+        bound_the_end(exit_code)
+        return exit_code
     finally:
         journal.close()
         loop.close()

@@ -23,14 +23,16 @@ from bgpd.explain import explain
 from bgpd.export.table_dump import table_dump
 from bgpd.fib import views as fib_views
 from bgpd.history.answers import about, sought
+from bgpd.history.changes import is_about_routes, merged, not_known
 from bgpd.journal.journal import Journal
+from bgpd.journal.store import Sought
 from bgpd.kernel.speeds import Speeds
 from bgpd.log import EventRing
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
-from bgpd.model.views.host import HealthView, OverviewView
+from bgpd.model.views.host import EventView, HealthView, OverviewView
 from bgpd.model.views.orders import ConfigChangeView, ReloadView
 from bgpd.model.views.queries import ViewQuery
 from bgpd.model.views.routes import FibRouteView, RouteView, WorkloadView
@@ -87,7 +89,7 @@ class DaemonBackend:
         started: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self.events = events
-        self.past_events = journal.read
+        self._journal = journal
         self.started = started
         self.config = config
         self.health = health
@@ -190,8 +192,21 @@ class DaemonBackend:
         if vrf not in self._routing.tables.fibs:
             raise Rejected(404, f'there is no VRF "{vrf}"', "bgpd show vrfs lists them")
         view = await self._past.ask(address, vrf, at)
-        view.events = about(view, await self.past_events(sought(at)))
+        view.events = about(view, await self._journal.read(sought(at)))
         return view
+
+    async def past_events(self, sought: Sought) -> list[EventView]:
+        """Events of the journal; of a prefix also what became of its routes, as far as that is known."""
+        self._refuse_unknown(sought.vrf, "")
+        events = await self._journal.read(sought)
+        if not is_about_routes(sought) or not self._past.is_on:
+            return events
+        vrfs = ["", *(one.name for one in self.config().vrf)] if sought.vrf is None else [sought.vrf]
+        try:
+            changed = await self._past.changes(sought, vrfs)
+        except Rejected as error:
+            changed = [not_known(error.error)]
+        return merged(events, changed, sought.limit)
 
     async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> WhyNotView:
         """What keeps a prefix from being used or announced. Raises: Rejected: with 404, no such VRF or neighbor."""

@@ -1,19 +1,23 @@
-"""Asks the history of routes while the daemon runs: by a process of its own, one at a time, since it takes a processor
-for seconds where much has happened.
+"""Asks the history of routes while the daemon runs: by a process of its own, one at a time, so that the event loop
+never waits for what is read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from bgpd.api.backend import Rejected
+from bgpd.history.changes import Asked
 from bgpd.history.recorder import History
+from bgpd.journal.store import Sought
 from bgpd.model.prefix import format_address
 from bgpd.model.views.explained import PastView
+from bgpd.model.views.host import EventView
 from bgpd.runtime.programs import output_of
 
 PATIENCE_S = 50.0
@@ -35,6 +39,26 @@ class Past:
 
     async def ask(self, address: bytes, vrf: str, at: float) -> PastView:
         """What the RIB had for an address at that time, without events. Raises: Rejected: it is not known."""
+        when = datetime.fromtimestamp(min(at, _LAST), UTC).isoformat()
+        options = [f"--vrf={vrf}", f"--at={when}", f"--state={self._directory}", "--no-events", "--json"]
+        said = await self._said(["explain", format_address(address), *options], at)
+        return msgspec.json.decode(said, type=PastView)
+
+    async def changes(self, sought: Sought, vrfs: Sequence[str]) -> list[EventView]:
+        """What became of a prefix in these VRFs. Raises: Rejected: it is not known."""
+        sought = msgspec.structs.replace(sought, until=min(sought.until, _LAST))
+        asked = Asked(sought=sought, vrfs=tuple(vrfs))
+        text = msgspec.json.encode(asked).decode()
+        said = await self._said(["show", "events", f"--changes={text}", f"--state={self._directory}"], sought.since)
+        return msgspec.json.decode(said, type=list[EventView])
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is kept, or should be."""
+        return self._history.is_on or bool(self._history.error)
+
+    async def _said(self, command: Sequence[str], at: float) -> str:
+        """What a command of bgpd says about a time."""
         if self._history.error and not self._history.is_on:
             raise Rejected(503, f"the history of routes is not kept: {self._history.error}", "see the log of bgpd")
         if not self._history.is_on:
@@ -47,7 +71,7 @@ class Past:
                 await self._flush()
                 if self._history.failed_at is not None and at >= self._history.failed_at:
                     raise Rejected(404, f"the history of routes does not say it: {self._history.error}", "bgpd status")
-                return await self._ask(_command(address, vrf, at, self._directory))
+                return await self._ask([sys.executable, *_program(), *command])
         finally:
             self._waiting -= 1
 
@@ -58,7 +82,7 @@ class Past:
         except TimeoutError:
             raise Rejected(503, "the disk that the history of routes is on does not answer", "try again") from None
 
-    async def _ask(self, command: list[str]) -> PastView:
+    async def _ask(self, command: list[str]) -> str:
         try:
             code, said = await output_of(command, timeout_s=PATIENCE_S)
         except TimeoutError:
@@ -69,13 +93,10 @@ class Past:
             raise Rejected(503, f"what reads the history of routes was ended by signal {-code}", "try again")
         if code:
             raise Rejected(404, said.strip().removeprefix("bgpd: ") or f"exit code {code}")
-        return msgspec.json.decode(said, type=PastView)
+        return said
 
 
-def _command(address: bytes, vrf: str, at: float, directory: str) -> list[str]:
-    """`bgpd explain --at --state`, by the same program as this process."""
+def _program() -> list[str]:
+    """How this process was started, but for the interpreter and what it was to do."""
     given = sys.orig_argv[1:]
-    program = given[: given.index("run")] if "run" in given else ["-m", "bgpd"]
-    when = datetime.fromtimestamp(min(at, _LAST), UTC).isoformat()
-    options = [f"--vrf={vrf}", f"--at={when}", f"--state={directory}", "--no-events", "--json"]
-    return [sys.executable, *program, "explain", format_address(address), *options]
+    return given[: given.index("run")] if "run" in given else ["-m", "bgpd"]

@@ -32,7 +32,7 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.communities import encode_link_bandwidth
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, LinkChanged, RouteChanged
-from bgpd.model.path import NextHop, Source, SourceKind
+from bgpd.model.path import NextHop, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo, Communities
@@ -278,7 +278,7 @@ class Routing:
     def _is_behind_history(self) -> bool:
         """Whether something recorded has not come into the tables yet: what was read, or what a refresh has ended."""
         is_behind = any(one.exchange is not None and one.exchange.is_behind for one in self.speaker.neighbors)
-        return is_behind or self.rib.received.is_sweeping
+        return is_behind or self.rib.received.is_sweeping or self.evpn.is_importing
 
     async def stop(self) -> None:
         """Write what is queued and stop using the kernel; routes stay."""
@@ -497,8 +497,8 @@ class Routing:
         self._remove(away, why="the neighbor did not come back in time")
         self._watch_stale()
 
-    def updates_read(self, source: Source, data: bytes) -> None:
-        self.history.heard(source, data)
+    def updates_read(self, source: Source, bodies: Sequence[bytes], batches: Sequence[RouteBatch]) -> None:
+        self.history.heard(source, bodies, batches)
 
     @changes_shared_state
     def end_of_rib_received(self, source: Source, family: Family) -> None:

@@ -236,6 +236,7 @@ class _Routes:
                 longer_prefixes=query.longer_prefixes,
                 levels=at_least(query.level),
                 event=query.event,
+                vrf=query.vrf,
                 limit=query.limit or NEWEST_EVENTS,
             )
             events = await self._backend.past_events(sought)

@@ -179,6 +179,8 @@ def _listing_options(listing: Parser, *, kind: str) -> None:
     if kind == "events":
         what = "read the journal's file, of a daemon that does not run: /var/lib/bgpd/journal.sqlite"
         listing.add_argument("--file", metavar="FILE", help=what)
+        listing.add_argument("--changes", help=argparse.SUPPRESS)
+        listing.add_argument("--state", help=argparse.SUPPRESS)
     listing.add_argument("--limit", type=count, metavar="N", default=0, help="at most N")
 
 

@@ -1,19 +1,27 @@
-"""`bgpd explain ADDRESS --at TIME`: how it was, from the daemon's history of routes or from the files that it left."""
+"""`bgpd explain ADDRESS --at TIME`: how it was, from the daemon's history of routes or from the files that it left; and
+what became of a prefix, from such files.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ipaddress
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bgpd.cli import render as text
 from bgpd.cli.client import TIMEOUT_S, Client, CommandFailed, WrongUsage, segment
 from bgpd.cli.decode import DecodeOptions, Hooks
+from bgpd.cli.progress import progress
 from bgpd.cli.render import route_lines, section
+
+if TYPE_CHECKING:
+    from bgpd.journal.store import Sought
+    from bgpd.model.views.host import EventView
 
 
 def explain_past(arguments: argparse.Namespace, hooks: Hooks, address: str) -> int:
@@ -26,8 +34,9 @@ def explain_past(arguments: argparse.Namespace, hooks: Hooks, address: str) -> i
     else:
         parameters = {"at": f"{at:.6f}", "vrf": arguments.vrf or None}
         client = Client(arguments.socket)
-        parts = client.stream("GET", f"/v1/explain/{segment(address)}", parameters, timeout_s=TIMEOUT_S)
-        view = json.loads(b"".join(parts))
+        with progress.of("the history of routes is read"):
+            parts = client.stream("GET", f"/v1/explain/{segment(address)}", parameters, timeout_s=TIMEOUT_S)
+            view = json.loads(b"".join(parts))
     if arguments.json:
         print(json.dumps(view, indent=1))
         return 0
@@ -42,19 +51,74 @@ def explain_past(arguments: argparse.Namespace, hooks: Hooks, address: str) -> i
 def _of_files(arguments: argparse.Namespace, address: str, at: float) -> dict[str, Any]:
     import msgspec
 
-    from bgpd.history.answers import NotKnown, past
+    from bgpd.history.answers import past
+    from bgpd.history.reading import NotKnown
     from bgpd.log import quiet
     from bgpd.message.exabgp_codec import load
 
     load()
     packed = ipaddress.ip_address(address).packed
     try:
-        with quiet():  # events of that time are none of now
-            view = past(Path(arguments.state), packed, arguments.vrf, at=at, events=not arguments.no_events)
+        with quiet(), reading() as part:  # events of that time are none of now
+            view = past(
+                Path(arguments.state),
+                packed,
+                arguments.vrf,
+                at=at,
+                events=not arguments.no_events,
+                progress=part,
+            )
     except NotKnown as error:
         raise CommandFailed(str(error)) from None
     found: dict[str, Any] = msgspec.to_builtins(view)
     return found
+
+
+def print_changes(asked: str, state: str) -> int:
+    """What became of a prefix, as JSON, for the daemon."""
+    import msgspec
+
+    from bgpd.history.changes import Asked
+
+    question = msgspec.json.decode(asked, type=Asked)
+    print(msgspec.json.encode(_changes(Path(state), question)).decode())
+    return 0
+
+
+def changes_of_files(state: Path, sought: Sought) -> list[EventView]:
+    """What became of a prefix, from the files that a daemon has left; nothing where there are none."""
+    from bgpd.history.changes import Asked, not_known
+    from bgpd.history.segments import DIRECTORY
+
+    if not (state / DIRECTORY).is_dir():
+        return []
+    try:
+        return _changes(state, Asked(sought=sought, vrfs=(sought.vrf or "",)))
+    except CommandFailed as error:
+        return [not_known(str(error))]
+
+
+def _changes(state: Path, asked: Any) -> list[EventView]:
+    """Raises: CommandFailed: it is not known."""
+    from bgpd.history.changes import changes
+    from bgpd.history.reading import NotKnown
+    from bgpd.log import quiet
+    from bgpd.message.exabgp_codec import load
+
+    load()
+    try:
+        with quiet(), reading() as part:
+            return changes(state, asked, part)
+    except NotKnown as error:
+        raise CommandFailed(str(error)) from None
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[Callable[[float], None]]:
+    """Says how far it is for who waits; what it gives takes which part is read."""
+    part = [0.0]
+    with progress.of(lambda: f"the history of routes is read, {100 * part[-1]:.0f} %"):
+        yield part.append
 
 
 def _wire(view: dict[str, Any], hooks: Hooks) -> Iterator[str]:
@@ -78,6 +142,8 @@ def past_lines(view: dict[str, Any]) -> Iterator[str]:
     yield from section("rib", route_lines(view.get("route"), view["at"]))
     yield from section("neighbor", [_past_neighbor(one, view["at"]) for one in view.get("neighbors", ())])
     yield from section("changes", [_past_change(one) for one in view.get("changes", ())])
+    yield from section("sent", [*map(sent_line, view.get("announced", ()))])
+    yield from section("withheld", [withheld_line(one, view["at"]) for one in view.get("withheld", ())])
     yield from section("events", [_past_event(one) for one in view.get("events", ())])
 
 
@@ -89,8 +155,27 @@ def _past_neighbor(one: dict[str, Any], at: float) -> str:
 def _past_change(one: dict[str, Any]) -> str:
     before, after = one.get("before", ""), one.get("after", "")
     became = f"{before} -> {after}" if before and after else after or f"gone ({before})"
+    said = f" {one['source']}: {became}" if one["source"] else ""
     why = one.get("why") or (f"UPDATE {one['message']}" if one.get("message") else "")
-    return f"{moment(one['at'])} {one['prefix']} {one['source']}: {became}{f'; {why}' if why else ''}"
+    rest = [why, f"best: {one['best']}" if one.get("best") else ""]
+    return "; ".join(filter(None, [f"{moment(one['at'])} {one['prefix']}{said}", *rest]))
+
+
+def sent_line(one: dict[str, Any]) -> str:
+    """A route as a neighbor was sent it (ExchangedRouteView)."""
+    words = [f"next hop {one['next_hop']}" if one.get("next_hop") else "", f"AS path {one['as_path']}"]
+    words += [f"MED {one['med']}" if one.get("med") is not None else ""]
+    words += [f"local preference {one['local_pref']}" if one.get("local_pref") is not None else ""]
+    for name in ("communities", "large_communities", "extended_communities"):
+        words += [f"{name.replace('_', ' ')} {' '.join(one[name])}" if one.get(name) else ""]
+    words += [f"gateway {one['gateway_ip']}" if one.get("gateway_ip") else ""]
+    return f"{one['prefix']} to {one['neighbor']} ({one['family']}): {', '.join(filter(None, words))}"
+
+
+def withheld_line(one: dict[str, Any], now: float) -> str:
+    """A neighbor that has not got a route of this host (WithheldView)."""
+    since = f" for {text.age(one['since'], now)}" if one.get("since") else ""
+    return f"not by {one['neighbor']}{since}: {one['reason']}".rstrip(": ")
 
 
 def _past_event(one: dict[str, Any]) -> str:

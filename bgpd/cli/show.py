@@ -18,7 +18,7 @@ from bgpd.cli.client import Client, CommandFailed, WrongUsage, segment
 from bgpd.cli.decode import Hooks
 from bgpd.cli.listing import form_of, writer
 from bgpd.cli.near import did_you_mean, near, near_names
-from bgpd.cli.past import explain_past
+from bgpd.cli.past import changes_of_files, explain_past, print_changes
 from bgpd.cli.progress import progress
 from bgpd.cli.render import explain_lines, status_lines, why_not_lines
 from bgpd.cli.tables import SHOWN
@@ -41,6 +41,8 @@ def status(arguments: argparse.Namespace, hooks: Hooks) -> int:
 
 def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd show KIND`: a table, CSV, or the API's JSON as it is."""
+    if getattr(arguments, "changes", None):
+        return print_changes(arguments.changes, arguments.state)
     form = form_of(arguments)
     parameters = _parameters(arguments)
     client = Client(arguments.socket)
@@ -82,12 +84,16 @@ def _events_of_file(file: str, parameters: dict[str, Any]) -> Iterator[list[dict
     """`bgpd show events --file`: what a daemon that does not run has left."""
     import msgspec
 
+    from bgpd.history.changes import is_about_routes, merged
     from bgpd.journal.store import JournalUnusable, Sought, at_least, read_copy
 
     given = dict(parameters)
     try:
         levels = at_least(given.pop("level", ""))
-        events = read_copy(Path(file), Sought(levels=levels, **given))
+        sought = Sought(levels=levels, **given)
+        events = read_copy(Path(file), sought)
+        if is_about_routes(sought):
+            events = merged(events, changes_of_files(Path(file).parent, sought), sought.limit)
     except (JournalUnusable, ValueError) as error:
         raise CommandFailed(
             f"the journal cannot be read: {error}",

@@ -336,7 +336,7 @@ SHOWN: dict[str, Shown] = {
     "vrfs": Shown("VRFs with their uplinks, and what is wrong", ("vrf",), ("vrf",), VRF_COLUMNS, vrf_rows),
     "events": Shown(
         "what happened, also before the last start; the newest 1,000 unless --limit says more",
-        ("neighbor", "prefix", "longer_prefixes", "level", "event", "since", "until"),
+        ("neighbor", "prefix", "longer_prefixes", "vrf", "level", "event", "since", "until"),
         ("neighbor", "prefix"),
         ("Time", "Level", "Event", ""),
         _event,

@@ -21,7 +21,7 @@ from bgpd.evpn.vrf import Vrf
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import VXLAN
 from bgpd.model.evpn import mac_ip_key, prefix_key
-from bgpd.model.iana import Family
+from bgpd.model.iana import EvpnRouteType, Family
 from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import is_link_local, key_address, network_key
 
@@ -34,6 +34,7 @@ SELF_GATEWAY = b"\0"
 _ESI_ZERO = bytes(10)
 _ATTRIBUTES_KEPT = 4096
 """Of VRFs with what was learned or is told of hosts, so that routes of the same are announced with one object."""
+_IP_PREFIX = int(EvpnRouteType.IP_PREFIX)
 _KEY_LENGTHS = {18: 4, 30: 16}
 """Address bytes by the length of a type 5 key."""
 
@@ -102,8 +103,8 @@ class Originator:
 
     def prefix_of(self, key: bytes) -> tuple[str, Family, bytes] | None:
         """VRF, family and route key of the prefix that a type 5 route of this host is about; None for any other."""
-        size = _KEY_LENGTHS.get(len(key), 0)
-        vrf = next((name for name, prefixes in self._prefixes.items() if key in prefixes), None)
+        size = _KEY_LENGTHS.get(len(key), 0) if key[0] == _IP_PREFIX else 0
+        vrf = next((name for name, vrf in self._vrfs.items() if vrf.rd == key[1:9]), None)
         if vrf is None or not size:
             return None
         family = Family.IPV4_UNICAST if size == 4 else Family.IPV6_UNICAST

@@ -27,6 +27,8 @@ from bgpd.model.path import Source
 from bgpd.speaker.tap import TappedSession
 
 FLUSH_S = 0.5
+PATIENCE_S = 1.0
+"""How long the end waits for the disk."""
 MAX_WAITING_BYTES = 8 * 1024 * 1024
 AGAIN_S = 60.0
 """After a defect, when it is listened again."""
@@ -60,7 +62,11 @@ class MrtFiles:
                 await self.flush()
         finally:
             self._sessions.remove(self)
-            await asyncio.to_thread(self._write, self._taken())
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await asyncio.to_thread(self._write, self._taken())
+            except TimeoutError:
+                log.warning("mrt.files", problem="the disk does not answer, and the last records are lost")
 
     def _listen(self) -> None:
         self._listen_at = None

@@ -1,6 +1,6 @@
-"""`bgpd explain ADDRESS --at TIME`, and what became of a prefix: answered from the files of the history alone.
+"""`bgpd explain ADDRESS --at TIME`: answered from the files of the history alone.
 
-Needs no daemon, and is run in a process of its own: a busy history takes seconds to read.
+Needs no daemon, and is run in a process of its own: reading holds a processor for a part of a second.
 """
 
 from __future__ import annotations
@@ -8,55 +8,43 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import msgspec
 
 from bgpd.history.messages import Message
 from bgpd.history.prefixes import Change
-from bgpd.history.records import AnyRecord
-from bgpd.history.replay import Replay, replay
-from bgpd.history.segments import DIRECTORY, Segment, known_from, records_of, segments_of
+from bgpd.history.reading import NotKnown, Progress, best_text, read, unsaid, way_text
+from bgpd.history.replay import Replay
+from bgpd.history.segments import known_from
+from bgpd.history.wanted import These
 from bgpd.journal.journal import NAME as JOURNAL
 from bgpd.journal.store import JournalUnusable, Sought, read_copy
-from bgpd.model.as_path import as_path_text
+from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import Path as Way
 from bgpd.model.prefix import covering_keys, format_address, format_key
-from bgpd.model.views.explained import MessageView, PastNeighborView, PastView, RouteChangeView
+from bgpd.model.views.explained import MessageView, PastNeighborView, PastView, RouteChangeView, WithheldView
 from bgpd.model.views.host import EventView
-from bgpd.model.views.routes import RouteView
-from bgpd.rib.policy import PolicyError
+from bgpd.model.views.routes import ExchangedRouteView, RouteView
+from bgpd.rib.exchanged import exchanged_view, next_hop_text
 from bgpd.rib.views import longest_match, route_view
 
 CHANGES_S = 3600.0
 """How long before the moment changes are told of."""
 MOST_CHANGES = 50
-MOST_BYTES = 16 << 20
-"""What is read for the sake of changes: some ten seconds of a processor. For a moment itself it may be more."""
 MOST_EVENTS = 20
 _EVENTS_READ = 2_000
 
 
-class NotKnown(Exception):
-    """The history does not say it: why, and what it does say."""
-
-
-def past(state: Path, address: bytes, vrf: str, *, at: float, events: bool = False) -> PastView:
+def past(
+    state: Path, address: bytes, vrf: str, *, at: float, events: bool = False, progress: Progress = unsaid
+) -> PastView:
     """What the tables of a VRF had for an address at a time of day, from the files in the state directory.
 
     `events`: those of the journal there are added. Raises: NotKnown.
     """
     family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
     keys = list(covering_keys(family, address))
-    try:
-        segments = segments_of(state / DIRECTORY)
-        found = _replayed(segments, vrf, family, keys, at)
-    except OSError as error:
-        raise NotKnown(f"the history of routes cannot be read: {state / DIRECTORY}: {error.strerror}") from None
-    except (msgspec.MsgspecError, PolicyError) as error:
-        raise NotKnown(f"the history of routes is of a bgpd with another configuration: {error}") from None
+    segments, (found,) = read(state, (vrf,), family, These(keys), since=at - CHANGES_S, until=at, progress=progress)
     since = known_from(segments)
     if found.problem:
         raise NotKnown(_why_not_known(found.problem, since, at))
@@ -80,41 +68,46 @@ def past(state: Path, address: bytes, vrf: str, *, at: float, events: bool = Fal
             _message(name, found.prefixes.messages.get((name, key))) for name in sorted(names) if key is not None
         ],
     )
+    for one in keys:
+        view.announced += _announced(found, one)
+    if key is not None and any(path.source.is_local for path in table.routes[key].candidates):
+        view.withheld = list(_withheld(found, key))
     if events:
         with contextlib.suppress(JournalUnusable):
             view.events = about(view, read_copy(state / JOURNAL, sought(at)))
     return view
 
 
-def _replayed(segments: Sequence[Segment], vrf: str, family: Family, keys: Sequence[bytes], at: float) -> Replay:
-    """What is known of a moment. From a base that tells the changes before it too, if there is one and not too much is
-    to be read, else from the last one that is whole by then."""
-    starts = [number for number, one in enumerate(segments) if one.begins_base and 0 < one.began_at <= at]
-    near = [number for number in starts if _size(segments[number:], at) <= MOST_BYTES]
-    early = [number for number in near if segments[number].began_at <= at - CHANGES_S]
-    found = Replay(vrf, family, keys)
-    for number in dict.fromkeys([*early[-1:], *near[:1], *reversed(starts)]):
-        found = Replay(vrf, family, keys)
-        replay(_records(segments[number:], at), found, at)
-        if not found.problem:
-            break
-    return found
+def _announced(found: Replay, key: bytes) -> Iterator[ExchangedRouteView]:
+    """What neighbors had been sent of a prefix of this host."""
+    for name, sent in found.audience.of(key):
+        if sent.told is not None:
+            told = sent.told
+            yield exchanged_view(
+                format_key(Family(told.family), key),
+                Attributes.read(told.block, 0, False),
+                neighbor=name,
+                family=Family(told.spoken),
+                vrf=found.prefixes.vrf,
+                next_hop=next_hop_text(told.next_hop),
+                overlay=told.overlay,
+            )
 
 
-def _size(segments: Sequence[Segment], at: float) -> int:
-    """What has to be read of these for a moment."""
-    return sum(one.bytes for one in segments if one.began_at <= at)
-
-
-def _records(segments: Sequence[Segment], at: float) -> Iterator[list[AnyRecord] | str]:
-    """Those up to a moment, and the first ones after it. Of a segment of which no time can be read it is not known
-    whether it is a later one."""
-    for one in segments:
-        if one.began_at <= at:
-            yield from records_of(one)
-    later = next((one for one in segments if one.began_at > at and not one.problem), None)
-    if later is not None:
-        yield from (block for block in records_of(later) if not isinstance(block, str))
+def _withheld(found: Replay, key: bytes) -> Iterator[WithheldView]:
+    """The neighbors that were there and had not been sent a prefix of this host."""
+    sent = dict(found.audience.of(key))
+    for name, standing in sorted(found.standings.items()):
+        one = sent.get(name)
+        if standing.established and (one is None or one.told is None):
+            was_there = one is not None and one.at > standing.since
+            reason = "it was withdrawn then" if was_there else "it had not been sent it since its session was there"
+            yield WithheldView(
+                neighbor=name,
+                announced=False,
+                reason=reason,
+                since=one.at if one is not None and was_there else standing.since,
+            )
 
 
 def _why_not_known(problem: str, since: float | None, at: float) -> str:
@@ -157,24 +150,12 @@ def _change(change: Change, family: Family) -> RouteChangeView:
         at=change.at,
         prefix=format_key(family, change.key),
         source=change.source,
-        before=_way(change.before),
-        after=_way(change.after),
+        before=way_text(change.before),
+        after=way_text(change.after),
+        best="" if change.best[0] is change.best[1] else best_text(change.best[1]),
         why=change.what,
         message=change.message.digest if change.message is not None else "",
     )
-
-
-def _way(path: Way | None) -> str:
-    """A path in a few words."""
-    if path is None:
-        return ""
-    via = f"via {path.next_hop}" if path.next_hop is not None else "own"
-    attributes = path.attributes
-    parts = [via, f"AS path {as_path_text(attributes.packed_as_path)}" if attributes.packed_as_path else ""]
-    parts += [f"MED {attributes.med}" if attributes.med is not None else ""]
-    parts += [f"local preference {attributes.local_pref}" if attributes.local_pref is not None else ""]
-    parts += [f"rejected: {path.rejected}" if path.rejected else ""]
-    return ", ".join(filter(None, parts))
 
 
 def _message(source: str, message: Message | None) -> MessageView:

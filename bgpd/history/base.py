@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from bgpd.history.gathered import saved_import
 from bgpd.history.recorder import History
 from bgpd.history.records import SavedPath, State
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Path
+from bgpd.model.path import NextHop, Path, RouteBatch, SourceKind
+from bgpd.rib.adj_rib_out import Advertisement
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.rib import Rib
 from bgpd.rib.shared_decisions import Entry
@@ -24,6 +26,8 @@ SLICE = 1024
 def base(history: History, rib: Rib, host: Host, is_behind: Callable[[], bool]) -> Iterator[bool]:
     """Stepping says all; a step answers whether the next one had better wait a moment. Nothing is said while
     `is_behind`: some of what is recorded has not come into the tables yet."""
+    while is_behind():
+        yield True
     history.base_began(next_hops_of(rib), addresses_of(host))
     yield False
     for (vrf, family), table in list(rib.tables.items()):
@@ -36,7 +40,26 @@ def base(history: History, rib: Rib, host: Host, is_behind: Callable[[], bool]) 
             if record is not None:
                 history.add(record, 16 * len(keys))
             yield False
+    yield from _told(rib)
     history.base_ended()
+
+
+def _told(rib: Rib) -> Iterator[bool]:
+    """What neighbors were sent of this host's own routes."""
+    received = rib.received
+    for state in received.states():
+        for export in list(state.exports.values()):
+            by_advertisement: dict[Advertisement, list[bytes]] = {}
+            for key, one in list(export.advertised.items()):
+                if not one.learned:
+                    by_advertisement.setdefault(one, []).append(key)
+            yield False
+            for one, keys in by_advertisement.items():
+                for start in range(0, len(keys), SLICE):
+                    some = [key for key in keys[start : start + SLICE] if export.advertised.get(key) is one]
+                    batch = RouteBatch(export.family, (), some, one.attributes, overlay=one.overlay)
+                    received.tell_recorder(state.source, export.table, batch)
+                    yield False
 
 
 def next_hops_of(rib: Rib) -> list[tuple[str, NextHop, str]]:
@@ -68,7 +91,7 @@ def state(history: History, table: LocRib, keys: Sequence[bytes], *, place: tupl
                 continue
             number = numbers.get(path)
             if number is None:
-                saved = _saved(history, path)
+                saved = _saved(history, path, place)
                 if saved is None:
                     continue
                 number = numbers[path] = len(paths)
@@ -79,8 +102,11 @@ def state(history: History, table: LocRib, keys: Sequence[bytes], *, place: tupl
     return State(history.now(), *place, paths, entries) if entries else None
 
 
-def _saved(history: History, path: Path) -> SavedPath | None:
+def _saved(history: History, path: Path, place: tuple[str, Family]) -> SavedPath | None:
     source, received = path.source, path.received
+    if source.kind is SourceKind.EVPN:
+        imported = history.number_of_import(source, place)
+        return None if imported is None else saved_import(imported, path)
     local = (source.name, str(source.kind)) if source.is_local else None
     number = history.number_of(source)
     if local is None and number is None:

@@ -1,7 +1,8 @@
-"""The table of a VRF and family as far as a few prefixes go, and what became of them: what a replay works on."""
+"""The table of a VRF and family as far as the wanted prefixes go, and what became of them: what a replay works on."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from bgpd.config.schema import RibConfig
 from bgpd.history.messages import Message
 from bgpd.history.records import SavedPath
+from bgpd.history.wanted import Wanted
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Path, RouteBatch, Source, SourceKind
@@ -21,25 +23,45 @@ from bgpd.rib.policy import BuiltInPolicy
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What one source says of a prefix became something else: None is "nothing". `message`: the UPDATE that said so,
-    where it was one; `what` happened else."""
+    where it was one; `what` happened else. `best` are the best paths before and after; where only these changed,
+    `source` is "" and nobody said anything."""
 
     at: float
     key: bytes
     source: str
     before: Path | None
     after: Path | None
+    best: tuple[Path | None, Path | None]
     message: Message | None = None
     what: str = ""
 
 
-class Prefixes:
-    """`changes` is what became of the `keys`, `messages` the UPDATE that each path came in. `now()`: the time of day of
-    what happens."""
+class _Before(msgspec.Struct, frozen=True):
+    """What a key had: the path of each source, and the best one."""
 
-    def __init__(self, vrf: str, family: Family, keys: Iterable[bytes], *, now: Callable[[], float]) -> None:
-        self.vrf, self.family, self.keys = vrf, family, frozenset(keys)
-        self.changes: list[Change] = []
+    paths: dict[str, Path]
+    best: Path | None
+
+
+class TooMany(Exception):
+    """More is asked for than can be held."""
+
+
+MOST_KEYS = 20_000
+MOST_CHANGES = 10_000
+"""That are remembered: the last ones."""
+
+
+class Prefixes:
+    """`changes` is what became of the `wanted` keys, `messages` the UPDATE that each path came in. `now()`: the time of
+    day of what happens. `unconfirmed`: keys and sources of paths that a process has left to the next one, which has
+    not said them so far."""
+
+    def __init__(self, vrf: str, family: Family, wanted: Wanted, *, now: Callable[[], float]) -> None:
+        self.vrf, self.family, self.wanted = vrf, family, wanted
+        self.changes: deque[Change] = deque(maxlen=MOST_CHANGES)
         self.messages: dict[tuple[str, bytes], Message] = {}
+        self.unconfirmed: set[tuple[bytes, str]] = set()
         self._now = now
         self.forget()
 
@@ -50,6 +72,7 @@ class Prefixes:
         self._next_hops = NextHopTable(resolve=self._resolve)
         self.table = LocRib(self._next_hops, self.vrf, self.family)
         self.messages.clear()
+        self.unconfirmed.clear()
 
     def _resolve(self, next_hop: NextHop) -> str:
         return self._why.get(next_hop, "")
@@ -59,49 +82,69 @@ class Prefixes:
     def enter(self, adj_rib_in: AdjRibIn, batch: RouteBatch, message: Message) -> None:
         """Routes of an UPDATE."""
         name = adj_rib_in.source.name
-        for key in self.keys.intersection(batch.withdrawn):
+        for key in self.wanted.among(batch.withdrawn):
             self.withdraw(key, name, message=message)
-        keys = [key for key in batch.announced if key in self.keys]
+        keys = self.wanted.among(batch.announced)
         if keys and batch.attributes is not None:
             for path, chosen in adj_rib_in.paths(self.family, keys, batch.attributes, batch.next_hop, batch.overlay):
                 for key in chosen:
                     self.announce(key, path, message=message)
-                    self.messages[name, key] = message
 
     def announce(self, key: bytes, path: Path, *, message: Message | None = None) -> None:
         """A key has this path of its source now."""
-        name = path.source.name
-        before = self.path(key, name)
+        before = self._before(key)
+        if before.best is None and not before.paths and len(self.table.routes) >= MOST_KEYS:
+            raise TooMany
         self.table.announce([key], path, Changes())
-        self._note(key, name, before, message=message)
+        self._note(key, before, message=message)
+        if message is not None:
+            self.messages[path.source.name, key] = message
+        self.unconfirmed.discard((key, path.source.name))
 
     def withdraw(self, key: bytes, name: str, *, message: Message | None = None, what: str = "") -> None:
         """A key has no path of this source any more."""
-        before = self.path(key, name)
-        if before is not None:
+        before = self._before(key)
+        if name in before.paths:
             self.table.withdraw([key], name, Changes())
-            self._note(key, name, before, message=message, what=what)
+            self._note(key, before, message=message, what=what)
+            self.messages.pop((name, key), None)
 
-    def without(self, source: Source, keys: Iterable[bytes], what: str) -> None:
-        """Keys have no path of this session any more; those of a later one of that neighbor stay."""
-        for key in self.keys.intersection(keys):
+    def without(self, source: Source, what: str, keys: Iterable[bytes] | None = None) -> None:
+        """Keys (None: all) have no path of this Source any more; those of a later one of its name stay."""
+        for key in list(self.table.routes) if keys is None else self.wanted.among(keys):
             path = self.path(key, source.name)
             if path is not None and path.source is source:
                 self.withdraw(key, source.name, what=what)
 
     def without_any(self, unwanted: Callable[[Path], bool], what: str) -> None:
         """Keys have none of these paths any more."""
-        for (key, name), path in self._paths().items():
-            if unwanted(path):
-                self.withdraw(key, name, what=what)
+        for key in list(self.table.routes):
+            for path in self._candidates(key):
+                if unwanted(path):
+                    self.withdraw(key, path.source.name, what=what)
+
+    def leave(self) -> None:
+        """The process ends; the next one says again what this host, or EVPN, has said."""
+        self.unconfirmed = {
+            (key, path.source.name)
+            for key in self.table.routes
+            for path in self._candidates(key)
+            if path.source.is_local or path.source.kind is SourceKind.EVPN
+        }
+
+    def drop_unconfirmed(self) -> None:
+        """The next process has said all."""
+        for key, name in list(self.unconfirmed):
+            self.withdraw(key, name, what="bgpd went on in another process, which has not got it")
+        self.unconfirmed.clear()
 
     def revise(self, changed: Mapping[Source, AdjRibIn], what: str) -> None:
         """The policies of these have changed."""
-        before = self._paths()
+        before = {key: self._before(key) for key in self.table.routes}
         for _ in revise(self.table, self.family, changed):
             pass
-        for (key, name), path in before.items():
-            self._note(key, name, path, what=what)
+        for key, former in before.items():
+            self._note(key, former, what=what)
 
     # What this host says
 
@@ -115,7 +158,7 @@ class Prefixes:
     ) -> None:
         """This host's own routes of a source (name and kind) have these attributes now."""
         adj_rib_in = self._origin(origin, by)
-        for key in self.keys.intersection(keys):
+        for key in self.wanted.among(keys):
             for path, _ in adj_rib_in.paths(self.family, [key], attributes, next_hop):
                 self.announce(key, path)
 
@@ -137,27 +180,45 @@ class Prefixes:
     # What a base says
 
     def put_right(
-        self, keys: Iterable[bytes], paths: Sequence[SavedPath], of: Callable[[int], AdjRibIn | None], by: RibConfig
+        self,
+        keys: Iterable[bytes],
+        paths: Sequence[SavedPath],
+        of: Callable[[int], AdjRibIn | Source | None],
+        by: RibConfig,
     ) -> None:
-        """Keys have these paths and no others; those that they are known to have stay as they are."""
-        said: dict[str, tuple[AdjRibIn, SavedPath]] = {}
+        """Keys have these paths and no others; those that they are known to have stay as they are. `of` says whose a
+        number is: a session's, or that of a source of routes from EVPN."""
+        chosen = self.wanted.among(keys)
+        if not chosen:
+            return
+        said: dict[str, tuple[AdjRibIn | Source, SavedPath]] = {}
         for saved in paths:
-            adj_rib_in = self._origin(saved.local, by) if saved.local is not None else of(saved.number)
-            if adj_rib_in is not None:
-                said[adj_rib_in.source.name] = (adj_rib_in, saved)
-        for key in self.keys.intersection(keys):
+            whose = self._origin(saved.local, by) if saved.local is not None else of(saved.number)
+            if whose is not None:
+                said[whose.name if isinstance(whose, Source) else whose.source.name] = (whose, saved)
+        for key in chosen:
             for path in self._candidates(key):
                 if path.source.name not in said:
                     self.table.withdraw([key], path.source.name, Changes())
-            for adj_rib_in, saved in said.values():
-                self._put(key, adj_rib_in, saved)
+            for whose, saved in said.values():
+                self._put(key, whose, saved)
 
-    def _put(self, key: bytes, adj_rib_in: AdjRibIn, saved: SavedPath) -> None:
+    def _put(self, key: bytes, whose: AdjRibIn | Source, saved: SavedPath) -> None:
+        source = whose if isinstance(whose, Source) else whose.source
+        self.unconfirmed.discard((key, source.name))
         attributes = Attributes.read(saved.block, saved.rank, saved.is_simple)
-        known, hop = self.path(key, adj_rib_in.source.name), saved.next_hop
-        is_known = known is not None and known.source is adj_rib_in.source and known.next_hop == hop
+        known, hop = self.path(key, source.name), saved.next_hop
+        is_known = known is not None and known.source is source and known.next_hop == hop
+        if isinstance(whose, Source):
+            path = imported(whose, saved)
+            if known is None or not is_known or not _are_alike(known, path):
+                self.table.announce([key], path, Changes())
+            return
         if known is not None and is_known and known.received.same_as(attributes):
             return
+        adj_rib_in = whose
+        if known is None and len(self.table.routes) >= MOST_KEYS:
+            raise TooMany
         for trace, chosen in adj_rib_in.traces(self.family, [key], attributes, hop):
             path = adj_rib_in.heard_before(self.family, attributes, hop, None, trace, saved.heard_at)
             self.table.announce(chosen, path, Changes())
@@ -168,8 +229,12 @@ class Prefixes:
         """Whether a next hop can be reached, and why not."""
         self._why[next_hop] = why
         if self._next_hops.changed(next_hop, why):
+            before = {key: self._before(key) for key in self.table.routes}
             for _ in self.table.redecide(next_hop):
                 pass
+            what = f"next hop {next_hop}: {why or 'can be reached'}"
+            for key, former in before.items():
+                self._note(key, former, what=what)
 
     # What there is
 
@@ -182,17 +247,53 @@ class Prefixes:
         entry = self.table.routes.get(key)
         return () if entry is None else entry.candidates
 
-    def _paths(self) -> dict[tuple[bytes, str], Path]:
-        return {(key, path.source.name): path for key in self.keys for path in self._candidates(key)}
+    def _before(self, key: bytes) -> _Before:
+        entry = self.table.routes.get(key)
+        if entry is None:
+            return _Before({}, None)
+        return _Before({path.source.name: path for path in entry.candidates}, entry.best)
 
-    def _note(
-        self, key: bytes, name: str, before: Path | None, *, message: Message | None = None, what: str = ""
-    ) -> None:
-        after = self.path(key, name)
-        if after is before:
-            return
-        self.changes.append(
-            Change(at=self._now(), key=key, source=name, before=before, after=after, message=message, what=what)
-        )
-        if after is None:
-            self.messages.pop((name, key), None)
+    def _note(self, key: bytes, before: _Before, *, message: Message | None = None, what: str = "") -> None:
+        after = self._before(key)
+        best = before.best, after.best
+        changed = [
+            (name, before.paths.get(name), after.paths.get(name))
+            for name in {**before.paths, **after.paths}
+            if not _are_alike(before.paths.get(name), after.paths.get(name))
+        ]
+        if not changed and not _are_alike(*best):
+            changed = [("", None, None)]
+        for name, former, path in changed:
+            self.changes.append(
+                Change(
+                    at=self._now(),
+                    key=key,
+                    source=name,
+                    before=former,
+                    after=path,
+                    best=best,
+                    message=message,
+                    what=what,
+                )
+            )
+
+
+def _are_alike(one: Path | None, other: Path | None) -> bool:
+    """Whether they say the same, whoever made them."""
+    if one is other:
+        return True
+    if one is None or other is None:
+        return False
+    return (
+        (one.source.name, one.next_hop, one.rejected, one.overlay, one.attributes.rank)
+        == (other.source.name, other.next_hop, other.rejected, other.overlay, other.attributes.rank)
+        and one.attributes.same_as(other.attributes)
+        and one.received.same_as(other.received)
+    )
+
+
+def imported(source: Source, saved: SavedPath) -> Path:
+    """The path of a VRF's route from EVPN."""
+    attributes = Attributes.read(saved.block, saved.rank, saved.is_simple)
+    received = attributes if saved.before is None else Attributes.read(*saved.before)
+    return Path.of(source, attributes, saved.next_hop, received, saved.heard_at, saved.rejected, saved.overlay)

@@ -1,7 +1,9 @@
-"""Keeps what enters the RIB, as it came: one small value for each read of a session, gathered and written in a thread.
+"""Keeps what enters the RIB, as it came: what is read of sessions within some milliseconds is one value, and what came
+in half a second is written in a thread.
 
-No work is done for a route. Nothing waits for the disk: what cannot be written is dropped, and the history begins anew
-with the next base (base.py). What became of a prefix is worked out later, by whoever asks (replay.py).
+No work is done for a route in the event loop. Nothing waits for the disk: what cannot be written is dropped, and the
+history begins anew with the next base (base.py). What became of a prefix is worked out later, by whoever asks
+(replay.py).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import msgspec
 import structlog
@@ -19,6 +22,7 @@ import structlog
 from bgpd.config.schema import RibConfig
 from bgpd.config.schema_sessions import ListenConfig, SessionConfig
 from bgpd.config.schema_workloads import GuestConfig
+from bgpd.history.gathered import Gathered, Import, Run
 from bgpd.history.records import (
     Allowed,
     AnyRecord,
@@ -27,7 +31,9 @@ from bgpd.history.records import (
     Configured,
     Discarded,
     Ended,
-    Heard,
+    ImportSource,
+    ImportsRemoved,
+    ImportsWithdrawn,
     Local,
     LongLived,
     Lost,
@@ -39,17 +45,21 @@ from bgpd.history.records import (
     Session,
     SessionClosed,
     Started,
+    Told,
 )
 from bgpd.history.segments import SEGMENTS, HistoryUnusable, SegmentWriter
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Source
+from bgpd.model.path import NextHop, Overlay, RouteBatch, Source
+from bgpd.model.path import Path as Way
 from bgpd.model.utf8 import as_msgpack
 from bgpd.rib.next_hops import AllowedNextHops, LocalNextHops
 from bgpd.rib.recording import Recorder
 from bgpd.rib.stale import Kept
 
+TOGETHER_S = 0.005
+"""UPDATEs of a session that are read within this time are one record, and have the time of the first."""
 WRITE_S = 0.5
 """How long records are gathered before they are written."""
 AT_ONCE = 1 << 20
@@ -59,6 +69,7 @@ MOST_WAITING = 16 << 20
 PATIENCE_S = 1.0
 """How long the end of the process waits for the disk."""
 RETRY_S = 10.0
+
 
 log = structlog.get_logger()
 
@@ -88,8 +99,11 @@ class History(Recorder):
         self._next = 1
         self._writing: asyncio.Future[None] | None = None
         self._is_in_base = self._ends_base = False
-        self._records: list[AnyRecord] = []
-        self._size = 0
+        self._gathered = Gathered()
+        self._runs: dict[Source, Run] = {}
+        self._runs_end = 0.0
+        self._imports: WeakKeyDictionary[Source, ImportSource] = WeakKeyDictionary()
+        self._removed_imports: WeakKeyDictionary[Source, set[tuple[str, Family]]] = WeakKeyDictionary()
         self._file = SegmentWriter(directory, max_bytes=max_bytes) if self.is_on and directory is not None else None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="history")
         self._wake = asyncio.Event()
@@ -106,32 +120,53 @@ class History(Recorder):
         else:
             self.wants_base = True
 
-    def add(self, record: AnyRecord, size: int = 64) -> None:
+    def add(self, record: AnyRecord | Run | Import, size: int = 64) -> None:
         """Keep a record."""
         if self._file is None:
             return
-        self._records.append(record)
-        self._size += size
-        if len(self._records) == 1:
+        self._end_runs()
+        self._gathered.waiting.append(record)
+        if len(self._gathered.waiting) == 1:
             self._wake.set()
-        if self._size > AT_ONCE:
+        self._gathered.size += size
+        if self._gathered.size > AT_ONCE:
             self._much.set()
-            if self._size > MOST_WAITING:
+            if self._gathered.size > MOST_WAITING:
                 self._drop("the disk does not keep up")
+
+    def _end_runs(self) -> None:
+        """What comes now must not stand before what came meanwhile."""
+        if self._runs:
+            self._gathered.size += sum([len(run.end().data) for run in self._runs.values()])
+            self._runs = {}
 
     def _drop(self, reason: str) -> None:
         """What waits is not kept."""
         self.lost += 1
-        self._records = [Lost(self.now(), reason)]
-        self._size = 0
+        self._gathered = Gathered()
+        self._gathered.waiting.append(Lost(self.now(), reason))
         self._is_in_base = self._ends_base = False
         self.wants_base = True
 
-    def heard(self, source: Source, data: bytes) -> None:
-        """UPDATEs of a session, headers included, which the RIB is given next."""
+    def heard(self, source: Source, bodies: Sequence[bytes], batches: Sequence[RouteBatch]) -> None:
+        """UPDATEs of a session without their headers, whose routes (`batches`) the RIB is given next."""
+        run = self._runs.get(source)
+        now = self.now()
+        if run is not None and run.at <= now < self._runs_end:
+            run.hear(bodies, batches)
+            return
         number = self._numbers.get(source)
-        if number is not None:
-            self.add(Heard(self.now(), number, data), len(data))
+        if number is None or self._file is None:
+            return
+        others, self._runs = self._runs, {}
+        if not self._runs_end - TOGETHER_S <= now < self._runs_end:
+            self._runs, others = others, {}
+            self._runs_end = now + TOGETHER_S
+        run = Run(now, number, [], [])
+        run.hear(bodies, batches)
+        self.add(run)
+        if self._gathered.waiting[-1] is run:
+            self._runs = {**others, source: run}
 
     def session_up(
         self,
@@ -252,6 +287,67 @@ class History(Recorder):
             64 + 8 * len(keys),
         )
 
+    def imported(self, vrf: str, family: Family, keys: Sequence[bytes], path: Way) -> None:
+        if self._file is not None:
+            number = self._number_of_import(path.source, (vrf, family))
+            self.add(Import(self.now(), number, vrf, family, path=path, keys=keys), 128 + 8 * len(keys))
+
+    def imported_few(self, vrf: str, family: Family, routes: Sequence[tuple[bytes, Way]]) -> None:
+        if self._file is not None and routes:
+            number = self._number_of_import(routes[0][1].source, (vrf, family))
+            self.add(Import(self.now(), number, vrf, family, routes), 128 * len(routes))
+
+    def _number_of_import(self, source: Source, place: tuple[str, Family]) -> int:
+        """Of a source that has routes in this VRF and family from now on."""
+        known = self._imports.get(source)
+        if known is None:
+            known = self._imports[source] = ImportSource(
+                self.now(),
+                self._next,
+                source.name,
+                source.asn,
+                source.router_id,
+                source.address,
+                source.interface,
+                source.origin,
+            )
+            self._next += 1
+            self.add(known)
+        if self._removed_imports:
+            self._removed_imports.get(source, set()).discard(place)
+        return known.number
+
+    def imports_withdrawn(self, vrf: str, family: Family, source: Source, keys: Sequence[bytes]) -> None:
+        known = self._imports.get(source)
+        if known is not None:
+            self.add(ImportsWithdrawn(self.now(), vrf, str(family), known.number, list(keys)), 64 + 8 * len(keys))
+
+    def imports_removed(self, vrf: str, family: Family, source: Source) -> None:
+        known = self._imports.get(source)
+        if known is not None:
+            self._removed_imports.setdefault(source, set()).add((vrf, family))
+            self.add(ImportsRemoved(self.now(), vrf, str(family), known.number))
+
+    def told(
+        self,
+        source: Source,
+        place: tuple[str, Family],
+        keys: Sequence[bytes],
+        attributes: Attributes | None,
+        next_hop: bytes = b"",
+        *,
+        spoken: Family,
+        overlay: Overlay | None = None,
+    ) -> None:
+        number = self._numbers.get(source)
+        if number is not None:
+            block = b"" if attributes is None else attributes.block
+            is_gone = attributes is None
+            record = Told(
+                self.now(), number, place[0], str(place[1]), str(spoken), list(keys), block, next_hop, overlay, is_gone
+            )
+            self.add(record, 64 + 8 * len(keys))
+
     def next_hop(self, vrf: str, next_hop: NextHop, why: str) -> None:
         self.add(Reachable(self.now(), vrf, next_hop, why))
 
@@ -274,6 +370,8 @@ class History(Recorder):
         self.add(BaseBegan(now, _config(self._config), list(next_hops), list(addresses)))
         for session in self._sessions.values():
             self.add(msgspec.structs.replace(session, at=now))
+        for source in list(self._imports.values()):
+            self.add(msgspec.structs.replace(source, at=now))
 
     def base_ended(self) -> None:
         """All was said; of a base of which a part was lost there is no end."""
@@ -285,6 +383,11 @@ class History(Recorder):
     def number_of(self, source: Source) -> int | None:
         """Of a session that is recorded."""
         return self._numbers.get(source)
+
+    def number_of_import(self, source: Source, place: tuple[str, Family]) -> int | None:
+        """Of a source of routes from EVPN that are recorded, unless those in this VRF and family are about to go."""
+        known = self._imports.get(source)
+        return None if known is None or place in self._removed_imports.get(source, ()) else known.number
 
     # The disk
 
@@ -338,24 +441,26 @@ class History(Recorder):
         """A defect: nothing more is kept by this process."""
         log.error("history.defect", error=repr(error), exc_info=error)
         self.error, self.is_on, self._file = f"a defect: {error!r}", False, None
-        self._records, self._size = [], 0
+        self._gathered, self._runs = Gathered(), {}
 
-    def _taken(self) -> list[AnyRecord]:
+    def _taken(self) -> Gathered:
         """What was gathered, in the loop's thread: what comes next is gathered anew."""
-        records, self._records, self._size = self._records, [], 0
+        self._end_runs()
+        gathered, self._gathered = self._gathered, Gathered()
         self._ends_base = False
         self._wake.clear()
         self._much.clear()
-        return records
+        return gathered
 
-    def _write(self, file: SegmentWriter, records: list[AnyRecord]) -> None:
+    def _write(self, file: SegmentWriter, gathered: Gathered) -> None:
         """In the writer's thread."""
+        records = gathered.records()
         if not records and not self.error:
             return
         try:
-            file.append(
-                [Lost(records[0].at if records else self.now(), self.error), *records] if self.error else records
-            )
+            if self.error:
+                records = [Lost(records[0].at if records else self.now(), self.error), *records]
+            file.append(records)
         except HistoryUnusable as error:
             self.lost += 1
             self._is_in_base = False

@@ -9,10 +9,10 @@ from __future__ import annotations
 import msgspec
 
 from bgpd.message.open import Negotiated
-from bgpd.model.path import NextHop
+from bgpd.model.path import NextHop, Overlay
 from bgpd.rib.next_hops import AllowedNextHops
 
-VERSION = 1
+VERSION = 2
 """Of the records, and of the files (segments.py): those of another version are not read."""
 
 
@@ -111,10 +111,10 @@ class Allowed(Record, frozen=True, gc=False, array_like=True, tag=10):
 
 
 class Heard(Record, frozen=True, gc=False, array_like=True, tag=11):
-    """UPDATEs of a session, headers included, as they came."""
+    """UPDATEs of a session, as they came, without their headers. They came within a few milliseconds (recorder.py)."""
 
     number: int
-    data: bytes
+    bodies: list[bytes]
 
 
 class RefreshBegan(Record, frozen=True, gc=False, array_like=True, tag=12):
@@ -177,8 +177,24 @@ class Configured(Record, frozen=True, gc=False, array_like=True, tag=18):
     config: bytes
 
 
+class ImportSource(Record, frozen=True, gc=False, array_like=True, tag=20):
+    """A Source of routes that VRFs have from EVPN: what a neighbor says with one route distinguisher."""
+
+    number: int
+    name: str
+    asn: int
+    router_id: bytes
+    address: bytes
+    interface: str
+    origin: bytes
+
+
 class SavedPath(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A path as received: the number of its session, or (`local`) name and kind of this host's own source."""
+    """A path as received: the number of its session, or (`local`) name and kind of this host's own source.
+
+    One that a VRF has from EVPN (`number` is that of an ImportSource) is as it was imported: after import policy, with
+    the attributes `before` it where they were others.
+    """
 
     number: int
     local: tuple[str, str] | None
@@ -187,6 +203,50 @@ class SavedPath(msgspec.Struct, frozen=True, gc=False, array_like=True):
     is_simple: bool
     next_hop: NextHop | None
     heard_at: float
+    rejected: str = ""
+    overlay: Overlay | None = None
+    before: tuple[bytes, int, bool] | None = None
+
+
+class Imported(Record, frozen=True, gc=False, array_like=True, tag=21):
+    """A VRF has these paths from EVPN now: each with the keys that have it."""
+
+    vrf: str
+    family: str
+    paths: list[SavedPath]
+    keys: list[list[bytes]]
+
+
+class ImportsWithdrawn(Record, frozen=True, gc=False, array_like=True, tag=22):
+    """A VRF has no path of this ImportSource for these keys any more."""
+
+    vrf: str
+    family: str
+    number: int
+    keys: list[bytes]
+
+
+class ImportsRemoved(Record, frozen=True, gc=False, array_like=True, tag=23):
+    """A VRF has no path of this ImportSource any more."""
+
+    vrf: str
+    family: str
+    number: int
+
+
+class Told(Record, frozen=True, gc=False, array_like=True, tag=24):
+    """A neighbor was sent routes of this host, of a VRF and family, with these attributes and this next hop field, in
+    UPDATEs of the family `spoken`; with `is_gone`, that they are withdrawn."""
+
+    number: int
+    vrf: str
+    family: str
+    spoken: str
+    keys: list[bytes]
+    block: bytes = b""
+    next_hop: bytes = b""
+    overlay: Overlay | None = None
+    is_gone: bool = False
 
 
 class State(Record, frozen=True, gc=False, array_like=True, tag=19):
@@ -218,6 +278,16 @@ AnyRecord = (
     | OwnAddress
     | Configured
     | State
+    | ImportSource
+    | Imported
+    | ImportsWithdrawn
+    | ImportsRemoved
+    | Told
 )
 
+Keyed = Heard | Discarded | Local | State | Imported | ImportsWithdrawn | Told
+"""Those that are only about the keys that they name: a reader who looks for others need not read them (segments.py)."""
+
 decoder = msgspec.msgpack.Decoder(list[AnyRecord])
+numbered_decoder = msgspec.msgpack.Decoder(list[tuple[int, AnyRecord]])
+"""Of records with their places among others."""

@@ -6,7 +6,7 @@ cover the address. What is not known (damaged files, a process that ended withou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -14,8 +14,8 @@ import msgspec
 from bgpd.config.schema import RibConfig
 from bgpd.config.schema_sessions import ListenConfig, NeighborConfig, SessionConfig
 from bgpd.config.sections import section_of
-from bgpd.history.messages import SessionReader
-from bgpd.history.prefixes import Prefixes
+from bgpd.history.messages import Message, SessionReader
+from bgpd.history.prefixes import Prefixes, imported
 from bgpd.history.records import (
     Allowed,
     AnyRecord,
@@ -25,6 +25,10 @@ from bgpd.history.records import (
     Discarded,
     Ended,
     Heard,
+    Imported,
+    ImportSource,
+    ImportsRemoved,
+    ImportsWithdrawn,
     Local,
     LongLived,
     Lost,
@@ -37,8 +41,12 @@ from bgpd.history.records import (
     SessionClosed,
     Started,
     State,
+    Told,
 )
+from bgpd.history.told import Audience
+from bgpd.history.wanted import Wanted
 from bgpd.model.attributes import Attributes
+from bgpd.model.evpn import prefixes_of
 from bgpd.model.iana import Family
 from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import parse_address
@@ -48,6 +56,9 @@ from bgpd.rib.stale import Kept
 
 NOT_KNOWN = "the history begins later"
 _ANEW = "bgpd started anew"
+_NOT_IMPORTED = "no EVPN route of it is imported any more"
+_SOON_S = 5.0
+"""So long after its UPDATE a route that goes into very many VRFs may come into the last of them."""
 
 
 class Standing(msgspec.Struct):
@@ -73,18 +84,23 @@ class _Known:
 class Replay:
     """What `prefixes` had at the time of the last record that was taken.
 
-    `problem` says why that is not known, "" if it is; `standings` are the neighbors by name. `ended_at`: bgpd had
-    ended then, 0.0 if it went on; `anew_at`: though no end was recorded, it began anew then.
+    `problem` says why that is not known, "" if it is; `standings` are the neighbors by name, `audience` is what they
+    were sent of this host's own routes. `ended_at`: bgpd had ended then, 0.0 if it went on; `anew_at`: though no end
+    was recorded, it began anew then.
     """
 
-    def __init__(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
+    def __init__(self, vrf: str, family: Family, wanted: Wanted) -> None:
         self.problem = NOT_KNOWN
         self.at = 0.0
         self.ended_at = self.anew_at = 0.0
         self.standings: dict[str, Standing] = {}
-        self.prefixes = Prefixes(vrf, family, keys, now=lambda: self.at)
+        self.prefixes = Prefixes(vrf, family, wanted, now=lambda: self.at)
+        self.audience = Audience((vrf, family), wanted)
         self._vrf, self._family = vrf, family
         self._known: dict[int, _Known] = {}
+        self._import_sources: dict[int, Source] = {}
+        self._overlays: dict[int, SessionReader] = {}
+        self._evpn_messages: dict[tuple[str, bytes], Message] = {}
         self._left: list[_Known] = []
         self._addresses: set[tuple[str, str, bytes]] = set()
         self._has_handed_over = False
@@ -115,8 +131,11 @@ class Replay:
 
     def _started(self, record: Started) -> None:
         self._configure(record.config)
+        self._overlays.clear()
+        self._import_sources.clear()
         if record.is_adopting:
-            self.prefixes.without_any(lambda path: path.source.is_local, "bgpd went on in another process")
+            self.prefixes.leave()
+            self.audience.leave()
             self._left, self._known = [*self._left, *self._known.values()], {}
             if not self._has_handed_over and not self.problem:
                 self.problem = "the process before did not write all that it knew"
@@ -133,6 +152,7 @@ class Replay:
         self._known.clear()
         self._left.clear()
         self.prefixes.forget()
+        self.audience.forget()
 
     def _ended(self, record: Ended) -> None:
         self._has_handed_over = record.is_handed_over
@@ -146,6 +166,7 @@ class Replay:
         self._addresses = set(record.addresses)
         self._is_in_base = True
         self._drop_left()
+        self.audience.base_began()
         if self.problem:
             self._forget()
             self.standings.clear()
@@ -157,15 +178,17 @@ class Replay:
         """The process that went on has taken up what it could."""
         for known in self._left:
             name = known.source.name
-            self.prefixes.without(known.source, self.prefixes.keys, "the next process did not go on with its session")
+            self.prefixes.without(known.source, "the next process did not go on with its session")
             if not known.is_over:
                 self.standings[name] = Standing(False, self.at, "the next process did not go on with it")
         self._left.clear()
+        self.prefixes.drop_unconfirmed()
 
     def _base_ended(self, record: BaseEnded) -> None:
         if self._is_in_base:
             self._is_in_base = False
             self.problem = ""
+            self.audience.base_ended(record.at)
 
     def _configured(self, record: Configured) -> None:
         self._configure(record.config)
@@ -183,6 +206,9 @@ class Replay:
     def _session(self, record: Session) -> None:
         kind: type[NeighborConfig | ListenConfig] = ListenConfig if record.is_listen else NeighborConfig
         config = msgspec.msgpack.decode(record.config, type=kind)
+        self.audience.session(record.number, record.name)
+        if self._vrf and not config.vrf and record.number not in self._overlays:
+            self._overlays[record.number] = SessionReader(record, config, self._is_own(record), Family.L2VPN_EVPN)
         if not record.is_over:
             former = self.standings.get(record.name)
             if former is None or not former.established or not record.is_known:
@@ -235,6 +261,7 @@ class Replay:
 
     def _session_closed(self, record: SessionClosed) -> None:
         self.standings[record.name] = Standing(False, record.at, record.reason)
+        self.audience.session_closed(record.number)
         known = self._known.get(record.number)
         if known is not None:
             known.is_over = True
@@ -247,7 +274,7 @@ class Replay:
         if known is not None and record.family == self._family:
             standing = self.standings.get(known.source.name)
             reason = f": {standing.reason}" if standing is not None and standing.reason else ""
-            self.prefixes.without(known.source, self.prefixes.keys, f"its session ended{reason}")
+            self.prefixes.without(known.source, f"its session ended{reason}")
             self.prefixes.table.stale.pop(known.source, None)
             del self._known[record.number]
 
@@ -271,33 +298,85 @@ class Replay:
     def _heard(self, record: Heard) -> None:
         known = self._known.get(record.number)
         if known is not None:
-            for message, batch in known.reader.read(record.data, record.at, self.prefixes.keys):
+            for message, batch in known.reader.read(record.bodies, record.at):
                 self.prefixes.enter(known.adj_rib_in, batch, message)
                 known.stale.difference_update(batch.announced)
+        elif record.number in self._overlays:
+            self._heard_by_evpn(self._overlays[record.number], record)
+
+    def _heard_by_evpn(self, reader: SessionReader, record: Heard) -> None:
+        """What becomes of these is told by Imported; here only which message it was."""
+        for message, batch in reader.read(record.bodies, record.at):
+            for keys in (batch.withdrawn, batch.announced):
+                for key in self.prefixes.wanted.among(prefixes_of(keys)):
+                    self._evpn_messages[message.neighbor, key] = message
+
+    def _message_of_import(self, source: Source, key: bytes) -> Message | None:
+        """The last one about this key, if it came just now: a route may be imported for other reasons."""
+        found = self._evpn_messages.pop((source.name.partition(" rd ")[0], key), None)
+        return found if found is not None and self.at - found.at < _SOON_S else None
+
+    def _import_source(self, record: ImportSource) -> None:
+        if record.number not in self._import_sources:
+            self._import_sources[record.number] = Source(
+                name=record.name,
+                kind=SourceKind.EVPN,
+                asn=record.asn,
+                router_id=record.router_id,
+                address=record.address,
+                interface=record.interface,
+                origin=record.origin,
+            )
+
+    def _imported(self, record: Imported) -> None:
+        if record.vrf != self._vrf or record.family != self._family:
+            return
+        for saved, keys in zip(record.paths, record.keys):
+            source = self._import_sources.get(saved.number)
+            chosen = self.prefixes.wanted.among(keys)
+            if source is not None and chosen:
+                path = imported(source, saved)
+                for key in chosen:
+                    self.prefixes.announce(key, path, message=self._message_of_import(source, key))
+
+    def _imports_withdrawn(self, record: ImportsWithdrawn) -> None:
+        source = self._import_sources.get(record.number)
+        if source is not None and record.vrf == self._vrf and record.family == self._family:
+            for key in self.prefixes.wanted.among(record.keys):
+                message = self._message_of_import(source, key)
+                self.prefixes.withdraw(key, source.name, message=message, what="" if message else _NOT_IMPORTED)
+
+    def _imports_removed(self, record: ImportsRemoved) -> None:
+        source = self._import_sources.get(record.number)
+        if source is not None and record.vrf == self._vrf and record.family == self._family:
+            self.prefixes.without(source, _NOT_IMPORTED)
+
+    def _told(self, record: Told) -> None:
+        self.audience.told(record)
 
     def _refresh_began(self, record: RefreshBegan) -> None:
         known = self._known.get(record.number)
         if known is not None and record.family == self._family:
             name = known.source.name
-            known.stale = {key for key in self.prefixes.keys if self.prefixes.path(key, name) is not None}
+            known.stale = {key for key in self.prefixes.table.routes if self.prefixes.path(key, name) is not None}
 
     def _refresh_ended(self, record: RefreshEnded) -> None:
         known = self._known.get(record.number)
         if known is not None and record.family == self._family:
             keys, known.stale = known.stale, set()
-            self.prefixes.without(known.source, keys, "it was not sent again by a refresh")
+            self.prefixes.without(known.source, "it was not sent again by a refresh", keys)
 
     def _discarded(self, record: Discarded) -> None:
         known = self._known.get(record.number)
         if known is not None and record.family == self._family:
-            self.prefixes.without(known.source, record.keys, "it is beyond max_prefixes")
+            self.prefixes.without(known.source, "it is beyond max_prefixes", record.keys)
 
     def _own(self, record: Local) -> None:
         if record.vrf != self._vrf or record.family != self._family:
             return
         if record.is_gone:
-            for key in self.prefixes.keys.intersection(record.keys):
-                self.prefixes.withdraw(key, record.name)
+            for key in self.prefixes.wanted.among(record.keys):
+                self.prefixes.withdraw(key, record.name, what="this host has it no longer, or withholds it")
             return
         attributes = Attributes.read(record.block, record.rank, record.is_simple)
         self.prefixes.say_own((record.name, record.kind), record.keys, attributes, record.next_hop, self._config)
@@ -307,9 +386,9 @@ class Replay:
             for numbers, keys in record.entries:
                 self.prefixes.put_right(keys, [record.paths[number] for number in numbers], self._of, self._config)
 
-    def _of(self, number: int) -> AdjRibIn | None:
+    def _of(self, number: int) -> AdjRibIn | Source | None:
         known = self._known.get(number)
-        return None if known is None else known.adj_rib_in
+        return self._import_sources.get(number) if known is None else known.adj_rib_in
 
     def _reachable(self, record: Reachable) -> None:
         if record.vrf == self._vrf:
@@ -340,17 +419,26 @@ _TAKE: dict[type, Callable[[Replay, Any], None]] = {
     OwnAddress: Replay._own_address,
     Configured: Replay._configured,
     State: Replay._state,
+    ImportSource: Replay._import_source,
+    Imported: Replay._imported,
+    ImportsWithdrawn: Replay._imports_withdrawn,
+    ImportsRemoved: Replay._imports_removed,
+    Told: Replay._told,
 }
 
 
-def replay(records: Iterator[list[AnyRecord] | str], into: Replay, until: float) -> None:
+def replay(records: Iterator[list[AnyRecord] | str], into: Sequence[Replay], until: float) -> None:
     """Have records taken up to this time."""
     for block in records:
         if isinstance(block, str):
-            into.damaged(block)
+            for one in into:
+                one.damaged(block)
             continue
         for record in block:
+            for one in into:
+                if record.at > until:
+                    one.look_ahead(record)
+                else:
+                    one.take(record)
             if record.at > until:
-                into.look_ahead(record)
                 return
-            into.take(record)

@@ -1,8 +1,8 @@
 """The files of the history: segments of compressed blocks; the oldest are deleted to make room for new ones.
 
-A block is what was written at once: its records, compressed, with a checksum. A segment that begins with a base needs
-none before it. A file that ends in the middle of a block, or has a wrong checksum, is read up to there. Blocks for the
-disk: called in threads and by commands. Decides nothing about records.
+A segment has blocks (blocks.py), each of what was written at once. One that begins with a base needs none before it. A
+file that ends in the middle of a block, or has a wrong checksum, is read up to there. Blocks for the disk: called in
+threads and by commands. Decides nothing about records.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from bgpd.history.records import VERSION, AnyRecord, BaseBegan, BaseEnded, decoder
-from bgpd.model.utf8 import as_msgpack
+from bgpd.history.blocks import Block, EncodedHeard, block, blocks, read_block
+from bgpd.history.records import VERSION, AnyRecord, BaseBegan, BaseEnded
+from bgpd.history.wanted import Wanted
 
 DIRECTORY = "history"
 """In the state directory."""
@@ -30,10 +31,6 @@ SEGMENTS = 8
 _SUFFIX = ".routes"
 _MAGIC = b"bgpdhist"
 _HEADER = struct.Struct(">8sHB5x")
-_BLOCK = struct.Struct(">IIddB")
-_SUM = struct.Struct(">I")
-_ENDS_BASE = 1
-_LEVEL = 1
 
 
 class HistoryUnusable(Exception):
@@ -72,7 +69,7 @@ class SegmentWriter:
     def known_from(self) -> float | None:
         return known_from(self._segments)
 
-    def append(self, records: Sequence[AnyRecord]) -> None:
+    def append(self, records: Sequence[AnyRecord | EncodedHeard]) -> None:
         """Write these, in order; a base begins a segment. Raises: HistoryUnusable: some or all are not written."""
         try:
             self._open()
@@ -93,18 +90,15 @@ class SegmentWriter:
             self.bytes = sum(one.bytes for one in self._segments)
             self._opened = True
 
-    def _write(self, records: Sequence[AnyRecord]) -> None:
+    def _write(self, records: Sequence[AnyRecord | EncodedHeard]) -> None:
         begins_base = isinstance(records[0], BaseBegan)
-        data = zlib.compress(as_msgpack(records), _LEVEL)
-        self._leave_room(len(data))
+        ends = [record.at for record in records if isinstance(record, BaseEnded)]
+        data = block(records, ends_base=bool(ends))
+        size = len(data)
+        self._leave_room(size)
         if self._file is None or begins_base or self._size > self._max_bytes // SEGMENTS:
             self._begin(begins_base)
-        ends = [record.at for record in records if isinstance(record, BaseEnded)]
-        about = records[0].at, records[-1].at, _ENDS_BASE if ends else 0
-        head = _BLOCK.pack(len(data), zlib.crc32(data), *about)
-        head += _SUM.pack(zlib.crc32(head))
-        self._put(head + data)
-        size = len(head) + len(data)
+        self._put(data)
         self._size += size
         self.bytes += size
         self.since_base = 0 if ends else self.since_base + size
@@ -168,7 +162,7 @@ class SegmentWriter:
             self.bytes -= oldest.bytes
 
 
-def _parts(records: Sequence[AnyRecord]) -> Iterator[Sequence[AnyRecord]]:
+def _parts(records: Sequence[AnyRecord | EncodedHeard]) -> Iterator[Sequence[AnyRecord | EncodedHeard]]:
     """What is a block each: a base begins one, and ends one."""
     start = 0
     for at, record in enumerate(records):
@@ -204,75 +198,49 @@ def _looked_at(path: Path) -> Segment | None:
     number = int(path.stem)
     try:
         with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            size, problem, begins_base = found.st_size, *_head(file.read(_HEADER.size))
-            if problem:
-                return Segment(path, number, began_at=found.st_mtime, bytes=size, problem=problem)
-            began = last = ended = 0.0
-            while isinstance(block := _next_block(file), _Block) and file.tell() + block.length <= size:
-                began, last = began or block.began_at, block.ended_at
-                ended = last if block.ends_base else ended
-                file.seek(block.length, os.SEEK_CUR)
+            found, data = os.fstat(file.fileno()), file.read()
     except FileNotFoundError:  # deleted meanwhile
         return None
-    return Segment(path, number, begins_base, began, last, ended, size)
-
-
-class _Block(msgspec.Struct, frozen=True):
-    """The head of a block."""
-
-    length: int
-    checksum: int
-    began_at: float
-    ended_at: float
-    ends_base: bool
-
-
-def _next_block(file: BinaryIO) -> _Block | str:
-    """The head of the next block, or why there is none: "" at the end of the file."""
-    head = file.read(_BLOCK.size + _SUM.size)
-    if len(head) < _BLOCK.size + _SUM.size:
-        return "cut off in the middle of a block" if head else ""
-    if zlib.crc32(head[: _BLOCK.size]) != _SUM.unpack_from(head, _BLOCK.size)[0]:
-        return "damaged (head of a block)"
-    length, checksum, began_at, ended_at, flags = _BLOCK.unpack_from(head)
-    return _Block(length, checksum, began_at, ended_at, bool(flags & _ENDS_BASE))
+    problem, begins_base = _head(data)
+    if problem:
+        return Segment(path, number, began_at=found.st_mtime, bytes=len(data), problem=problem)
+    began = last = ended = 0.0
+    for one in blocks(data, _HEADER.size):
+        if isinstance(one, Block):
+            began, last = began or one.began_at, one.ended_at
+            ended = last if one.ends_base else ended
+    return Segment(path, number, begins_base, began, last, ended, len(data))
 
 
 def _head(data: bytes) -> tuple[str, bool]:
     """Why a file cannot be read, and whether it begins with a base."""
     if len(data) < _HEADER.size:
         return "empty", False
-    magic, version, begins_base = _HEADER.unpack(data)
+    magic, version, begins_base = _HEADER.unpack_from(data)
     if magic != _MAGIC:
         return "no history", False
     return ("" if version == VERSION else f"of version {version}, and this bgpd reads {VERSION}"), bool(begins_base)
 
 
-def records_of(segment: Segment) -> Iterator[list[AnyRecord] | str]:
-    """The records of each block; at last, where it is damaged, what is wrong. Raises: OSError."""
+def records_of(segment: Segment, wanted: Wanted | None = None) -> Iterator[list[AnyRecord] | str]:
+    """The records of each block; at last, where it is damaged, what is wrong. With `wanted`, of those that are only
+    about keys hardly more than such as say something of these. Raises: OSError."""
     if segment.problem:
         yield f"{segment.path} is {segment.problem}"
         return
     try:
-        opened = segment.path.open("rb")
+        data = segment.path.read_bytes()
     except FileNotFoundError:  # the daemon writes on meanwhile
         yield f"{segment.path} was deleted to make room"
         return
-    with opened as file:
-        file.read(_HEADER.size)
-        while isinstance(block := _next_block(file), _Block):
-            data = file.read(block.length)
-            if len(data) < block.length:
-                block = "cut off in the middle of a block"
-                break
-            try:
-                if zlib.crc32(data) != block.checksum:
-                    raise ValueError("wrong checksum")
-                records = decoder.decode(zlib.decompress(data))
-            except (ValueError, zlib.error, msgspec.MsgspecError) as error:
-                block = f"damaged ({error})"
-                break
+    for one in blocks(data, _HEADER.size):
+        if isinstance(one, str):
+            yield f"{segment.path} is {one}"
+            return
+        try:
+            records = read_block(data, one, wanted)
+        except (ValueError, zlib.error, msgspec.MsgspecError) as error:
+            yield f"{segment.path} is damaged ({error})"
+            return
+        if records:
             yield records
-        if block:
-            yield f"{segment.path} is {block}"

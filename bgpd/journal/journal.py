@@ -8,7 +8,6 @@ the kernel, too, and none of them may hang with a disk.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -149,8 +148,10 @@ class Journal:
     def close(self) -> None:
         """Write the rest, and give the file up; blocks for the disk, but not longer than it may hang."""
         if self._file is not None:
-            with contextlib.suppress(TimeoutError):
+            try:
                 self._writer.submit(self._write_and_close, self._file).result(PATIENCE_S)
+            except TimeoutError:
+                log.warning("journal.not_written", reason="the disk does not answer")
 
     def _write_and_close(self, file: JournalFile) -> None:
         self.write()

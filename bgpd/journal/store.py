@@ -73,7 +73,7 @@ class Sought(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader looks for, the newest `limit`. Empty fields do not narrow.
 
     `since` and `until` are seconds since the epoch. `prefix` is what the event is about; with `longer_prefixes` it may
-    lie inside. `event` is a name, or its first words ("session").
+    lie inside. `event` is a name, or its first words ("session"). `vrf` narrows changes of routes only; None: all.
     """
 
     since: float = 0.0
@@ -83,16 +83,20 @@ class Sought(msgspec.Struct, frozen=True, kw_only=True):
     longer_prefixes: bool = False
     levels: tuple[str, ...] = ()
     event: str = ""
+    vrf: str | None = None
     limit: int = 1_000
 
     def matches(self, event: EventView) -> bool:
         """Whether this event is looked for."""
+        return self.matches_but_prefix(event) and (not self.prefix or self.is_about(event))
+
+    def matches_but_prefix(self, event: EventView) -> bool:
+        """The same, whatever prefix it is about."""
         return (
             self.since <= event.at <= self.until
             and self.neighbor in ("", event.fields.get("neighbor"))
             and (not self.levels or event.level in self.levels)
             and (self.event in ("", event.event) or event.event.startswith(f"{self.event}."))
-            and (not self.prefix or self.is_about(event))
         )
 
     def is_about(self, event: EventView) -> bool:

@@ -12,7 +12,7 @@ ESI (type 2 and 5), labels and gateway IP are no part of a key: they are the rou
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -49,6 +49,15 @@ def mac_ip_key(rd: bytes, *, mac: bytes, ip: bytes = b"", ethernet_tag: int = 0)
 def prefix_key(rd: bytes, *, prefix: bytes, prefix_length: int, ethernet_tag: int = 0) -> bytes:
     """Key of a type 5 route. `prefix` is a packed network address of 4 or 16 bytes, host bits zeroed."""
     return b"\x05" + rd + ethernet_tag.to_bytes(4, "big") + bytes((prefix_length,)) + prefix
+
+
+def prefixes_of(keys: Iterable[bytes]) -> Iterator[bytes]:
+    """The unicast route keys of the prefixes and addresses that these routes of type 2 and 5 are about."""
+    for key in keys:
+        if key[0] == EvpnRouteType.IP_PREFIX:
+            yield key[13 : 14 + ((key[13] + 7) >> 3)]
+        elif key[0] == EvpnRouteType.MAC_IP_ADVERTISEMENT and len(key) > 19:
+            yield bytes((8 * (len(key) - 19),)) + key[19:]
 
 
 def pack_labels(labels: Iterable[int]) -> bytes:

@@ -75,8 +75,9 @@ def _confined(attributes: Attributes) -> Attributes:
 class AdjRibOut:
     """The export side of one session and family.
 
-    `takes_llgr_stale`: the neighbor has the capability of RFC 9494, so that it may have long-lived stale routes.
-    `local_asn` is the AS number this session shows. `send` takes the batches, in order.
+    `table` has the routes. `takes_llgr_stale`: the neighbor has the capability of RFC 9494, so that it may have
+    long-lived stale routes. `local_asn` is the AS number this session shows. `send` takes the batches, in order; `told`
+    hears of those of this host's own routes.
     """
 
     def __init__(
@@ -92,13 +93,14 @@ class AdjRibOut:
         advertisements: Advertisements,
         drained: DrainedRoutes,
         send: Callable[[Source, RouteBatch], None],
+        told: Callable[[RouteBatch], None] = lambda batch: None,
     ) -> None:
         self.source = source
         self.family = family
         self.advertised: dict[bytes, Advertisement] = {}
         self.end_of_rib_sent = False
         self.refresh_owed = False
-        self._table = table
+        self.table = table
         self._policy = policy
         self._local_asn = local_asn
         self._is_ibgp = is_ibgp
@@ -106,10 +108,12 @@ class AdjRibOut:
         self._advertisements = advertisements
         self._drained = drained
         self.send = send
+        self._told = told
         self._marked: dict[bytes, None] = {}
         self._unlisted: list[Iterable[bytes]] = []
         self._backlog: list[bytes] = []
-        self._withdrawing: dict[bytes, None] = {}
+        self._withdrawing: dict[bytes, bool] = {}
+        """Whether it was this host's own route, or may have been."""
         self._resending: list[bytes] = []
         self._refresh_waits = False
 
@@ -144,8 +148,8 @@ class AdjRibOut:
         if self._policy.name == "default-only":
             self._marked[DEFAULT_KEY] = None
         self._backlog = []
-        self._unlisted = list(self._table.routes.parts) if self._policy.takes_learned else []
-        self._unlisted.append(self._table.local)
+        self._unlisted = list(self.table.routes.parts) if self._policy.takes_learned else []
+        self._unlisted.append(self.table.local)
         if self.advertised:
             self._unlisted.append(self.advertised)
 
@@ -163,8 +167,8 @@ class AdjRibOut:
     def slices(self, size: int) -> Iterator[list[bytes]]:
         """The keys of all routes that the neighbor may have been sent, or should be, in lists of up to `size`."""
         if self._policy.takes_learned:
-            yield from self._table.routes.slices(size)
-        keys = [*self._table.local, *self.advertised]
+            yield from self.table.routes.slices(size)
+        keys = [*self.table.local, *self.advertised]
         for start in range(0, len(keys), size):
             yield keys[start : start + size]
 
@@ -176,7 +180,7 @@ class AdjRibOut:
 
     def why_not(self, key: bytes) -> str:
         """Why the neighbor is not to have a route; "" if it is."""
-        table, decision = self._table, self._table.routes.get(key)
+        table, decision = self.table, self.table.routes.get(key)
         best = decision.best if decision is not None else None
         if best is None:
             return "there is no route" if decision is None else "no path to it can be used"
@@ -201,7 +205,7 @@ class AdjRibOut:
 
     def before_policy(self, key: bytes) -> Path | None:
         """The path of a route that the neighbor is to have if its export policy accepts it."""
-        decision = self._table.routes.get(key)
+        decision = self.table.routes.get(key)
         best = decision.best if decision is not None else None
         if best is None or best.source.name == self.source.name or self._why_kept_here(best):
             return None
@@ -231,7 +235,7 @@ class AdjRibOut:
 
     def resume(self, withdrawing: Iterable[bytes], *, end_of_rib_sent: bool, refresh_owed: bool) -> None:
         """Go on as another process has left it, with what is in `advertised`; an answer that it had begun, anew."""
-        self._withdrawing = dict.fromkeys(withdrawing)
+        self._withdrawing = dict.fromkeys(withdrawing, True)
         self.end_of_rib_sent = end_of_rib_sent
         if refresh_owed:
             self.resend_all()
@@ -270,12 +274,16 @@ class AdjRibOut:
             work += len(keys) + PATH_COST * fresh
             size = CHUNK if fresh > 1 else 2 * size
         for advertisement, chosen in announced.items():
-            self.send(self.source, self._batch(advertisement, chosen))
+            batch = self._batch(advertisement, chosen)
+            self.send(self.source, batch)
+            if not advertisement.learned:
+                self._told(batch)
         if self._withdrawing and self._is_announced and work < most:
             withdrawn = list(islice(self._withdrawing, most - work))
-            for key in withdrawn:
-                del self._withdrawing[key]
+            own = [key for key in withdrawn if self._withdrawing.pop(key)]
             self.send(self.source, RouteBatch(family=self.family, withdrawn=withdrawn))
+            if own:
+                self._told(RouteBatch(family=self.family, withdrawn=own))
             work += len(withdrawn)
         return work
 
@@ -305,8 +313,9 @@ class AdjRibOut:
         again: bool,
     ) -> None:
         if advertisement is None:
-            if self.advertised.pop(key, None) is not None:
-                self._withdrawing[key] = None
+            former = self.advertised.pop(key, None)
+            if former is not None:
+                self._withdrawing[key] = not former.learned
         elif again or self.advertised.get(key) is not advertisement:
             self.advertised[key] = advertisement
             self._withdrawing.pop(key, None)
@@ -315,7 +324,7 @@ class AdjRibOut:
     def _evaluate(self, keys: list[bytes], seen: set[Path]) -> Iterable[tuple[bytes, Advertisement | None]]:
         """What each key should be sent as; where the kernel's route is still on its way, nothing new is sent, and where
         the kernel has none, nothing at all. The paths that were looked at are added to `seen`."""
-        table = self._table
+        table = self.table
         by_path: dict[Path, list[bytes]] = {}
         for key in keys:
             decision = table.routes.get(key)
@@ -343,7 +352,7 @@ class AdjRibOut:
         for path, keys in list(by_path.items()):
             left: list[bytes] = []
             for key in keys:
-                (withheld if self._drained.is_withheld(self._table, key, path) else left).append(key)
+                (withheld if self._drained.is_withheld(self.table, key, path) else left).append(key)
             by_path[path] = left
             if not left:
                 del by_path[path]
@@ -385,7 +394,7 @@ class AdjRibOut:
     ) -> Iterator[tuple[bytes, Advertisement]]:
         learned = not path.source.is_local
         for key in keys:
-            yield key, self._advertisements.of(attributes, self._table.labels.overlay(path, key), learned)
+            yield key, self._advertisements.of(attributes, self.table.labels.overlay(path, key), learned)
 
     def _why_kept_here(self, path: Path) -> str:
         """Why a learned route may not be passed on to the neighbor, whatever the policy says; "" if it may."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
+from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, Family
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source
 
@@ -33,6 +34,9 @@ class Neighbors(Protocol):
     """The established sessions. What is asked for a session that has ended has no effect."""
 
     def send(self, source: Source, batch: RouteBatch) -> None: ...
+
+    def as_sent(self, source: Source, batch: RouteBatch) -> tuple[Attributes, bytes] | None:
+        """The attributes and the next hop field that these routes are sent with; None if they cannot be sent."""
 
     def send_end_of_rib(self, source: Source, family: Family) -> None: ...
 

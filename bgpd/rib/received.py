@@ -116,6 +116,7 @@ class ReceivedRoutes:
                 advertisements=self._advertisements,
                 drained=self._dissemination.drained,
                 send=self._send_evpn if family is Family.L2VPN_EVPN else self.neighbors.send,
+                told=partial(self.tell_recorder, source, sent),
             )
             state.exports[family] = export
             (self._dissemination.hold if is_adopted else self._dissemination.add)(config.vrf, export)
@@ -155,6 +156,28 @@ class ReceivedRoutes:
     def _send_evpn(self, source: Source, batch: RouteBatch) -> None:
         for one in self.evpn.for_neighbor(source, batch):
             self.neighbors.send(source, one)
+
+    def tell_recorder(self, source: Source, table: LocRib, batch: RouteBatch) -> None:
+        """A neighbor was sent these routes of this host, or has them."""
+        if not self.recorder.is_on:
+            return
+        spoken = batch.family
+        for one in self.evpn.for_neighbor(source, batch) if spoken is Family.L2VPN_EVPN else (batch,):
+            sent = self.neighbors.as_sent(source, one) if one.announced else None
+            for keys, attributes, next_hop in ((one.withdrawn, None, b""), (one.announced, *(sent or (None, b"")))):
+                for place, chosen in self._by_place(table, keys).items():
+                    self.recorder.told(source, place, chosen, attributes, next_hop, spoken=spoken, overlay=one.overlay)
+
+    def _by_place(self, table: LocRib, keys: Sequence[bytes]) -> dict[tuple[str, Family], list[bytes]]:
+        """The prefixes that these routes of a table are about, by VRF and family."""
+        if table.family is not Family.L2VPN_EVPN:
+            return {(table.vrf, table.family): list(keys)} if keys else {}
+        found: dict[tuple[str, Family], list[bytes]] = {}
+        for key in keys:
+            place = self.evpn.prefix_of(key)
+            if place is not None:
+                found.setdefault(place[:2], []).append(place[2])
+        return found
 
     def neighbor_down(self, source: Source) -> Iterator[None]:
         """A session is gone for good: nothing is sent to it from now on; stepping removes its routes."""

@@ -13,12 +13,14 @@ from bgpd.config.schema_sessions import SessionConfig
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Source
+from bgpd.model.path import NextHop, Overlay, Path, Source
 from bgpd.rib.next_hops import AllowedNextHops, LocalNextHops
 
 
 class Recorder:
-    """Who records nothing, and the form of who does."""
+    """Who records nothing, and the form of who does. `is_on`: whether anything is recorded."""
+
+    is_on = False
 
     def session_up(
         self,
@@ -63,6 +65,32 @@ class Recorder:
         next_hop: NextHop | None = None,
     ) -> None:
         """This host's own routes of a VRF and family have these attributes now; None: they are withdrawn."""
+
+    def imported(self, vrf: str, family: Family, keys: Sequence[bytes], path: Path) -> None:
+        """These keys of a VRF have this path from EVPN now."""
+
+    def imported_few(self, vrf: str, family: Family, routes: Sequence[tuple[bytes, Path]]) -> None:
+        """These keys of a VRF have these paths from EVPN now, all of one source."""
+
+    def imports_withdrawn(self, vrf: str, family: Family, source: Source, keys: Sequence[bytes]) -> None:
+        """These keys of a VRF have no path of this source any more."""
+
+    def imports_removed(self, vrf: str, family: Family, source: Source) -> None:
+        """A VRF has no path of this source any more, from now on."""
+
+    def told(
+        self,
+        source: Source,
+        place: tuple[str, Family],
+        keys: Sequence[bytes],
+        attributes: Attributes | None,
+        next_hop: bytes = b"",
+        *,
+        spoken: Family,
+        overlay: Overlay | None = None,
+    ) -> None:
+        """A neighbor was sent this host's own routes of a VRF and family with these attributes, by UPDATEs of the
+        family `spoken`; None: they were withdrawn."""
 
     def next_hop(self, vrf: str, next_hop: NextHop, why: str) -> None:
         """It is known now why a next hop cannot be reached, "" if it can."""

@@ -116,6 +116,7 @@ class Rib:
 
         The caller interns paths and keeps at most one source per name in a table.
         """
+        self._recorder.imported(vrf, family, keys, path)
         table = self.table(vrf, family)
         try:
             table.announce(keys, path, table.pending)
@@ -126,6 +127,7 @@ class Rib:
 
     def import_few(self, vrf: str, family: Family, routes: Sequence[tuple[bytes, Path]]) -> None:
         """Give keys of a VRF these paths, as `import_routes` does, where hardly two share one."""
+        self._recorder.imported_few(vrf, family, routes)
         table = self.table(vrf, family)
         try:
             import_few(table, routes)
@@ -136,12 +138,14 @@ class Rib:
 
     def withdraw_imported(self, vrf: str, family: Family, source: Source, keys: Sequence[bytes]) -> None:
         """Take what `import_routes` gave these keys from `source`."""
+        self._recorder.imports_withdrawn(vrf, family, source, keys)
         table = self.table(vrf, family)
         table.withdraw(keys, source.name, table.pending)
         self._tables.gathered(table)
 
     def remove_imported(self, vrf: str, family: Family, source: Source) -> Iterator[None]:
         """Stepping takes all routes of `source` from the table; a new source of that name may come meanwhile."""
+        self._recorder.imports_removed(vrf, family, source)
         table = self.table(vrf, family)
         if table.received.get(source):
             for changes in table.walk(table.without(source)):

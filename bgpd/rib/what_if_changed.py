@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
+from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, Family
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source
 from bgpd.rib.loc_rib import LocRib
@@ -173,6 +174,9 @@ class Around:
         return False
 
     def refresh_wanted(self, source: Source, family: Family) -> None: ...
+
+    def as_sent(self, source: Source, batch: RouteBatch) -> tuple[Attributes, bytes] | None:
+        return None
 
     def has_room(self, source: Source) -> bool:
         return True

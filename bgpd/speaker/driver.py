@@ -421,7 +421,6 @@ class Driver:
 
     def _updates_done(self) -> None:
         if self.exchange is not None:
-            self.exchange.note_read(self._session.worked_on)
             self.exchange.updates_done()
 
     def _end_unread(self, wire: Wire) -> None:

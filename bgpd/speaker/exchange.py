@@ -123,8 +123,8 @@ class SpeakerEvents(Protocol):
     def forwarding_lost(self, name: str, reason: str) -> None:
         """A neighbor whose session has ended, if it was there, does not forward: nothing of it is kept any more."""
 
-    def updates_read(self, source: Source, data: bytes) -> None:
-        """These UPDATEs, headers included, were read; their routes follow."""
+    def updates_read(self, source: Source, bodies: Sequence[bytes], batches: Sequence[RouteBatch]) -> None:
+        """These UPDATEs, without their headers, were read; their routes follow."""
 
     def end_of_rib_received(self, source: Source, family: Family) -> None: ...
 
@@ -261,14 +261,16 @@ class Exchange:
             bodies.clear()
             self.updates_done()
             raise UnreadableUpdate(defect) from defect
+        count = taken + (decoded is not None)
+        read = bodies[:count]
+        del bodies[:count]
+        self._events.updates_read(self.source, read, found if decoded is None else [*found, *decoded.batches])
+        if self._tap is not None:
+            self._tap.updates(self.source, read)
         if is_much:
             self._wait(found)
         else:
             self._gathered += found
-        count = taken + (decoded is not None)
-        if self._tap is not None:
-            self._tap.updates(self.source, bodies[:count])
-        del bodies[:count]
         if decoded is not None:
             self._take(decoded)
 
@@ -320,11 +322,6 @@ class Exchange:
             some.append(self._backlog.popleft())
         self._gathered += some
         self.updates_done()
-
-    def note_read(self, data: bytes) -> None:
-        """The bytes of the UPDATEs that were taken."""
-        if data:
-            self._events.updates_read(self.source, data)
 
     def updates_done(self) -> None:
         """Pass on what was taken: there is no further UPDATE now."""

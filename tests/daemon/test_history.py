@@ -60,7 +60,22 @@ def test_the_chain_is_as_it_was_after_changes_a_crash_and_without_a_daemon(fabri
         last = at(host, fourth)
         assert last["route"] is None
         assert last["changes"][-1]["why"].startswith("its session ended")
-        assert "workload" in at(host, third, "10.64.1.5")["verdict"]
+        own = at(host, third, "10.64.1.5")
+        assert "workload" in own["verdict"]
+        assert [(one["neighbor"], one["prefix"], one["as_path"]) for one in own["announced"]] == [
+            ("leaf1", "10.64.1.5/32", "65203")
+        ]
+        assert own["withheld"] == []
+        assert at(host, fourth, "10.64.1.5")["announced"] == []
+        changes = json.loads(host.cli("show", "events", "--prefix", NET, "--json"))
+        assert [one["event"] for one in changes] == [
+            "history.begins",
+            *("route.announced", "route.withdrawn") * 2,
+        ]
+        assert changes[-1]["fields"]["why"].startswith("its session ended")
+        assert changes[1]["fields"]["message"] == view["messages"][0]["digest"]
+        about_pod = json.loads(host.cli("show", "events", "10.64.1.0/24", "--longer-prefixes", "--json"))
+        assert {"route.announced", "workload.announced"} & {one["event"] for one in about_pod} >= {"route.announced"}
         assert "no route" in host.cli("explain", "10.200.0.1", "--wire")
         with pytest.raises(LabError, match="the history of routes begins at"):
             at(host, began - 600)
@@ -68,6 +83,9 @@ def test_the_chain_is_as_it_was_after_changes_a_crash_and_without_a_daemon(fabri
             host.cli("explain", "10.200.0.1", "--vrf", "green", "--at", "1s")
         host.terminate(signal.SIGKILL)
         state = ("--state", str(host.directory / "state"))
+        file = str(host.directory / "state" / "journal.sqlite")
+        left = json.loads(host.cli("show", "events", "--prefix", NET, "--file", file, "--json"))
+        assert [one["event"] for one in left][-4:] == [one["event"] for one in changes][-4:]
         assert "went to 10.0.1.2" in at(host, first, "10.200.0.1", *state)["verdict"]
         assert at(host, second, "10.200.0.1", *state)["route"] is None
         with WirePeer(fabric.leaf1) as peer:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,12 +15,15 @@ from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.history.base import base
 from bgpd.history.recorder import History
 from bgpd.history.segments import DIRECTORY
+from bgpd.history.wanted import These
 from bgpd.message.open import GracefulRestart, LongLived
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.attributes import Attributes
-from bgpd.model.path import NextHop, Source, SourceKind
+from bgpd.model.path import NextHop, Overlay, RouteBatch, Source, SourceKind
+from bgpd.model.path import Path as Way
 from bgpd.model.prefix import covering_keys, parse_address
 from bgpd.model.views.routes import RouteView
+from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.saved import SavedRib
 from bgpd.rib.views import longest_match, route_view
 from tests.daemon.wire_peer import END_OF_RIB, attribute, update, withdrawal
@@ -27,6 +31,7 @@ from tests.message.decoding import negotiated
 from tests.rib.build import LOCAL, V4, Recorder, drain, key
 
 ADDRESS = parse_address("10.1.2.3")
+VRF = "red"
 PREFIXES = ("0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.3/32", "10.9.0.0/16", "192.0.2.0/24")
 HOPS = ("10.0.1.2", "10.0.2.2", "10.0.9.9")
 TEXT = """
@@ -92,7 +97,8 @@ class Recorded:
         resolved = self.outside.resolved if is_adopting else {}
         self.sources: dict[str, Source] = {}
         self._decoders: dict[Source, UpdateDecoder] = {}
-        self._walks: list[Iterator[None]] = []
+        self._walks: list[Iterator[bool]] = []
+        self._imports: dict[int, Source] = {}
         self.outside = Recorder(self.config)
         self.outside.resolved = resolved
         self.rib = self.outside.rib
@@ -153,9 +159,15 @@ class Recorded:
         source = self.sources.get(name)
         if source is None:
             return
-        self.history.heard(source, b"".join(messages))
-        for one in messages:
-            self.rib.received.routes_received(source, self._decoders[source].decode(one[19:]).batches)
+        for batches in self.record(source, *messages):
+            self.rib.received.routes_received(source, batches)
+
+    def record(self, source: Source, *messages: bytes) -> list[Sequence[RouteBatch]]:
+        """UPDATEs of a session, as they are read; their routes."""
+        bodies = [one[19:] for one in messages]
+        read: list[Sequence[RouteBatch]] = [self._decoders[source].decode(body).batches for body in bodies]
+        self.history.heard(source, bodies, [batch for batches in read for batch in batches])
+        return read
 
     def end_of_rib(self, name: str) -> None:
         if name in self.sources:
@@ -174,11 +186,42 @@ class Recorded:
         else:
             self.rib.withdraw_local(LOCAL, V4, keys)
 
+    def import_some(self) -> None:
+        """What EVPN does with the routes of a VRF."""
+        number = self.random.choice((1, 2))
+        source = self._imports.get(number)
+        if source is not None and self.random.random() < 0.1:
+            del self._imports[number]
+            drain(self.rib.remove_imported(VRF, V4, source))
+            return
+        if source is None:
+            rd = bytes((0, 1, 10, 0, 0, number, 0, 5))
+            source = self._imports[number] = Source(
+                name=f"leaf{number} rd 10.0.0.{number}:5 type-5", kind=SourceKind.EVPN, asn=65201, router_id=rd[2:6]
+            )
+        chosen = [key(one) for one in self.random.sample(PREFIXES, 3)]
+        if self.random.random() < 0.3:
+            self.rib.withdraw_imported(VRF, V4, source, chosen)
+        elif self.random.random() < 0.5:
+            self.rib.import_routes(VRF, V4, chosen, self._import_path(source))
+        else:
+            self.rib.import_few(VRF, V4, [(one, self._import_path(source)) for one in chosen])
+
+    def _import_path(self, source: Source) -> Way:
+        received = Attributes.of(med=self.random.randint(0, 3))
+        attributes = received if self.random.random() < 0.5 else received.changed(local_pref=200)
+        hop = NextHop(parse_address(self.random.choice(HOPS)), "@red")
+        rejected = "no VNI" if self.random.random() < 0.1 else ""
+        return Way.of(source, attributes, hop, received, self.now, rejected, Overlay(bytes(10), (5,)))
+
     def next_hop(self) -> None:
         next_hop = NextHop(parse_address(self.random.choice(HOPS)))
         why = self.random.choice(("", "no route"))
         self.outside.resolved[next_hop] = why
         drain(self.rib.next_hop_changed(next_hop, why))
+        recursive = NextHop(next_hop.address, "@red")
+        self.outside.resolved_in[VRF, recursive] = why
+        drain(self.rib.next_hop_changed(recursive, why, vrf=VRF))
 
     def reconfigure(self) -> None:
         self.config = config(self.random.choice((50, 100, 200)))
@@ -198,22 +241,47 @@ class Recorded:
     def hand_over(self) -> None:
         """Another process goes on. Its sources of workloads say again what they had said."""
         names, saved = list(self.sources), msgspec.msgpack.encode(self.rib.to_leave().rest()[0])
+        resolved_in = self.outside.resolved_in
+        told = {source.name: routes for source, routes in self.outside.told.items() if source in self.sources.values()}
         table = self.rib.table("", V4)
         own = [one for one in table.routes if (entry := table.routes.get(one)) and entry.path_of(LOCAL.name)]
+        imports = list(self._imports.items())
+        red = self.rib.table(VRF, V4)
+        paths = [(one, path) for one in red.routes if (entry := red.routes.get(one)) for path in entry.candidates]
         self.history.close(is_handed_over=True)
         self.start(is_adopting=True)
+        self.outside.resolved_in = resolved_in
         for name in names:
             self.rib.received.neighbor_up(self._source(name), AGREED, self._section(name), is_adopted=True)
+            self.outside.told[self.sources[name]] = told.get(name, {})
         left = msgspec.msgpack.decode(saved, type=SavedRib)
         former = self.rib.received.restore_former(left)
         drain(self.rib.received.restore(left, former))
         if own:
             self.rib.announce_local(LOCAL, V4, own, Attributes.of())
+        self.rib.dissemination.release()
+        for number, source in imports:
+            again = self._imports[number] = msgspec.structs.replace(source)
+            mine = [(one, path) for one, path in paths if path.source is source]
+            self.rib.import_few(
+                VRF,
+                V4,
+                [
+                    (
+                        one,
+                        Way.of(
+                            again, path.attributes, path.next_hop, path.received, self.now, path.rejected, path.overlay
+                        ),
+                    )
+                    for one, path in mine
+                ],
+            )
 
     def crash(self) -> None:
         """Another process begins anew; all that this one knew was written."""
         self.write()
         self.start()
+        self.outside.resolved_in = {}
 
     def act(self) -> None:
         """Something happens, and is over before the next second."""
@@ -226,6 +294,7 @@ class Recorded:
             (4, lambda: self.end_of_rib(name)),
             (8, self.own),
             (8, self.next_hop),
+            (15, self.import_some),
             (3, self.reconfigure),
             (3, lambda: self.refresh(name)),
             (4, self.begin_base),
@@ -242,14 +311,26 @@ class Recorded:
         for walk in list(self._walks):
             if next(walk, None) is None:
                 self._walks.remove(walk)
-        self.rib.commit_gathered()
+        self.rib.flush()
+        assert not any(isinstance(one, partial) for one in self.outside.scheduled), "a session would have failed"
         self.states[self.now] = self.state()
 
     def state(self) -> object:
-        """What the table has for the address."""
-        table = self.rib.table("", V4)
-        found = longest_match(table, V4, ADDRESS) or longest_match(table, V4, ADDRESS, usable=False)
-        return said(route_view(table, V4, found) if found is not None else None)
+        """What the tables have for the address, and what neighbors were sent of it."""
+        wanted = frozenset(covering_keys(V4, ADDRESS))
+        sent = {
+            (state.source.name, one, advertisement.attributes.block)
+            for state in self.rib.received.states()
+            for one, advertisement in state.exports[V4].advertised.items()
+            if one in wanted and not advertisement.learned
+        }
+        return of_table(self.rib.table("", V4)), of_table(self.rib.table(VRF, V4)), sent
+
+
+def of_table(table: LocRib) -> object:
+    """What it has for the address."""
+    found = longest_match(table, V4, ADDRESS) or longest_match(table, V4, ADDRESS, usable=False)
+    return said(route_view(table, V4, found) if found is not None else None)
 
 
 def said(route: RouteView | None) -> object:
@@ -263,5 +344,5 @@ def said(route: RouteView | None) -> object:
     return (route.prefix, route.fib, candidates)
 
 
-def keys() -> list[bytes]:
-    return list(covering_keys(V4, ADDRESS))
+def wanted() -> These:
+    return These(covering_keys(V4, ADDRESS))

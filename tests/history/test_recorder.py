@@ -16,8 +16,10 @@ from bgpd.cli.decode import Hooks
 from bgpd.cli.past import explain_past
 from bgpd.config.load import parse_config
 from bgpd.history import segments
-from bgpd.history.answers import NotKnown, past
+from bgpd.history.answers import past
 from bgpd.history.base import base
+from bgpd.history.gathered import Gathered
+from bgpd.history.reading import NotKnown
 from bgpd.history.recorder import History
 from bgpd.history.records import AnyRecord, BaseEnded, Ended, Heard, Lost, SessionClosed, Started
 from bgpd.history.replay import Replay
@@ -25,7 +27,7 @@ from bgpd.history.segments import DIRECTORY, records_of, segments_of
 from bgpd.past import Past
 from bgpd.rib.next_hops import AllowedNextHops
 from tests.daemon.wire_peer import attribute, update
-from tests.history.rig import ADDRESS, AGREED, TEXT, Recorded, config, keys
+from tests.history.rig import ADDRESS, AGREED, TEXT, Recorded, config, wanted
 from tests.rib.build import V4, drain, key
 from tests.waiting import until
 
@@ -73,7 +75,7 @@ def test_a_process_that_goes_on_without_a_last_word_of_the_one_before_says_so(tm
         recorded.now += 1
         if is_last_word:
             recorded.history.close(is_handed_over=True)
-        replay = Replay("", V4, keys())
+        replay = Replay("", V4, wanted())
         parts = segments_of(recorded.directory / DIRECTORY)
         found = [one for part in parts for block in records_of(part) for one in block]
         for record in found:
@@ -101,11 +103,11 @@ def test_a_base_of_which_a_part_was_lost_tells_nothing(tmp_path: Path) -> None:
     history = recorded.history
     history.base_began((), ())
     recorded.write()
-    history.add(Heard(recorded.now, 1, b""), 1 << 30)
+    history.add(Heard(recorded.now, 1, []), 1 << 30)
     history.base_ended()
-    assert not any(isinstance(one, BaseEnded) for one in history._records)
+    assert not any(isinstance(one, BaseEnded) for one in history._gathered.waiting)
     assert history.wants_base
-    replay = Replay("", V4, keys())
+    replay = Replay("", V4, wanted())
     for block in (block for one in segments_of(tmp_path / DIRECTORY) for block in records_of(one)):
         for record in block:
             assert not isinstance(record, str)
@@ -176,9 +178,9 @@ async def test_what_waits_for_a_disk_that_hangs_stays_bounded_however_often_it_i
     history = Recorded(tmp_path).history
     goes_on, written = threading.Event(), list[AnyRecord]()
 
-    def write(file: object, records: list[AnyRecord]) -> None:
+    def write(file: object, gathered: Gathered) -> None:
         goes_on.wait()
-        written.extend(records)
+        written.extend(gathered.records())
 
     monkeypatch.setattr(history, "_write", write)
     try:
@@ -188,7 +190,7 @@ async def test_what_waits_for_a_disk_that_hangs_stays_bounded_however_often_it_i
             await asyncio.sleep(0)
             asked.cancel()
             await asyncio.wait([asked])
-        assert [one.at for one in history._records] == [1.0, 2.0]
+        assert [one.at for one in history._gathered.waiting] == [1.0, 2.0]
     finally:
         goes_on.set()
     await history.flush()
@@ -202,7 +204,7 @@ def test_an_answer_is_written_without_a_log_of_that_time(tmp_path: Path, capsys:
     allowed = AllowedNextHops(peer=bytes((10, 0, 1, 2)), interface="eth0", networks=networks)
     source = recorded._source("leaf1")
     recorded.history.session_up(source, AGREED, recorded._section("leaf1"), allowed)
-    recorded.history.heard(source, update(("10.1.0.0/16",), asn=65201, next_hop="10.0.9.9"))
+    recorded.record(source, update(("10.1.0.0/16",), asn=65201, next_hop="10.0.9.9"))
     recorded.write()
     command = Namespace(address="10.1.2.3", at=recorded.now, state=str(tmp_path), vrf="", no_events=True, json=True)
     hooks = Hooks(lambda: None, lambda *_: 0, lambda: None, lambda *_: b"", lambda _: "")
@@ -229,7 +231,7 @@ async def test_the_name_of_an_interface_may_be_no_utf_8(tmp_path: Path) -> None:
     allowed = AllowedNextHops(peer=source.address, interface=name, networks=networks)
     recorded.history.session_up(source, AGREED, section, allowed)
     recorded.history.configured(msgspec.structs.replace(recorded.config.rib, neighbor=(section,)))
-    recorded.history.heard(source, update(("10.1.0.0/16",), asn=65201, next_hop="10.0.1.2"))
+    recorded.record(source, update(("10.1.0.0/16",), asn=65201, next_hop="10.0.1.2"))
     await recorded.history.flush()
     assert recorded.history.is_on
     assert "10.1.0.0/16 went to 10.0.1.2" in past(tmp_path, ADDRESS, "", at=recorded.now).verdict
@@ -243,7 +245,7 @@ def test_a_base_does_not_say_what_a_refresh_is_about_to_remove(tmp_path: Path) -
     received.refresh_began(source, V4)
     removal = received.refresh_ended(source, V4)
     walk = base(recorded.history, recorded.rib, received._host, lambda: received.is_sweeping)
-    assert [next(walk) for _ in range(3)] == [False, True, True]
+    assert [next(walk) for _ in range(3)] == [True, True, True]
     drain(removal)
     assert not received.is_sweeping
     list(walk)

@@ -1,4 +1,4 @@
-"""What the history says of each moment is what the tables had."""
+"""What the history says of each moment is what the tables had, and what neighbors had been sent."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from bgpd.history.answers import NotKnown, past
+from bgpd.history.answers import past
+from bgpd.history.reading import NotKnown, replayed
 from bgpd.history.replay import Replay
 from bgpd.history.segments import DIRECTORY, known_from, records_of, segments_of
-from bgpd.rib.views import longest_match, route_view
-from tests.history.rig import ADDRESS, Recorded, keys, said
+from tests.history.rig import ADDRESS, VRF, Recorded, of_table, said, wanted
 from tests.rib.build import V4
 
 STEPS = 150
 
 
-def of_replay(replay: Replay) -> object:
-    table = replay.prefixes.table
-    found = longest_match(table, V4, ADDRESS) or longest_match(table, V4, ADDRESS, usable=False)
-    return said(route_view(table, V4, found) if found is not None else None)
+def of_replays(main: Replay, red: Replay) -> object:
+    sent = {(name, key, one.told.block) for (name, key), one in main.audience._sent.items() if one.told is not None}
+    return of_table(main.prefixes.table), of_table(red.prefixes.table), sent
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -28,24 +27,27 @@ def test_each_moment_is_as_it_was(seed: int, tmp_path: Path) -> None:
     for _ in range(STEPS):
         recorded.act()
     recorded.write()
-    records = [record for one in segments_of(tmp_path / DIRECTORY) for block in records_of(one) for record in block]
-    replay = Replay("", V4, keys())
+    blocks = (block for one in segments_of(tmp_path / DIRECTORY) for block in records_of(one, wanted()))
+    records = [record for block in blocks for record in block]
+    replays = Replay("", V4, wanted()), Replay(VRF, V4, wanted())
     taken = 0
     for at, state in recorded.states.items():
         while taken < len(records) and records[taken].at <= at:
-            replay.take(records[taken])
+            for replay in replays:
+                replay.take(records[taken])
             taken += 1
-        assert not replay.problem
-        assert of_replay(replay) == state, f"{at - 1_700_000_000:g}"
+        assert not replays[0].problem
+        assert of_replays(*replays) == state, f"{at - 1_700_000_000:g}"
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_moments_are_found_from_any_base(seed: int, tmp_path: Path) -> None:
-    recorded = Recorded(tmp_path, seed=100 + seed, max_bytes=8_000)
+    recorded = Recorded(tmp_path, seed=100 + seed, max_bytes=16_000)
     for _ in range(2 * STEPS):
         recorded.act()
     recorded.write()
-    since = known_from(segments_of(tmp_path / DIRECTORY))
+    segments = segments_of(tmp_path / DIRECTORY)
+    since = known_from(segments)
     assert since is not None
     assert since > min(recorded.states), "nothing was dropped"
     for at, state in list(recorded.states.items())[:: STEPS // 8]:
@@ -53,4 +55,7 @@ def test_moments_are_found_from_any_base(seed: int, tmp_path: Path) -> None:
             with pytest.raises(NotKnown, match="begins at"):
                 past(tmp_path, ADDRESS, "", at=at)
         else:
-            assert said(past(tmp_path, ADDRESS, "", at=at).route) == state
+            found = replayed(segments, ("", VRF), V4, wanted(), since=at, until=at)
+            assert of_replays(*found) == state
+            view = past(tmp_path, ADDRESS, VRF, at=at)
+            assert said(view.route) == of_table(found[1].prefixes.table)

@@ -8,15 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from bgpd.history.answers import NotKnown, _replayed, past
+from bgpd.history.answers import past
+from bgpd.history.blocks import EncodedHeard, encoded
+from bgpd.history.reading import NotKnown, replayed
 from bgpd.history.recorder import MOST_WAITING, History
 from bgpd.history.records import BaseBegan, BaseEnded, Configured, Heard, Lost, Started
 from bgpd.history.replay import Replay
 from bgpd.history.segments import DIRECTORY, HistoryUnusable, SegmentWriter, known_from, records_of, segments_of
-from tests.history.rig import ADDRESS, Recorded, config, keys
+from tests.history.rig import ADDRESS, Recorded, config, wanted
 from tests.rib.build import V4
 
 NET = "10.1.0.0/16"
+
+
+def heard(at: float, bodies: list[bytes]) -> EncodedHeard:
+    return encoded(Heard(at, 1, bodies), [])
 
 
 def recorded(path: Path) -> Recorded:
@@ -38,7 +44,7 @@ def damaged(path: Path, number: int) -> None:
 def test_the_oldest_goes_when_there_is_no_room(tmp_path: Path) -> None:
     writer = SegmentWriter(tmp_path, max_bytes=4_000)
     for number in range(100):
-        writer.append([Heard(float(number), 1, bytes((number * step) % 251 for step in range(200)))])
+        writer.append([heard(float(number), [bytes((number * step) % 251 for step in range(200))])])
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 4_000 + 500
     found = segments_of(tmp_path)
     assert found[0].number > 1
@@ -49,9 +55,9 @@ def test_the_oldest_goes_when_there_is_no_room(tmp_path: Path) -> None:
 
 def test_another_process_goes_on_with_new_segments(tmp_path: Path) -> None:
     first, second = (SegmentWriter(tmp_path, max_bytes=1 << 20) for _ in range(2))
-    first.append([Heard(1.0, 1, b"a")])
-    second.append([Heard(2.0, 1, b"b")])
-    first.append([Heard(3.0, 1, b"c")])
+    first.append([heard(1.0, [b"a"])])
+    second.append([heard(2.0, [b"b"])])
+    first.append([heard(3.0, [b"c"])])
     found = [record for one in segments_of(tmp_path) for block in records_of(one) for record in block]
     assert sorted(record.at for record in found if isinstance(record, Heard)) == [1.0, 2.0, 3.0]
 
@@ -82,7 +88,7 @@ def test_files_that_are_none_or_of_another_version_are_left_out(tmp_path: Path, 
     (directory / "notes.txt").write_bytes(content)
     assert past(tmp_path, ADDRESS, "", at=history.now).at == history.now
     writer = SegmentWriter(directory, max_bytes=1 << 20)
-    writer.append([Heard(history.now, 1, b"")])
+    writer.append([heard(history.now, [])])
     assert segments_of(directory)[-1].number == 1_000_000_000_000
 
 
@@ -107,18 +113,18 @@ def test_without_files_the_answer_says_so(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_made_is_an_error_that_says_which(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(HistoryUnusable, match="file"):
-        SegmentWriter(tmp_path / "file" / "history", max_bytes=1).append([Heard(1.0, 1, b"")])
+        SegmentWriter(tmp_path / "file" / "history", max_bytes=1).append([heard(1.0, [])])
 
 
 def test_what_waits_for_a_disk_that_hangs_is_bounded_and_begins_anew(tmp_path: Path) -> None:
     history = History(tmp_path, max_bytes=1 << 20, config=config().rib)
     history.started((), is_adopting=False)
     for _ in range(20):
-        history.add(Heard(1.0, 1, b""), 1 << 20)
+        history.add(Heard(1.0, 1, []), 1 << 20)
     assert history.lost == 1
     assert history.wants_base
-    assert any(isinstance(one, Lost) for one in history._records)
-    assert history._size < MOST_WAITING
+    assert any(isinstance(one, Lost) for one in history._gathered.waiting)
+    assert history._gathered.size < MOST_WAITING
 
 
 def test_tables_that_do_not_fit_are_warned_of(tmp_path: Path) -> None:
@@ -134,32 +140,32 @@ def test_tables_that_do_not_fit_are_warned_of(tmp_path: Path) -> None:
 def test_turned_off_it_keeps_nothing() -> None:
     history = History(None, max_bytes=0, config=config().rib)
     history.started((), is_adopting=False)
-    assert not history._records
+    assert not history._gathered.waiting
     assert history.warnings() == []
 
 
 def test_a_block_for_which_there_is_no_room_leaves_nothing(tmp_path: Path) -> None:
     """The kernel takes a part of it, and says so by a number only."""
     writer = SegmentWriter(tmp_path, max_bytes=1 << 20)
-    writer.append([Heard(1.0, 1, b"a")])
+    writer.append([heard(1.0, [b"a"])])
     noise = random.Random(1).randbytes(100_000)
     least, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, most))
     try:
         with pytest.raises(HistoryUnusable, match="No space left"):
-            writer.append([Heard(2.0, 1, noise)])
+            writer.append([heard(2.0, [noise])])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (least, most))
-    writer.append([Heard(3.0, 1, b"c")])
+    writer.append([heard(3.0, [b"c"])])
     found = [block for one in segments_of(tmp_path) for block in records_of(one)]
-    assert found == [[Heard(1.0, 1, b"a")], [Heard(3.0, 1, b"c")]]
+    assert found == [[Heard(1.0, 1, [b"a"])], [Heard(3.0, 1, [b"c"])]]
     assert writer.bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
 
 
 def test_what_follows_a_damaged_base_says_nothing(tmp_path: Path) -> None:
     recorded(tmp_path)
     said = [record for one in segments_of(tmp_path / DIRECTORY) for block in records_of(one) for record in block]
-    replay = Replay("", V4, keys())
+    replay = Replay("", V4, wanted())
     replay.damaged("x is damaged")
     for record in said:
         assert not isinstance(record, str)
@@ -175,6 +181,10 @@ def test_what_is_deleted_while_it_is_read_is_as_if_it_had_not_been(tmp_path: Pat
     assert len(starts) > 1
     for one in found[: found.index(starts[-1])]:
         one.path.unlink()
-    replayed = _replayed(found, "", V4, keys(), history.now)
-    assert not replayed.problem
-    assert "deleted" in _replayed(found, "", V4, keys(), starts[-1].began_at - 1).problem
+
+    def problem(at: float) -> str:
+        (replay,) = replayed(found, ("",), V4, wanted(), since=at, until=at)
+        return replay.problem
+
+    assert not problem(history.now)
+    assert "deleted" in problem(starts[-1].began_at - 1)

@@ -93,7 +93,7 @@ class Recorder:
     def forwarding_lost(self, name: str, reason: str) -> None:
         self.not_forwarding.append(reason)
 
-    def updates_read(self, source: Source, data: bytes) -> None:
+    def updates_read(self, source: Source, bodies: Sequence[bytes], batches: Sequence[RouteBatch]) -> None:
         pass
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:

@@ -179,6 +179,9 @@ class Recorder:
         self.awaited.difference_update(keys)
         self.rib.fib_acknowledged("", V4, keys)
 
+    def as_sent(self, source: Source, batch: RouteBatch) -> tuple[Attributes, bytes] | None:
+        return None if batch.attributes is None else (batch.attributes, bytes((10, 0, 0, 9)))
+
     def send(self, source: Source, batch: RouteBatch) -> None:
         self.sent.append((source, batch))
         told = self.told.setdefault(source, {})

@@ -8,7 +8,7 @@ import msgspec
 
 from bgpd.model.views.host import EventView
 from bgpd.model.views.orders import ConfigChangeView
-from bgpd.model.views.routes import FibRouteView, KernelRouteView, RouteView, WorkloadView
+from bgpd.model.views.routes import ExchangedRouteView, FibRouteView, KernelRouteView, RouteView, WorkloadView
 from bgpd.model.views.sessions import NeighborView
 
 
@@ -45,7 +45,8 @@ class PastNeighborView(msgspec.Struct, kw_only=True):
 
 
 class RouteChangeView(msgspec.Struct, kw_only=True):
-    """What a source said of a prefix became something else. `before`, `after`: its path in words, "" for none.
+    """What a source said of a prefix became something else. `before`, `after`: its path in words, "" for none. `best`:
+    whose path is the best one since then ("none"), "" if that did not change; with `source` "" only that did.
 
     `message` tells the UPDATE that said so from others (MessageView), "" where it was none; then `why` says what was.
     """
@@ -55,6 +56,7 @@ class RouteChangeView(msgspec.Struct, kw_only=True):
     source: str
     before: str = ""
     after: str = ""
+    best: str = ""
     why: str = ""
     message: str = ""
 
@@ -74,7 +76,9 @@ class PastView(msgspec.Struct, kw_only=True):
 
     `route` is decided anew by the configuration and the next hops of then. `changes` are those of the hour before, of
     all prefixes that cover the address; `messages` the UPDATEs that the candidates came in, `events` what happened to
-    their neighbors and these prefixes in that hour. `known_from`: the history begins there.
+    their neighbors and these prefixes in that hour. `announced` is what neighbors had been sent of this host's own
+    prefixes among them, with the attributes in the message; `withheld` the established ones that had not. `known_from`:
+    the history begins there.
     """
 
     address: str
@@ -87,14 +91,18 @@ class PastView(msgspec.Struct, kw_only=True):
     changes: list[RouteChangeView] = []
     messages: list[MessageView] = []
     events: list[EventView] = []
+    announced: list[ExchangedRouteView] = []
+    withheld: list[WithheldView] = []
 
 
 class WithheldView(msgspec.Struct, kw_only=True):
-    """A neighbor that could be sent a prefix: whether it was, and if not, why."""
+    """A neighbor that could be sent a prefix: whether it was, and if not, why, and since when it has not got it (null:
+    not known)."""
 
     neighbor: str
     announced: bool
     reason: str = ""
+    since: float | None = None
 
 
 class WhyNotView(msgspec.Struct, kw_only=True):

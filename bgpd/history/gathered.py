@@ -1,0 +1,96 @@
+"""What the history gathers until it is written: records, and what becomes one where there is time for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from bgpd.history.blocks import EncodedHeard, encoded
+from bgpd.history.records import AnyRecord, Heard, Imported, SavedPath
+from bgpd.model.iana import Family
+from bgpd.model.path import Path, RouteBatch
+
+_IPV4, _IPV6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
+
+
+class Import(msgspec.Struct, gc=False):
+    """Routes that a VRF was given from EVPN, until they are made a record in the writer's thread."""
+
+    at: float
+    number: int
+    vrf: str
+    family: Family
+    routes: Sequence[tuple[bytes, Path]] = ()
+    path: Path | None = None
+    keys: Sequence[bytes] = ()
+
+    def record(self) -> Imported:
+        by_path: dict[Path, list[bytes]] = {} if self.path is None else {self.path: list(self.keys)}
+        for key, path in self.routes:
+            by_path.setdefault(path, []).append(key)
+        paths = [saved_import(self.number, path) for path in by_path]
+        return Imported(self.at, self.vrf, str(self.family), paths, list(by_path.values()))
+
+
+def saved_import(number: int, path: Path) -> SavedPath:
+    """The path of a VRF's route from EVPN; `number` is that of its ImportSource."""
+    after, before = path.attributes, path.received
+    return SavedPath(
+        number,
+        None,
+        after.block,
+        after.rank,
+        after.is_simple,
+        path.next_hop,
+        path.heard_at,
+        path.rejected,
+        path.overlay,
+        None if before is after else (before.block, before.rank, before.is_simple),
+    )
+
+
+class Run(msgspec.Struct, gc=False):
+    """UPDATEs of one session that were read within TOGETHER_S, and the keys that they are about. `encoded` once there
+    are no more."""
+
+    at: float
+    number: int
+    bodies: list[bytes]
+    keys: list[bytes]
+    encoded: EncodedHeard | None = None
+
+    def hear(self, bodies: Sequence[bytes], batches: Sequence[RouteBatch]) -> None:
+        self.bodies += bodies
+        keys = self.keys
+        for one in batches:
+            if one.family is _IPV4 or one.family is _IPV6:
+                keys += one.withdrawn
+                keys += one.announced
+
+    def end(self) -> EncodedHeard:
+        """While it is all in the processor's cache."""
+        if self.encoded is None:
+            self.encoded = encoded(Heard(self.at, self.number, self.bodies), self.keys)
+            self.bodies, self.keys = [], []
+        return self.encoded
+
+
+class Gathered:
+    """What waits to be written, in order."""
+
+    def __init__(self) -> None:
+        self.waiting: list[AnyRecord | Run | Import] = []
+        self.size = 0
+
+    def records(self) -> list[AnyRecord | EncodedHeard]:
+        return [_record_of(one) for one in self.waiting]
+
+
+def _record_of(one: AnyRecord | Run | Import) -> AnyRecord | EncodedHeard:
+    match one:
+        case Import():
+            return one.record()
+        case Run():
+            return one.end()
+    return one

@@ -1,0 +1,107 @@
+"""Reads the files of the history for some keys: from the last base that is early enough, and as little as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bgpd.history.records import AnyRecord
+from bgpd.history.replay import Replay, replay
+from bgpd.history.segments import DIRECTORY, Segment, records_of, segments_of
+from bgpd.history.wanted import Wanted
+from bgpd.model.as_path import as_path_text
+from bgpd.model.iana import Family
+from bgpd.model.path import Path as Way
+from bgpd.rib.policy import PolicyError
+
+Progress = Callable[[float], None]
+"""Is told which part is read, of 1."""
+
+
+class NotKnown(Exception):
+    """The history does not say it: why, and what it does say."""
+
+
+def unsaid(part: float) -> None:
+    """Nobody wants to know."""
+
+
+def read(
+    state: Path,
+    vrfs: Sequence[str],
+    family: Family,
+    wanted: Wanted,
+    *,
+    since: float,
+    until: float,
+    progress: Progress = unsaid,
+) -> tuple[list[Segment], list[Replay]]:
+    """What is known of the wanted keys of these VRFs at a time of day, and what became of them since another one, as
+    far as that is there. Raises: NotKnown: nothing can be read."""
+    try:
+        segments = segments_of(state / DIRECTORY)
+        return segments, replayed(segments, vrfs, family, wanted, since=since, until=until, progress=progress)
+    except OSError as error:
+        raise NotKnown(f"the history of routes cannot be read: {state / DIRECTORY}: {error.strerror}") from None
+    except (msgspec.MsgspecError, PolicyError) as error:
+        raise NotKnown(f"the history of routes is of a bgpd with another configuration: {error}") from None
+
+
+def replayed(
+    segments: Sequence[Segment],
+    vrfs: Sequence[str],
+    family: Family,
+    wanted: Wanted,
+    *,
+    since: float,
+    until: float,
+    progress: Progress = unsaid,
+) -> list[Replay]:
+    """From a base that tells the changes since then too, if there is one, else from the last one that is whole. Where
+    none is, what the first says, which has seen most."""
+    starts = [number for number, one in enumerate(segments) if one.begins_base and 0 < one.began_at <= until]
+    early = [number for number in starts if segments[number].began_at <= since]
+    first: list[Replay] = []
+    for number in dict.fromkeys([*early[-1:], *starts[:1], *reversed(starts)]):
+        found = [Replay(vrf, family, wanted) for vrf in vrfs]
+        replay(_records(segments[number:], wanted, until, progress), found, until)
+        if not any(one.problem for one in found):
+            return found
+        first = first or found
+    return first or [Replay(vrf, family, wanted) for vrf in vrfs]
+
+
+def _records(
+    segments: Sequence[Segment], wanted: Wanted, at: float, progress: Progress
+) -> Iterator[list[AnyRecord] | str]:
+    """Those up to a moment, and the first ones after it. Of a segment of which no time can be read it is not known
+    whether it is a later one."""
+    chosen = [one for one in segments if one.began_at <= at]
+    size, done = sum(one.bytes for one in chosen) or 1, 0
+    for one in chosen:
+        progress(done / size)
+        yield from records_of(one, wanted)
+        done += one.bytes
+    later = next((one for one in segments if one.began_at > at and not one.problem), None)
+    if later is not None:
+        yield from (block for block in records_of(later, wanted) if not isinstance(block, str))
+
+
+def way_text(path: Way | None) -> str:
+    """A path in a few words."""
+    if path is None:
+        return ""
+    via = f"via {path.next_hop}" if path.next_hop is not None else "own"
+    attributes = path.attributes
+    parts = [via, f"AS path {as_path_text(attributes.packed_as_path)}" if attributes.packed_as_path else ""]
+    parts += [f"MED {attributes.med}" if attributes.med is not None else ""]
+    parts += [f"local preference {attributes.local_pref}" if attributes.local_pref is not None else ""]
+    parts += [f"rejected: {path.rejected}" if path.rejected else ""]
+    return ", ".join(filter(None, parts))
+
+
+def best_text(path: Way | None) -> str:
+    """Whose path is the best one."""
+    return "none" if path is None else path.source.name
