@@ -4,7 +4,9 @@ compiled code are what they are in Python."""
 from __future__ import annotations
 
 import ast
+import email
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,6 +53,12 @@ def build(project: Path, into: Path, **environment: str) -> subprocess.Completed
     return subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, check=False)
 
 
+def built_version(folder: Path) -> str:
+    """The version of the wheel that was unpacked there."""
+    (metadata,) = folder.glob("bgpd-*.dist-info/METADATA")
+    return str(email.message_from_string(metadata.read_text())["Version"])
+
+
 def test_wheel_has_library_and_source_of_each_compiled_module(compiled: Path) -> None:
     for module in MODULES:
         assert (compiled / module).read_bytes() == (ROOT / module).read_bytes()
@@ -65,14 +73,14 @@ def test_wheel_has_library_and_source_of_each_compiled_module(compiled: Path) ->
 def test_repository_itself_stays_plain(compiled: Path) -> None:
     assert not list((ROOT / "bgpd").rglob("*.so"))
     assert run(ROOT, "-m", "bgpd", "--version").stdout == f"bgpd {__version__} (plain)\n"
-    assert run(compiled, "-m", "bgpd", "--version").stdout == f"bgpd {__version__} (compiled)\n"
+    assert run(compiled, "-m", "bgpd", "--version").stdout == f"bgpd {built_version(compiled)} (compiled)\n"
 
 
 def test_without_a_compiler_the_wheel_is_plain_and_one_line_says_why(tmp_path: Path) -> None:
     done = build(ROOT, tmp_path, PATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.iterdir()
-    assert wheel.name == f"bgpd-{__version__}-py3-none-any.whl"
+    assert re.fullmatch(rf"bgpd-{re.escape(__version__)}.*-py3-none-any.whl", wheel.name)
     page = {str(path.relative_to(ROOT)) for path in (ROOT / "bgpd" / "page").iterdir()}
     assert "bgpd/page/index.html" in page
     assert page <= set(zipfile.ZipFile(wheel).namelist())
@@ -82,8 +90,9 @@ def test_without_a_compiler_the_wheel_is_plain_and_one_line_says_why(tmp_path: P
 
 def test_module_that_does_not_compile_is_told_and_the_wheel_is_plain(compiled: Path, tmp_path: Path) -> None:
     project, into = tmp_path / "project", tmp_path / "into"
-    shutil.copytree(ROOT / "bgpd", project / "bgpd", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "hatch_build.py", "README.md"):
+    for name in ("bgpd", "conf", "systemd"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, project)
     with (project / MODULES[0]).open("a") as module:
         module.write("\n\nWRONG: int = b''\n")
@@ -100,7 +109,7 @@ def test_another_python_runs_the_sources(compiled: Path, tmp_path: Path) -> None
     shutil.copytree(compiled / "bgpd", tmp_path / "bgpd")
     for library in list(tmp_path.rglob("*.so")):
         library.rename(str(library).replace("cpython-3", "cpython-9"))
-    assert run(tmp_path, "-m", "bgpd", "--version").stdout == f"bgpd {__version__} (plain)\n"
+    assert run(tmp_path, "-m", "bgpd", "--version").stdout == f"bgpd {built_version(compiled)} (plain)\n"
     code = f"import bgpd.daemon, {_name(MODULES[0])} as module; print(module.__file__)"
     assert run(tmp_path, "-c", code).stdout.strip() == str(tmp_path / MODULES[0])
 
