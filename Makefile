@@ -27,8 +27,8 @@ INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/s
   /etc/systemd/system/bgpd-bfd.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
   /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf
 
-.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-see lab-evpn lab-evpn-vm test test-all test-vm fuzz lint format bench wheel docs pictures lock install \
-  install-files uninstall clean
+.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-see lab-evpn lab-evpn-vm test test-all test-vm fuzz lint format bench wheel \
+  docs sdist deb pictures lock install install-python install-files uninstall clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -79,6 +79,7 @@ test: setup ## the tests, those of test-vm too; TESTS=tests/rib for some, RETRY=
 	@$(PYTHON) -m tests.suite $(if $(RETRY),--retry) $(TESTS)
 
 test-all: setup ## the same, and those that take minutes (marked "long")
+	@labs/install-packages packages/debian-packages.txt
 	@$(PYTHON) -m tests.suite --all $(if $(RETRY),--retry) $(TESTS)
 
 test-vm: setup ## the tests marked "vm" (VRF, VLAN and dummy devices) under a Debian kernel of their own
@@ -102,6 +103,12 @@ bench: setup ## the benchmarks, and how they compare with BIRD and FRR
 
 wheel: setup ## the wheel into dist, compiled, and unpacked in dist/compiled (tests and benchmarks do it themselves)
 	@$(PYTHON) -m labs.forms
+
+sdist: setup ## the source distribution into dist
+	@$(PYTHON) -m hatchling build --target sdist --directory dist
+
+deb: ## the Debian package into dist, for the Debian that builds it: all libraries in it, below /opt/bgpd (docs/install.md)
+	@packages/build-deb dist
 
 docs: setup .venv-docs/.installed ## the documentation site into dist/site, from docs/ and from the code; a wrong link is an error
 	@$(PYTHON) -m docs_site dist/site-pages
@@ -131,17 +138,20 @@ lock: setup ## write requirements.lock, and those for servers, anew from pyproje
 	  --no-emit-find-links --no-emit-trusted-host --no-emit-options --output-file docs_site/requirements.lock docs_site/requirements.in
 
 install: ## on a server: bgpd into PREFIX, its unit and kernel settings; or an upgrade. Starts nothing, keeps an existing configuration
-	@$(INSTALL_PYTHON) systemd/check_python.py $(PREFIX) $(VENV)
-	umask 022 && $(INSTALL_PYTHON) -m venv $(VENV)
-	umask 022 && $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-host.lock
-	umask 022 && systemd/build-wheel $(INSTALL_PYTHON) $(VENV)
-	test -z "$(DESTDIR)" || grep -rlI "$(VENV)" $(VENV)/bin $(VENV)/pyvenv.cfg | xargs -r sed -i 's|$(VENV)|$(PREFIX)|g'
+	@$(MAKE) --no-print-directory install-python
 	@$(MAKE) --no-print-directory install-files
 	@echo "Installed: $$($(VENV)/bin/python -P -m bgpd --version)"
 	@echo "First time: edit /etc/bgpd/bgpd.toml; bgpd check; systemd-sysusers; sysctl --system;"
 	@echo "            systemctl daemon-reload; systemctl enable --now bgpd"
 	@echo "With bfd:   systemctl enable --now bgpd-bfd; after an upgrade: systemctl reload bgpd-bfd"
 	@echo "Upgrade:    systemctl daemon-reload; bgpd upgrade (checks first; sessions go on, routes stay in the kernel)"
+
+install-python: # what of `install` is Python
+	@$(INSTALL_PYTHON) systemd/check_python.py $(PREFIX) $(VENV)
+	umask 022 && $(INSTALL_PYTHON) -m venv $(VENV)
+	umask 022 && $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-host.lock
+	umask 022 && systemd/build-wheel $(INSTALL_PYTHON) $(VENV)
+	test -z "$(DESTDIR)" || grep -rlI "$(VENV)" $(VENV)/bin $(VENV)/pyvenv.cfg | xargs -r sed -i 's|$(VENV)|$(PREFIX)|g'
 
 install-files: # what of `install` is not Python
 	install -d $(DESTDIR)/etc/bgpd/conf.d $(DESTDIR)/usr/local/bin

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (
-    *("bgpd", "conf", "docs", "systemd"),
+    *("bgpd", "conf", "docs", "packages", "systemd"),
     *("CHANGELOG.md", "LICENSE", "Makefile", "README.md", "hatch_build.py", "pyproject.toml"),
     *("requirements-build.lock", "requirements-host.lock"),
 )
@@ -47,3 +47,13 @@ def tools_without_compiler(folder: Path) -> Path:
     if found and not (tools / "git").exists():
         (tools / "git").symlink_to(found)
     return tools
+
+
+def make_deb(folder: Path) -> Path:
+    """The Debian package of a copy of the sources there."""
+    sources = copy_sources(folder / "sources")
+    environ = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
+    command = [str(sources / "packages/build-deb"), str(folder / "into")]
+    done = subprocess.run(command, cwd="/", env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Path(done.stdout.split()[-1])
