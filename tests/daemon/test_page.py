@@ -198,7 +198,7 @@ def test_page_goes_on_by_itself_after_a_restart(host: Host, chromium: Browser) -
         expect(page.locator("#verdict")).to_contain_text("Ready: 1 of 1 neighbors")
         events = page.get_by_role("group", name="Events")
         expect(events).to_contain_text(f"pid={host.get('upgrade')['pid']}")
-        host.cli("upgrade")
+        host.cli("upgrade", timeout_s=120.0)
         expect(events).to_contain_text("handover")
         expect(page.locator("#connection")).to_have_text("live")
         expect(page.locator("#verdict")).to_contain_text("Ready: 1 of 1 neighbors")

@@ -22,6 +22,7 @@ import pytest
 
 from bgpd.model.communities import parse_route_distinguisher, parse_route_target
 from labs.namespace import link
+from labs.process import LabError
 from tests.daemon.fabric import Fabric, Host, config, leaf, started, table
 from tests.daemon.wire_peer import END_OF_RIB, UPDATE, WirePeer, attribute, message, update, withdrawal
 
@@ -88,13 +89,19 @@ class Leaf:
         self._connection: socket.socket | None = None
 
     def up(self) -> None:
-        connection = self._connection = self._peer.establish(families=FAMILIES, router_id=(10, 255, 0, self._number))
+        connection = self._connection = self._established()
         connection.settimeout(None)
         threading.Thread(target=_read_all, args=(connection,), daemon=True).start()
         learned, tenants, self.learned, self.tenants = self.learned, self.tenants, set(), set()
         self.say(learned, tenants)
         end = message(UPDATE, b"\0\0\0\6" + attribute(0x80, 15, struct.pack("!HB", *AFI_SAFI)))
         connection.sendall(END_OF_RIB + end)
+
+    def _established(self) -> socket.socket:
+        """A session; connections that the daemon made and gave up meanwhile are taken first."""
+        while True:
+            with contextlib.suppress(LabError, ConnectionError):
+                return self._peer.establish(families=FAMILIES, router_id=(10, 255, 0, self._number))
 
     def down(self) -> None:
         assert self._connection is not None
