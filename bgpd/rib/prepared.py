@@ -47,7 +47,9 @@ class PreparedRib:
             return False
         self._tables.watch(self, self._note)
         self._columns = {
-            place: [list(part) for part in table.routes.parts] for place, table in self._tables.all.items()
+            (vrf, family): [list(part) for part in table.routes.parts]
+            for (vrf, family), table in self._tables.all.items()
+            if not vrf
         }
         return True
 
@@ -73,7 +75,8 @@ class PreparedRib:
         return save(chain(self._tables.all.values(), guests), states, stale), b""
 
     def columns(self, rest: SavedRib) -> Mapping[tuple[str, Family], list[list[bytes]]]:
-        """The keys of each part of the tables, as whoever reads base and rest has them."""
+        """The keys of each part of the tables, as whoever reads base and rest has them; those of the main table, for of
+        it what the kernel has is handed over."""
         return self._columns if self.packed else columns(rest)
 
     def _sessions_now(self) -> list[_Session] | None:

@@ -205,6 +205,8 @@ def _table(
     order = dict(zip(distinct, count()))
     columns = _columns(paths, sources, next_hops, overlays)
     columns.stale = [numbers[path] for path in stale if path in numbers]
+    if table.vrf and not entries:  # what EVPN makes: of VRFs, what the kernel has is not handed over
+        found = [{} for _ in found]
     parts = [SavedPart(list(part), _numbers(part.values(), order)) for part in found]
     return SavedTable(table.vrf, str(table.family), columns, entries, parts, table.guest, list(only or ()))
 
