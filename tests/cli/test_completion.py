@@ -59,7 +59,7 @@ def test_options_that_were_given_are_not_offered_again() -> None:
     assert "--vrf" not in words("bgpd show routes --vrf blue --")
     assert "--set" in words("bgpd check --set hostname=x --"), "it may be given several times"
     assert "--no-events" not in words("bgpd explain --"), "it is for nobody"
-    assert words("bgpd confirm ") == ["--help", "--socket"], "nothing else may stand here"
+    assert words("bgpd confirm ") == ["--help", "--socket", "--json"], "nothing else may stand here"
     assert words("bgpd show neighbors -- --") == []
 
 

@@ -206,7 +206,7 @@ def test_completion_has_what_a_real_daemon_has(host: Host) -> None:
     finally:
         bgpd("workload", "del", "vm-7", socket=host.socket_path)
     for line in (
-        "show routes --mac ",
+        "show evpn --mac ",
         "show evpn --rd ",
         "show vrfs ",
         "show fib 10.",
