@@ -5,17 +5,15 @@ Only the standard library, since starting a command must be quick.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import socket
 import stat
-import struct
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bgpd.cli.progress import progress
+from bgpd.cli.unix_http import UnixConnection
 
 DEFAULT_SOCKET = "/run/bgpd/bgpd.sock"
 """Where `api.socket` is unless configured."""
@@ -23,7 +21,6 @@ TIMEOUT_S = 60.0
 """How long an order may take, or a question that takes work, ..."""
 READ_TIMEOUT_S = 10.0
 """... and how long a question may be without an answer, or its answer without going on."""
-_CHUNK_BYTES = 256 * 1024
 
 Parameters = Mapping[str, str | int | bool | None]
 
@@ -93,24 +90,21 @@ class Client:
         timeout_s: float | None = READ_TIMEOUT_S,
     ) -> Iterator[bytes]:
         """The bytes of an answer as they come. Raises: CommandFailed."""
-        connection = _UnixConnection(self._path, timeout_s)
+        target = _target(target, parameters)
+        connection = UnixConnection(self._path, timeout_s)
         try:
             with progress.of("waiting for an answer"):
-                connection.request(method, _target(target, parameters), body=body)
-                self.daemon_uid, self.daemon_pid = connection.uid, connection.peer
-                response = connection.getresponse()
-            if response.status >= 400 and response.status not in accepted:
-                raise _refusal(response.status, response.read())
-            while chunk := response.read1(_CHUNK_BYTES):
-                yield chunk
-            if response.length:
-                raise http.client.IncompleteRead(b"", response.length)
-        except (OSError, http.client.HTTPException) as error:
+                status = connection.ask(method, target, body)
+            self.daemon_uid, self.daemon_pid = connection.uid, connection.peer
+            if status >= 400 and status not in accepted:
+                raise _refusal(status, b"".join(connection.parts()))
+            yield from connection.parts()
+        except OSError as error:
             raise self._failure(error, connection) from None
         finally:
             connection.close()
 
-    def _failure(self, error: Exception, connection: _UnixConnection) -> CommandFailed:
+    def _failure(self, error: Exception, connection: UnixConnection) -> CommandFailed:
         match error:
             case ConnectionRefusedError() if os.path.exists(self._path) and not stat.S_ISSOCK(
                 os.stat(self._path).st_mode
@@ -127,27 +121,10 @@ class Client:
                 hint = (
                     "it is stopped or stuck: systemctl status bgpd, and its log; the kernel keeps its routes meanwhile"
                 )
-                return CommandFailed(f"{who} did not answer on {self._path} for {connection.timeout:.0f} s", hint)
-            case http.client.HTTPException() | ConnectionError():
+                return CommandFailed(f"{who} did not answer on {self._path} for {connection.timeout_s:.0f} s", hint)
+            case ConnectionError():
                 return CommandFailed("bgpd broke off its answer", "it may have been stopped; see its log")
         return CommandFailed(f"{self._path}: {error}")
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket. `peer` is the process that answers there, 0 if unknown, `uid` its user."""
-
-    def __init__(self, path: str, timeout_s: float | None) -> None:
-        super().__init__("bgpd", timeout=timeout_s)
-        self._path = path
-        self.peer = 0
-        self.uid: int | None = None
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-        credentials = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        self.peer, self.uid, _ = struct.unpack("3i", credentials)
 
 
 def _target(target: str, parameters: Parameters | None) -> str:

@@ -45,6 +45,10 @@ class Parser(argparse.ArgumentParser):
             fill(self)
         return self
 
+    def add_subparsers(self, **settings: Any) -> Any:
+        """With the name of the program said: argparse would import what measures the terminal to make it."""
+        return super().add_subparsers(**{"prog": self.prog, **settings})
+
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:

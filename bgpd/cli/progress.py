@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
 import time
@@ -32,6 +31,8 @@ class Progress:
         if not self.is_wanted or self._is_said or not sys.stderr.isatty():
             yield
             return
+        import shutil
+
         began, has_written = time.monotonic(), False
 
         def write(number: int, frame: FrameType | None) -> None:

@@ -7,8 +7,6 @@ the RIB's candidates, who said so. Made of the views' JSON; the time is passed i
 from __future__ import annotations
 
 import os
-import shutil
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
@@ -122,7 +120,7 @@ class Table:
         self._out = out
         is_terminal = out.isatty()
         self._colored = is_terminal and not os.environ.get("NO_COLOR")
-        self._room = shutil.get_terminal_size().columns if is_terminal else 0
+        self._room = _columns() if is_terminal else 0
         self._waiting: list[tuple[str, ...]] = []
         self._widths = [0] * len(columns)
         self._short = [0] * len(columns)
@@ -199,6 +197,10 @@ class Table:
         self._out.write("  ".join(cells).rstrip() + "\n")
         parts = [self._labelled(index, row[index]) for index in below if row[index] and index != last]
         texts = ["  ".join(parts), self._labelled(last, row[last]) if last in below else ""]
+        if not any(texts):
+            return
+        import textwrap
+
         for text in filter(str.strip, texts):
             for part in textwrap.wrap(text, max(self._room - 4, 20), break_long_words=False, break_on_hyphens=False):
                 self._out.write(f"    {part}\n")
@@ -206,6 +208,13 @@ class Table:
     def _labelled(self, index: int, cell: str) -> str:
         title = self._columns[index]
         return f"{title}: {cell}" if title else cell
+
+
+def _columns() -> int:
+    """Of the terminal. What measures it is imported only where there is one: it takes a tenth of a start."""
+    import shutil
+
+    return shutil.get_terminal_size().columns
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO, *, empty: str) -> None:
