@@ -44,8 +44,10 @@ _STREAM_S = 0.03
 """Few messages so soon after few others are a stream, which the event loop sends by itself, ..."""
 _SLOW_S = 0.002
 """... unless the kernel keeps it so long with them: somebody else has its lock, or a trie is resized. Then they ..."""
-_BY_THREAD_S = 1.0
-"""... go by the thread for a while."""
+_BY_THREAD_S = 10.0
+"""... go by the thread for so long, twice as long each time that it happens again soon, ..."""
+_BY_THREAD_MOST_S = 3600.0
+"""... up to this: the loop waits for such a lock once an hour at most, where others have it often."""
 _DELIVER_S = 0.003
 """How long answers are delivered at once: what follows from one batch may take some milliseconds."""
 
@@ -91,6 +93,7 @@ class KernelWriter:
         """Of each batch that was sent, in order, why the kernel did not run it ("" if it did); the thread appends."""
         self._is_delivering = False
         self._few_at = self._by_thread_until = -math.inf
+        self._by_thread_s = _BY_THREAD_S
 
     def start(self) -> None:
         """Open the socket in the caller's network namespace and start the thread. Call in the event loop."""
@@ -128,7 +131,9 @@ class KernelWriter:
             return
         self.submit_now(data, done)
         if self._loop.time() > began + _SLOW_S:
-            self._by_thread_until = began + _BY_THREAD_S
+            is_soon = began < self._by_thread_until + self._by_thread_s
+            self._by_thread_s = min(2 * self._by_thread_s, _BY_THREAD_MOST_S) if is_soon else _BY_THREAD_S
+            self._by_thread_until = began + self._by_thread_s
 
     def _marked(self, data: bytes, done: Done) -> bytes:
         """The batch with its marker; it is outstanding from now on."""

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.daemon.fabric import Fabric, Host, leaf, started, table
-from tests.daemon.wire_peer import KEEPALIVE, UPDATE, WirePeer, message, receive, withdrawal
+from tests.daemon.fabric import Fabric, Host, kernel_routes, leaf, started, table
+from tests.daemon.wire_peer import (
+    CEASE,
+    KEEPALIVE,
+    NOTIFICATION,
+    UPDATE,
+    WirePeer,
+    message,
+    receive,
+    update,
+    withdrawal,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -103,3 +114,28 @@ def test_withdrawals_of_routes_that_are_not_there(fabric: Fabric, host: Host) ->
         )
         host.wait(lambda: host.neighbor("leaf1")["messages_received"] > 6050, "all to be read", timeout_s=15)
         connection.close()
+
+
+@pytest.mark.parametrize("word", [message(NOTIFICATION, bytes((CEASE, 2))), b""])
+def test_stream_of_single_updates_is_read_to_its_end(fabric: Fabric, host: Host, word: bytes) -> None:
+    """It is read by windows: what comes last, and the end of the connection, is seen though no further UPDATE comes."""
+    prefixes = [f"10.{200 + number // 250}.{number % 250}.0/24" for number in range(500)]
+
+    def learned() -> set[str]:
+        return {prefix for prefix in kernel_routes(fabric.host) if prefix.startswith(("10.200.", "10.201."))}
+
+    with WirePeer(fabric.leaf1) as peer:
+        connection = peer.establish()
+        for number, prefix in enumerate(prefixes):
+            connection.sendall(update((prefix,), asn=65201))
+            if number % 10 == 0:
+                connection.sendall(withdrawal(prefix))
+            time.sleep(0.0005)
+        host.wait(lambda: learned() == set(prefixes) - set(prefixes[::10]), "all routes that stay")
+        for prefix in prefixes[::10]:
+            connection.sendall(update((prefix,), asn=65201))
+        connection.sendall(word)
+        connection.shutdown(socket.SHUT_WR)
+        host.wait(lambda: "leaf1" not in host.established(), "the end to be noticed")
+        host.wait(lambda: not learned(), "its routes to go")
+        assert ("cease" in host.neighbor("leaf1")["last_error"]) is bool(word)
