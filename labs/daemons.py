@@ -26,7 +26,7 @@ FRR_LIBEXEC = Path("/usr/lib/frr")
 IPV6_IN_PLACE = ["--v6-rr-semantics"]
 """Zebra replaces IPv6 routes, as it does IPv4 ones; without it, it deletes each that changes, and adds it again: a
 packet that comes between the two is lost in the leaf, whatever the hosts do."""
-READY_TIMEOUT_S = 15.0
+READY_TIMEOUT_S = 30.0
 BFD_PRIORITY = 10
 """Of SCHED_FIFO; that of bgpd-bfd."""
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -86,7 +86,7 @@ class Daemon:
     ) -> None:
         """Wait until something accepts on a unix socket, or its process ends. `greets`: it speaks first, once it works.
 
-        Raises: LabError: it does not come up; with the tail of its log.
+        Raises: LabError: it does not come up, and is ended; with the tail of its log.
         """
 
         def answers() -> bool:
@@ -100,7 +100,11 @@ class Daemon:
                 except OSError:
                     return False
 
-        wait_until(answers, timeout_s, f"{self.kind} to answer on {path}", logs=[process.log_path], interval_s=0.02)
+        try:
+            wait_until(answers, timeout_s, f"{self.kind} to answer on {path}", logs=[process.log_path], interval_s=0.02)
+        except LabError:
+            process.stop()  # else it would be in the way of the next one
+            raise
         self._must_run(process)
 
     def _must_run(self, process: LoggedProcess) -> None:
