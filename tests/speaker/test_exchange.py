@@ -118,6 +118,7 @@ class Session:
 
     def __init__(self, **fields: Any) -> None:
         self.told: list[tuple[Any, ...]] = []
+        self.read: list[tuple[int, list[bytes], list[RouteBatch]]] = []
         self.written: list[bytes] = []
         values = {"families": (V4, V6), "enhanced_route_refresh": True, **fields}
         self.exchange = Exchange(
@@ -159,6 +160,9 @@ class Session:
 
     def forwarding_lost(self, name: str, reason: str) -> None: ...
 
+    def updates_read(self, source: Source, bodies: Sequence[bytes], batches: Sequence[RouteBatch]) -> None:
+        self.read.append((len(self.told), list(bodies), [*batches]))
+
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.told.append(("end of RIB", family))
 
@@ -185,6 +189,16 @@ def test_end_of_rib_is_told_after_the_routes_before_it_and_is_awaited_no_more() 
     session.hear(update())
     assert session.told[-1] == ("end of RIB", V4)
     assert session.exchange.end_of_rib == [V4, V6]
+
+
+def test_updates_are_told_of_with_their_routes_before_these_are_passed_on() -> None:
+    session = Session()
+    bodies = [update(MANDATORY, NET), update(), update(withdrawn=NET)]
+    session.hear(*bodies)
+    assert [body for _, some, _ in session.read for body in some] == bodies
+    assert [before for before, _, _ in session.read] == [0, 2]
+    named = [[*batch.announced, *batch.withdrawn] for _, _, batches in session.read for batch in batches]
+    assert named == [[NET], [NET]]
 
 
 def test_update_that_ends_the_session_comes_after_the_routes_before_it() -> None:
