@@ -21,6 +21,7 @@ from bgpd.model.path import Overlay, Path, RouteBatch
 from bgpd.model.prefix import format_address, format_key, parse_prefix
 from bgpd.model.reports import WorkloadReport
 from bgpd.model.service import ServiceView
+from bgpd.model.views.explained import WithheldView
 from bgpd.model.views.queries import ViewQuery
 from bgpd.model.views.routes import AggregateView, ExchangedRouteView, WorkloadView
 from bgpd.model.workload import Claim
@@ -196,6 +197,33 @@ class Advertised:
                 yield state.source.name, self._why_not(state, family, key)
             elif vrf and not state.config.vrf and Family.L2VPN_EVPN in state.families:
                 yield state.source.name, self._why_not_by_evpn(state, vrf, family, key)
+
+    def of_prefix(self, vrf: str, family: Family, key: bytes) -> tuple[list[ExchangedRouteView], list[WithheldView]]:
+        """What neighbors were sent of a route of this host, and the established ones that have not got it. An aggregate
+        that stands for it is named in its place."""
+        instead = self._announced_instead(vrf, family, key)
+        if instead is not None:
+            return self.of_prefix(vrf, family, instead)
+        sent = []
+        for state in self._routing.rib.received.states():
+            spoken, one = family, key
+            if state.config.vrf != vrf:
+                spoken = Family.L2VPN_EVPN
+                one = self._routing.evpn.originator.route_of(vrf, family, key) or b""
+            export = None if state.source.guest else state.exports.get(spoken)
+            if export is not None and (vrf == state.config.vrf or not state.config.vrf):
+                sent.append(self._sent_view(state, export, one))
+        withheld = [
+            WithheldView(neighbor=name, announced=False, reason=why, since=self._withdrawn_at(name, (vrf, family, key)))
+            for name, why in self.by_neighbor(vrf, family, key)
+            if why
+        ]
+        return [view for view in sent if view is not None], withheld
+
+    def _withdrawn_at(self, name: str, place: tuple[str, Family, bytes]) -> float | None:
+        """When a neighbor was told that it is withdrawn, if that was in this session and this process."""
+        states = [state for state in self._routing.rib.received.states() if state.source.name == name]
+        return states[0].withdrawn_at.get(place) if states else None
 
     def _announced_instead(self, vrf: str, family: Family, key: bytes) -> bytes | None:
         """The aggregate that suppresses a route towards the neighbors, if there is one."""

@@ -37,6 +37,7 @@ from bgpd.model.views.orders import ConfigChangeView, ReloadView
 from bgpd.model.views.queries import ViewQuery
 from bgpd.model.views.routes import FibRouteView, RouteView, WorkloadView
 from bgpd.model.views.sessions import NeighborView
+from bgpd.model.workload import WorkloadState
 from bgpd.overview import overview
 from bgpd.past import Past
 from bgpd.rib.aggregates import AGGREGATE_SOURCE
@@ -174,7 +175,7 @@ class DaemonBackend:
         fib = routing.tables.fibs.get(vrf)
         if fib is None:
             raise Rejected(404, f'there is no VRF "{vrf}"', "bgpd show vrfs lists them")
-        return await explain(
+        view = await explain(
             address,
             vrf,
             rib=routing.rib,
@@ -186,6 +187,26 @@ class DaemonBackend:
             rules=self._rules(),
             drained=self.drain.reason(),
         )
+        own = view.workload.prefix if view.workload is not None else ""
+        if view.route is not None and view.route.fib == "local":
+            own = own or view.route.prefix
+        if own:
+            view.announced, view.withheld = self._advertised.of_prefix(vrf, *parse_prefix(own))
+            self._say_since(view)
+        return view
+
+    def _say_since(self, view: ExplainView) -> None:
+        """Since when each neighbor has not got a route of this host: it was withdrawn then, or else the session, the
+        drain or the state of the claim began then, whatever was last."""
+        sessions = {one.name: one.since for one in self.neighbors()}
+        drained = self.drain.view().since if self.drain.reason() else None
+        claim = view.workload
+        claimed = claim.since if claim is not None else 0.0
+        for one in view.withheld:
+            if claim is not None and claim.state != WorkloadState.ANNOUNCED:
+                one.reason = f"{claim.source} {claim.id} is {claim.state}{f': {claim.reason}' if claim.reason else ''}"
+            since = one.since or max(sessions.get(one.neighbor, 0.0), claimed, drained or 0.0)
+            one.since = since or None
 
     async def explain_past(self, address: bytes, vrf: str, at: float) -> PastView:
         """What the RIB had at that time. Raises: Rejected: with 404, no such VRF, or it is not known, and why."""

@@ -17,7 +17,7 @@ from bgpd.cli import render as text
 from bgpd.cli.client import TIMEOUT_S, Client, CommandFailed, WrongUsage, segment
 from bgpd.cli.decode import DecodeOptions, Hooks
 from bgpd.cli.progress import progress
-from bgpd.cli.render import route_lines, section
+from bgpd.cli.render import route_lines, section, sent_line, withheld_line
 
 if TYPE_CHECKING:
     from bgpd.journal.store import Sought
@@ -159,23 +159,6 @@ def _past_change(one: dict[str, Any]) -> str:
     why = one.get("why") or (f"UPDATE {one['message']}" if one.get("message") else "")
     rest = [why, f"best: {one['best']}" if one.get("best") else ""]
     return "; ".join(filter(None, [f"{moment(one['at'])} {one['prefix']}{said}", *rest]))
-
-
-def sent_line(one: dict[str, Any]) -> str:
-    """A route as a neighbor was sent it (ExchangedRouteView)."""
-    words = [f"next hop {one['next_hop']}" if one.get("next_hop") else "", f"AS path {one['as_path']}"]
-    words += [f"MED {one['med']}" if one.get("med") is not None else ""]
-    words += [f"local preference {one['local_pref']}" if one.get("local_pref") is not None else ""]
-    for name in ("communities", "large_communities", "extended_communities"):
-        words += [f"{name.replace('_', ' ')} {' '.join(one[name])}" if one.get(name) else ""]
-    words += [f"gateway {one['gateway_ip']}" if one.get("gateway_ip") else ""]
-    return f"{one['prefix']} to {one['neighbor']} ({one['family']}): {', '.join(filter(None, words))}"
-
-
-def withheld_line(one: dict[str, Any], now: float) -> str:
-    """A neighbor that has not got a route of this host (WithheldView)."""
-    since = f" for {text.age(one['since'], now)}" if one.get("since") else ""
-    return f"not by {one['neighbor']}{since}: {one['reason']}".rstrip(": ")
 
 
 def _past_event(one: dict[str, Any]) -> str:

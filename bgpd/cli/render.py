@@ -296,9 +296,29 @@ def explain_lines(view: View, now: float) -> Iterator[str]:
         yield from section("workload", _workload(workload, now))
     if guest := view.get("guest"):
         yield from section("guest", route_lines(guest, now))
+    yield from section("sent", [*map(sent_line, view.get("announced", ()))])
+    yield from section("withheld", [withheld_line(one, now) for one in view.get("withheld", ())])
     yield from section("rib", route_lines(view.get("route"), now))
     yield from section("overlay", list(view.get("overlay", ())))
     yield from section("neighbor", [_neighbor(neighbor, now) for neighbor in view.get("neighbors", ())])
+
+
+def sent_line(one: View) -> str:
+    """A route as a neighbor was sent it (ExchangedRouteView)."""
+    words = [f"next hop {one['next_hop']}" if one.get("next_hop") else "", f"AS path {one['as_path']}"]
+    words += [f"MED {one['med']}" if one.get("med") is not None else ""]
+    words += [f"local preference {one['local_pref']}" if one.get("local_pref") is not None else ""]
+    for name in ("communities", "large_communities", "extended_communities"):
+        words += [f"{name.replace('_', ' ')} {' '.join(one[name])}" if one.get(name) else ""]
+    words += [f"gateway {one['gateway_ip']}" if one.get("gateway_ip") else ""]
+    return f"{one['prefix']} to {one['neighbor']} ({one['family']}): {', '.join(filter(None, words))}"
+
+
+def withheld_line(one: View, now: float) -> str:
+    """A neighbor that has not got a route of this host (WithheldView)."""
+    since = f" for {age(one['since'], now)}" if one.get("since") else ""
+    reason = one["reason"].removeprefix(f"{one['neighbor']}: ")
+    return f"from {one['neighbor']}{since}: {reason}".rstrip(": ")
 
 
 def why_not_lines(view: View, now: float) -> Iterator[str]:

@@ -31,6 +31,9 @@ _WARN_AT = 0.8
 MOST_NEXT_HOPS = 1024
 """Different next hops of one neighbor: each is an object in the kernel, and so is each set of them that routes have."""
 
+MOST_WITHDRAWN = 4_096
+"""Withdrawn routes of this host of which it is remembered when a neighbor was told."""
+
 
 class NeighborState:
     """State of one Source incarnation. `exports` has an Adj-RIB-Out per family, `tables` its table.
@@ -50,11 +53,22 @@ class NeighborState:
         self.tables: dict[Family, LocRib] = {}
         self.sweeps: dict[Family, set[Path]] = {}
         """Families whose stale routes are being removed: what was said again (AdjRibIn.refreshed)."""
+        self.withdrawn_at: dict[tuple[str, Family, bytes], float] = {}
+        """When the neighbor was told that a route of this host is gone, by VRF, family and key: the last of them."""
         self._discarding: set[Family] = set()
         self._warned: set[Family] = set()
         self._exceeded: set[Family] = set()
         self._warned_of_memory = False
         self._out_of_resources = False
+
+    def told(self, place: tuple[str, Family], keys: Iterable[bytes], withdrawn_at: float | None) -> None:
+        """The neighbor was sent routes of this host, or at this time that they are withdrawn."""
+        for key in keys:
+            self.withdrawn_at.pop((*place, key), None)
+            if withdrawn_at is not None:
+                self.withdrawn_at[*place, key] = withdrawn_at
+        while len(self.withdrawn_at) > MOST_WITHDRAWN:
+            del self.withdrawn_at[next(iter(self.withdrawn_at))]
 
     def is_swept(self, family: Family) -> bool:
         """Whether a refresh of the family has ended, and what was not said again is being removed."""

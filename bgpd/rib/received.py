@@ -166,6 +166,9 @@ class ReceivedRoutes:
             sent = self.neighbors.as_sent(source, one) if one.announced else None
             for keys, attributes, next_hop in ((one.withdrawn, None, b""), (one.announced, *(sent or (None, b"")))):
                 for place, chosen in self._by_place(table, keys).items():
+                    if source in self._states:
+                        at = self._now() if attributes is None else None
+                        self._states[source].told(place, chosen, at)
                     self.recorder.told(source, place, chosen, attributes, next_hop, spoken=spoken, overlay=one.overlay)
 
     def _by_place(self, table: LocRib, keys: Sequence[bytes]) -> dict[tuple[str, Family], list[bytes]]:

@@ -60,6 +60,8 @@ def test_the_chain_is_as_it_was_after_changes_a_crash_and_without_a_daemon(fabri
         last = at(host, fourth)
         assert last["route"] is None
         assert last["changes"][-1]["why"].startswith("its session ended")
+        pod = json.loads(host.cli("explain", "10.64.1.5", "--json"))
+        assert pod["announced"] == []
         own = at(host, third, "10.64.1.5")
         assert "workload" in own["verdict"]
         assert [(one["neighbor"], one["prefix"], one["as_path"]) for one in own["announced"]] == [
@@ -96,6 +98,17 @@ def test_the_chain_is_as_it_was_after_changes_a_crash_and_without_a_daemon(fabri
                 connection.sendall(update((NET,), asn=65201))
                 assert "went to 10.0.1.2" in at(host, installed(host, fabric))["verdict"]
                 assert "UPDATE" in host.cli("explain", "10.200.0.1", "--wire")
+                (sent,) = json.loads(host.cli("explain", "10.64.1.5", "--json"))["announced"]
+                assert (sent["neighbor"], sent["prefix"], sent["as_path"]) == ("leaf1", "10.64.1.5/32", "65203")
+                fabric.host.run("ip", "link", "del", "pod1")
+                host.wait(lambda: json.loads(host.cli("explain", "10.64.1.5", "--json"))["withheld"], "the withdrawal")
+                (held,) = json.loads(host.cli("explain", "10.64.1.5", "--json"))["withheld"]
+                assert (held["neighbor"], "static 10.64.1.5/32 is" in held["reason"]) == ("leaf1", True)
+                assert began < held["since"] <= time.time()
+                assert "from leaf1 for" in host.cli("explain", "10.64.1.5")
+                past = at(host, time.time(), "10.64.1.5")
+                assert past["announced"] == []
+                assert past["changes"][-1]["source"] == "workload"
         directory = host.directory / "state" / "history"
         assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
 

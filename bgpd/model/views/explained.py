@@ -18,7 +18,9 @@ class ExplainView(msgspec.Struct, kw_only=True):
     `broken` is the first broken link of the chain, "" if packets get there as far as this host can tell. `agrees` is
     whether the kernel forwards as the RIB wants. `overlay` tells, in a VRF, how the route's next hops were
     resolved: one step in each line. `guest` is the route in the table of the guest of this host that announces the
-    prefix, with the reason if it is refused; the guest's sessions are among `neighbors`.
+    prefix, with the reason if it is refused; the guest's sessions are among `neighbors`. `announced` is what neighbors
+    were sent of the prefix, where it is this host's own, with the attributes in the message; `withheld` are the
+    established ones that have not got it.
     """
 
     address: str
@@ -33,6 +35,8 @@ class ExplainView(msgspec.Struct, kw_only=True):
     guest: RouteView | None = None
     overlay: list[str] = []
     neighbors: list[NeighborView] = []
+    announced: list[ExchangedRouteView] = []
+    withheld: list[WithheldView] = []
 
 
 class PastNeighborView(msgspec.Struct, kw_only=True):
