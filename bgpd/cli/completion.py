@@ -45,7 +45,7 @@ def main(arguments: argparse.Namespace, hooks: Hooks) -> int:
         return 0
     words = arguments.words
     if arguments.shell == "bash":
-        words = split(words[0])[1:]
+        words = split(words[0])[1:] or [""]
     for word, about in candidates(words):
         print(word if arguments.shell == "bash" or word in (FILES, DIRECTORIES) else f"{word}\t{printable(about)}")
     return 0

@@ -87,6 +87,12 @@ def test_words_of_fixed_sets_are_those_of_the_daemon() -> None:
     assert words("bgpd show neighbors --family=ipv4") == ["--family=ipv4-unicast"]
 
 
+@pytest.mark.parametrize("line", ["", "bgpd", "'", "\\", "bgpd '"])
+def test_cursor_within_the_first_word_is_no_error(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("completion", "bash", "--", line) == 0
+    assert "show" in capsys.readouterr().out
+
+
 def test_without_a_daemon_there_are_no_values_and_no_word(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("completion", "zsh", "--", "show", "neighbors", "") == 0
     assert run("completion", "bash", "--", "bgpd show neighbors ") == 0

@@ -659,13 +659,17 @@ def test_default_socket_is_that_of_the_configuration() -> None:
     assert Config.__struct_fields__
 
 
-@pytest.mark.parametrize("command", [["show", "neighbors", "--json"], ["--version"]])
+@pytest.mark.parametrize(
+    "command",
+    [["show", "neighbors", "--json"], ["--version"], ["completion", "bash", "--", "bgpd show neighbors le"]],
+)
 def test_quick_commands_import_nothing_heavy(command: list[str], tmp_path: Path) -> None:
     code = (
         "import sys; from bgpd.__main__ import main\n"
         f"try: main({command!r})\n"
         "except SystemExit: pass\n"
-        "heavy = {'aiohttp', 'rich', 'exabgp', 'pyroute2', 'asyncio', 'msgspec', 'structlog'} & set(sys.modules)\n"
+        "heavy = {'aiohttp', 'rich', 'exabgp', 'pyroute2', 'asyncio', 'msgspec', 'structlog', 'http', 'email', 'ssl'}\n"
+        "heavy &= set(sys.modules)\n"
         "print(sorted(heavy), file=sys.stderr)"
     )
     environment = {**os.environ, "BGPD_SOCKET": str(tmp_path / "none")}
