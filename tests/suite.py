@@ -16,6 +16,7 @@ that fails the run: nobody would read it.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import subprocess
@@ -35,6 +36,7 @@ COMPILED = (
     "tests/daemon/test_wire_rules.py",
 )
 """What runs in the compiled form too: the tests of the compiled modules, and daemons with sessions and routes."""
+BYTE_CODE_OF = ("bgpd", "labs", "benchmarks")
 NOT_LONG = " and not long"
 ALLOWED_TO_FAIL_FIRST = 5
 """Of eight thousand, most of the later ones with real daemons, kernels and clocks on two shared cores."""
@@ -251,6 +253,10 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="the tests marked long, too")
     parser.add_argument("paths", nargs="*", default=["tests"], metavar="PATH")
     chosen = parser.parse_args()
+    for package in BYTE_CODE_OF:
+        # Each test of a whole daemon starts some: without byte code, as where PYTHONDONTWRITEBYTECODE is set, each of
+        # them would compile all modules.
+        compileall.compile_dir(package, quiet=1)
     with tempfile.TemporaryDirectory(prefix="bgpd-suite-") as folder:
         return Suite(Path(folder), retry=chosen.retry, in_ci="CI" in os.environ).run(
             *parts(chosen.paths, only_vm=chosen.vm, long=chosen.all)

@@ -83,3 +83,10 @@ def test_documents_name_events_that_are_there() -> None:
         text = (REPOSITORY / "docs" / page).read_text()
         found = re.findall(r"`((?:session|bfd|handover|bgpd|fib)\.[a-z_]+)`", text)
         assert [name for name in found if name not in {*names, "bgpd.toml", "fib.protocol"}] == [], page
+
+
+def test_decisions_have_numbers_of_their_own() -> None:
+    pages = sorted((REPOSITORY / "docs" / "decisions").glob("[0-9]*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        assert page.read_text().startswith(f"# {int(page.name[:4])}. "), page.name
