@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.cases.announce import kernel_routes
 from benchmarks.measurement import Figures, Job, Options, bench
 from benchmarks.routes import RouteSet
-from benchmarks.usage import usage_of
+from benchmarks.usage import ran_s, usage_of
 from labs.process import LabError
 
 CASE = "idle, 2 leaves, 100 workloads"
@@ -51,11 +51,12 @@ def run_bfd(contestant: str, duration_s: float) -> Figures:
 
 
 def _watch(pids: list[int], duration_s: float) -> Figures:
-    before = usage_of(pids)
+    before = ran_s(pids)
     time.sleep(duration_s)
+    ran = ran_s(pids) - before
     after = usage_of(pids)
     return {
         "resident_mb": after.resident_mb,
         "peak_mb": after.peak_mb,
-        "cpu_percent": (after.cpu_s - before.cpu_s) / duration_s * 100,
+        "cpu_percent": ran / duration_s * 100,
     }
