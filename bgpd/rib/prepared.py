@@ -70,6 +70,9 @@ class PreparedRib:
         states, stale = self._received.states_to_save(), self._received.stale
         guests = self._tables.guests.values()
         if self.packed and self._sessions_now() == self._sessions:
+            for table in self._tables.all.values():  # what sessions took in this very turn of the loop is not told yet
+                if table.pending:
+                    self._note(table, [*table.pending.keys, *table.pending.local])
             return save(chain(self._changed, guests), states, stale, of=self._changed), self.packed
         self.packed = b""
         return save(chain(self._tables.all.values(), guests), states, stale), b""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
-from bgpd.model.path import Source
+from bgpd.model.path import RouteBatch, Source
 from bgpd.rib import restored_table
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.prepared import PreparedRib
@@ -213,6 +213,21 @@ def test_what_was_written_beforehand_and_what_has_changed_since(
     check_counts(one.rib.table("", V4))
     assert all(decision.routes for decision in one.rib.table("", V4).several())
     assert one.fib == former.fib
+
+
+def test_what_came_in_the_turn_of_the_loop_in_which_the_process_leaves() -> None:
+    former = filled([(0, 0, PREFIXES[:4], (65201,), 0)])
+    prepared = former.rib.to_leave()
+    assert prepared.begin()
+    prepared.packed = prepared.base()
+    (source,) = [state.source for state in former.rib.received.states() if state.source.name == "leaf1"]
+    some = [key(prefix) for prefix in PREFIXES]
+    moved = RouteBatch(family=V4, announced=[some[1], some[6]], attributes=attributes(65201), next_hop=HOPS[1])
+    former.rib.received.routes_received(source, [moved, RouteBatch(family=V4, withdrawn=some[:1])])
+    one, saved = successor(former, prepared)
+    assert saved.base is not None
+    drain(one.rib.received.restore(saved, {}))
+    assert described(one.rib.table("", V4)) == described(former.rib.table("", V4))
 
 
 @pytest.mark.parametrize("what", ["a session that ended", "a refresh that began"])
