@@ -10,6 +10,7 @@ import pytest
 
 from bgpd.daemon import Daemon
 from bgpd.handover.store import DescriptorStore, HandOverFailed, StoreUnusable
+from bgpd.rib.prepared import PreparedRib
 
 
 @pytest.mark.parametrize(
@@ -18,22 +19,29 @@ from bgpd.handover.store import DescriptorStore, HandOverFailed, StoreUnusable
 )
 async def test_what_cannot_be_left_is_no_end_of_the_process(error: Exception) -> None:
     holds: list[bool] = []
+    ended: list[str] = []
 
     async def settle(patience_s: float) -> None: ...
+
+    async def prepare_to_leave() -> PreparedRib:
+        return cast(PreparedRib, SimpleNamespace(end=lambda: ended.append("prepared")))
 
     def leave_behind(*given: object) -> None:
         raise error
 
     started = asyncio.Event()
     started.set()
-    routing = SimpleNamespace(ending=False, speaker=SimpleNamespace(hold=holds.append), settle=settle)
+    speaker = SimpleNamespace(hold=holds.append)
+    routing = SimpleNamespace(ending=False, speaker=speaker, settle=settle, prepare_to_leave=prepare_to_leave)
     daemon = SimpleNamespace(
         _started=started,
         _stop=asyncio.Event(),
         _routing=routing,
+        _exports=SimpleNamespace(settle=settle),
         _configuration=SimpleNamespace(changing=asyncio.Lock()),
         _leave_behind=leave_behind,
     )
     with pytest.raises(HandOverFailed):
         await Daemon.hand_over(cast(Daemon, daemon), cast(DescriptorStore, None), lambda: None)
     assert holds == [True, False]
+    assert ended == ["prepared"]
