@@ -9,10 +9,13 @@ import contextlib
 import itertools
 import os
 import re
+import shutil
 import signal
+import stat
 import subprocess
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 PREFIX = "bgpd-demo"
@@ -44,7 +47,7 @@ class Namespaces:
         return self._prefix + label
 
     def add(self, label: str) -> None:
-        """A namespace that routes both families. Raises: StepFailed."""
+        """A namespace that routes IPv4. Raises: StepFailed."""
         self._labels.append(label)  # before it is there: a signal may come in between
         run("ip", "netns", "add", self.name(label))
         settings = ("net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0")
@@ -97,23 +100,40 @@ class Namespaces:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(end - time.monotonic(), 0.1))
         for label in self._labels:
-            remove(self.name(label))
+            with contextlib.suppress(StepFailed):  # the others are to go all the same
+                remove(self.name(label))
         for process in self._running:
             process.wait()
         self._labels.clear()
         self._running.clear()
 
 
+def kept_files() -> tempfile.TemporaryDirectory[str]:
+    """A directory for the files of this process's demonstration."""
+    return tempfile.TemporaryDirectory(prefix=f"{PREFIX}-{os.getpid()}-")
+
+
 def remove_left_behind() -> list[str]:
-    """Remove what demonstrations left whose process is dead; the names."""
-    pattern = re.compile(rf"{PREFIX}-(\d+)-")
+    """Remove namespaces and files of demonstrations whose process is dead; the names."""
     removed = []
-    for path in sorted(DIRECTORY.iterdir()) if DIRECTORY.is_dir() else []:
-        found = pattern.match(path.name)
-        if found and not Path(f"/proc/{found[1]}").exists():
-            remove(path.name)
-            removed.append(path.name)
+    for path in _left_in(DIRECTORY):
+        remove(path.name)
+        removed.append(path.name)
+    for path in _left_in(Path(tempfile.gettempdir())):
+        with contextlib.suppress(FileNotFoundError):
+            found = path.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():  # anybody may give a file such a name
+                shutil.rmtree(path, ignore_errors=True)
+                removed.append(str(path))
     return removed
+
+
+def _left_in(directory: Path) -> Iterator[Path]:
+    for path in sorted(directory.iterdir()) if directory.is_dir() else []:
+        found = re.fullmatch(rf"{PREFIX}-(\d+)-\w+", path.name)
+        # No demonstration of this process's id has begun yet: one of that name is of a former process.
+        if found and (int(found[1]) == os.getpid() or not Path(f"/proc/{found[1]}").exists()):
+            yield path
 
 
 def remove(name: str) -> None:

@@ -5,17 +5,19 @@ pod1 - host1 = leaf1, leaf2 = host2 - pod2          eBGP: the leaves are AS 6520
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bgpd.demo.namespaces import Namespaces, StepFailed, run
+from bgpd.demo.namespaces import Namespaces, StepFailed, kept_files, run
+from bgpd.runtime.lock import DIRECTORY as LOCKS
 
 LEAVES = ("leaf1", "leaf2")
 HOSTS = ("host1", "host2")
@@ -23,6 +25,8 @@ PODS = {"host1": "10.64.1.1", "host2": "10.64.2.1"}
 GATEWAY = "169.254.1.1"
 """What pods have as their default gateway: an address of the host, the same on all hosts."""
 LOG_LINES = 15
+PROGRAM = (sys.executable, "-P", "-m", "bgpd")
+"""This program. Without -P root would run whatever modules the folder has in which the demonstration was begun."""
 
 _ROUTER = """\
 [router]
@@ -60,7 +64,8 @@ class Network:
 
     def __init__(self) -> None:
         self.namespaces = Namespaces()
-        self._kept = tempfile.TemporaryDirectory(prefix="bgpd-demo-")
+        self._has_locks = LOCKS.exists()
+        self._kept = kept_files()
         self.directory = Path(self._kept.name)
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -72,6 +77,9 @@ class Network:
             signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C would leave half of it
         self.namespaces.close()
         self._kept.cleanup()
+        if not self._has_locks:
+            with contextlib.suppress(OSError):  # another bgpd uses it by now
+                LOCKS.rmdir()
 
     def build(self) -> None:
         """Namespaces, links, addresses and pods; nothing runs yet. Raises: StepFailed."""
@@ -98,15 +106,15 @@ class Network:
             self.start_daemon(name)
 
     def start_daemon(self, name: str) -> None:
-        """Start the bgpd of a leaf or host, again after it was killed."""
+        """Start the bgpd of a leaf or host."""
         file = self.directory / f"{name}.toml"
         file.write_text(configuration(name, str(self.directory)))
-        program = (sys.executable, "-m", "bgpd", "run", "--config", str(file))
+        program = (*PROGRAM, "run", "--config", str(file))
         self.daemons[name] = self.namespaces.start(name, *program, output=self.directory / f"{name}.log")
 
     def cli(self, name: str, *words: str) -> str:
         """What `bgpd WORDS` prints for the daemon of a host or leaf. Raises: StepFailed."""
-        return run("env", f"BGPD_SOCKET={self.socket(name)}", sys.executable, "-m", "bgpd", *words)
+        return run("env", f"BGPD_SOCKET={self.socket(name)}", *PROGRAM, *words)
 
     def show(self, name: str, *words: str) -> Any:
         """The value of `bgpd show WORDS --json`. Raises: StepFailed."""
@@ -128,7 +136,7 @@ class Network:
         programs = self.directory / "bin"
         programs.mkdir(exist_ok=True)
         program = programs / "bgpd"
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m bgpd "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(PROGRAM)} "$@"\n')
         program.chmod(0o755)
         path = f"{programs}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}"
         return {**os.environ, "PATH": path, "BGPD_SOCKET": self.socket(name)}

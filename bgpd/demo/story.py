@@ -32,7 +32,8 @@ def tell(story: Callable[[Network], None], *, prompt: bool) -> None:
     """
     _look_first()
     signal.signal(signal.SIGTERM, _end)
-    signal.signal(signal.SIGHUP, _end)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup sets it
+        signal.signal(signal.SIGHUP, _end)
     with Network() as network:
         story(network)
         if prompt:
@@ -141,11 +142,12 @@ def _offer_shell(network: Network) -> None:
     _say("", "exit (or Ctrl-D) ends the demonstration and removes all of it.", "")
     environment = network.environment("host1") | {"PS1": "host1# "}
     shell = ["bash", "--norc", "-i"] if shutil.which("bash") else ["sh", "-i"]
-    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the commands of the shell
+    # Ctrl-C is for the commands of the shell. They would inherit SIG_IGN, so that it would not end them.
+    former = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         subprocess.run(network.namespaces.command("host1", *shell), env=environment, check=False)
     finally:
-        signal.signal(signal.SIGINT, ignored)
+        signal.signal(signal.SIGINT, former)
 
 
 def _end(number: int, frame: object) -> None:

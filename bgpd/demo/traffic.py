@@ -39,7 +39,10 @@ class Ping:
         """Packets sent and lost. Raises: StepFailed: ping did not say."""
         assert self._process is not None, "it was started"
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(WAIT_S)
+        try:
+            self._process.wait(WAIT_S)
+        except subprocess.TimeoutExpired:
+            raise StepFailed(f"ping from {self._source} did not end") from None
         found = TOTALS.search(self._output.read_text(errors="replace"))
         if found is None:
             raise StepFailed("ping did not say how many packets it sent")
