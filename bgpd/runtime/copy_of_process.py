@@ -32,6 +32,8 @@ LAST = 19
 """Niceness of what runs when nothing else does."""
 _MOST_ERROR = 2_000
 _DONE, _FAILED = b"+", b"-"
+_LENGTH_BYTES = 8
+"""The length of an answer stands before it: a copy that is ended while it answers has said only a part."""
 
 
 class CopyFailed(Exception):
@@ -44,12 +46,13 @@ async def in_a_copy(work: Work, *, patience_s: float = PATIENCE_S, niceness: int
 
     Raises: CopyFailed: `work` raised, took longer than `patience_s`, or there is no room for a copy.
     """
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+    ends: tuple[int, ...] = ()
     try:
+        reader, writer = ends = os.pipe2(os.O_CLOEXEC)
         child = fork_own()
     except OSError as error:
-        os.close(reader)
-        os.close(writer)
+        for end in ends:
+            os.close(end)
         raise CopyFailed(f"the process cannot be copied: {error.strerror}") from error
     if not child:
         _work_in_copy(work, writer, niceness)
@@ -64,9 +67,12 @@ async def in_a_copy(work: Work, *, patience_s: float = PATIENCE_S, niceness: int
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         await asyncio.shield(asyncio.to_thread(reap_own, child))
-    if not answer.startswith(_DONE):
-        raise CopyFailed(answer[1:].decode(errors="replace") or "the copy was ended, for want of memory perhaps")
-    return answer[1:]
+    if answer.startswith(_FAILED):
+        raise CopyFailed(answer[1:].decode(errors="replace"))
+    head = 1 + _LENGTH_BYTES
+    if not answer.startswith(_DONE) or len(answer) != head + int.from_bytes(answer[1:head]):
+        raise CopyFailed("the copy was ended, for want of memory perhaps")
+    return answer[head:]
 
 
 async def _read(reader: int) -> bytes:
@@ -105,8 +111,9 @@ def _work_in_copy(work: Work, writer: int, niceness: int) -> NoReturn:
 
 
 async def _work(work: Work, writer: int) -> NoReturn:
-    answer = work()
-    _write(writer, _DONE + (answer if isinstance(answer, bytes) else await answer))
+    found = work()
+    answer = found if isinstance(found, bytes) else await found
+    _write(writer, _DONE + len(answer).to_bytes(_LENGTH_BYTES) + answer)
     os._exit(0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ import structlog
 
 from bgpd.config.schema import LogConfig
 from bgpd.log import EventRing, set_up_logging
-from bgpd.runtime import programs
+from bgpd.runtime import copy_of_process, programs
 from bgpd.runtime.copy_of_process import CopyFailed, in_a_copy
 from labs.process import wait_until
 
@@ -117,6 +118,27 @@ async def test_one_that_is_killed_is_told() -> None:
 
     with pytest.raises(CopyFailed, match="was ended"):
         await in_a_copy(work)
+
+
+async def test_one_that_is_ended_while_it_answers_has_said_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(writer: int, answer: bytes) -> None:
+        os.write(writer, answer[:-1])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(copy_of_process, "_write", write)
+    with pytest.raises(CopyFailed, match="was ended"):
+        await in_a_copy(lambda: b"a route, another route")
+    with pytest.raises(CopyFailed, match="was ended"):
+        await in_a_copy(lambda: b"")
+
+
+async def test_without_descriptors_there_is_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pipe(flags: int) -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pipe2", pipe)
+    with pytest.raises(CopyFailed, match="Too many open files"):
+        await in_a_copy(lambda: b"")
 
 
 async def test_who_no_longer_waits_leaves_no_process_behind(tmp_path: Path, others: set[int]) -> None:
