@@ -58,7 +58,10 @@ class Speeds:
                 loop.call_soon_threadsafe(self._take, found)
 
         # Not one of the loop's own threads: the end of the process waits for those.
-        threading.Thread(target=work, name="speeds", daemon=True).start()
+        try:
+            threading.Thread(target=work, name="speeds", daemon=True).start()
+        except RuntimeError:  # there is no room for one more: the speeds stay what they were
+            self._take({})
 
     def _take(self, found: dict[str, int | None]) -> None:
         now = time.monotonic()

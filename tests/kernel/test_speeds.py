@@ -63,3 +63,23 @@ async def test_speed_that_comes_after_the_loop_has_ended_is_nobody_s() -> None:
 async def _ask(found: Speeds) -> None:
     found.known("eth0")
     await asyncio.sleep(0)
+
+
+async def test_without_room_for_a_thread_speeds_stay_what_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speeds, "FRESH_S", 0.0)
+    found = Speeds(lambda name: 10_000)
+    await found.read(["eth0"])
+    defects: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: defects.append(context))
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        await found.read(["eth0", "eth1"])
+        assert (found.known("eth0"), found.known("eth1")) == (10_000, None)
+        await asyncio.sleep(0)
+    assert not defects
+    await found.read(["eth1"])
+    assert found.known("eth1") == 10_000
