@@ -332,6 +332,8 @@ class Daemon:
         if not self._started.is_set() or self._stop.is_set() or self._routing.ending:
             raise HandOverFailed("bgpd is starting or stopping")
         async with self._configuration.changing:
+            if self._stop.is_set():
+                raise HandOverFailed("bgpd is stopping")
             prepared = await self._routing.prepare_to_leave()
             began = time.monotonic()
             self._routing.speaker.hold(True)

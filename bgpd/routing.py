@@ -63,7 +63,8 @@ MEMBERSHIPS_WAIT_S = 30.0
 """A neighbor that has not sent all its route target memberships by then is sent EVPN routes by those that have come."""
 _PREPARED = 50_000
 """So many routes keep neighbors waiting for a while, if they are written when they are not heard any more."""
-_PREPARE_S = 20.0
+_PREPARE_S = 10.0
+"""How long that may take beforehand; all that a process does to leave has 20 s (TimeoutStopSec= of the unit)."""
 _MUCH = 8 << 20
 """Bytes of a neighbor that has left for which the process does not wait with giving back memory."""
 _BYTES_PER_ROUTE = 200

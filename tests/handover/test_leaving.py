@@ -45,3 +45,18 @@ async def test_what_cannot_be_left_is_no_end_of_the_process(error: Exception) ->
         await Daemon.hand_over(cast(Daemon, daemon), cast(DescriptorStore, None), lambda: None)
     assert holds == [True, False]
     assert ended == ["prepared"]
+
+
+async def test_a_second_order_does_not_prepare_where_the_first_has_ended_the_process() -> None:
+    started, stop, changing = asyncio.Event(), asyncio.Event(), asyncio.Lock()
+    started.set()
+    configuration, routing = SimpleNamespace(changing=changing), SimpleNamespace(ending=False)
+    daemon = SimpleNamespace(_started=started, _stop=stop, _configuration=configuration, _routing=routing)
+    async with changing:
+        second = asyncio.ensure_future(
+            Daemon.hand_over(cast(Daemon, daemon), cast(DescriptorStore, None), lambda: None)
+        )
+        await asyncio.sleep(0)
+        stop.set()
+    with pytest.raises(HandOverFailed, match="stopping"):
+        await second
