@@ -33,11 +33,13 @@ log = structlog.get_logger()
 _REPAIRS_REPORTED_S = 10.0
 """Repairs are summed up for this time, so that a program that fights over a route for hours does not fill the log."""
 _EXPLAINED_MOST = 5
-"""So many comparisons in a row may leave missing routes unsearched, since what was written during the dump may explain
-how many they are."""
+"""So many comparisons by timer in a row may leave missing routes unsearched, since what was written during the dump may
+explain how many they are. One that was asked for may not: there is a reason to think that some are missing."""
 _NONE: Mapping[int, bytes] = {}
 Stray = tuple[bytes, int]
 """Key and metric of a route of ours with another metric than ours."""
+Lacking = list[tuple[dict[bytes, int], int]]
+"""Parts of our record, and how many routes of each were not in a dump."""
 
 
 class Comparison:
@@ -64,13 +66,22 @@ class Comparison:
         for part, chosen in self._installed.split(known):
             self._present[id(part)] += len(chosen)
 
-    def incomplete(self, flushed: int, changed: Iterable[bytes] = ()) -> list[dict[bytes, int]]:
-        """Parts with fewer routes in the kernel than recorded, beyond what the `changed` keys of each explain, which
-        were written during the dump; none if `flushed` (known to be gone) explains all."""
-        explained = Counter(id(self._installed.part(key)) for key in changed)
-        lacking = [(part, len(part) - self._present[id(part)] - explained[id(part)]) for part in self._installed.parts]
-        found = [(part, lack) for part, lack in lacking if lack > 0]
-        return [part for part, _lack in found] if sum(lack for _part, lack in found) > flushed else []
+    def lacking(self) -> Lacking:
+        """Parts with fewer routes in the kernel than recorded, and by how many."""
+        found = [(part, len(part) - self._present[id(part)]) for part in self._installed.parts]
+        return [(part, lack) for part, lack in found if lack > 0]
+
+    def unexplained(self, lacking: Lacking, changed: Sequence[bytes]) -> Lacking:
+        """What lacks beyond as many routes of each part as there are among the `changed` keys, which were written
+        during the dump. Takes a tenth of a second for very many: not for the event loop."""
+        explained = {id(part): len(keys) for part, keys in self._installed.split(changed)}
+        found = [(part, lack - explained.get(id(part), 0)) for part, lack in lacking]
+        return [(part, lack) for part, lack in found if lack > 0]
+
+
+def to_search(lacking: Lacking, flushed: int) -> list[dict[bytes, int]]:
+    """The parts in which routes are missing; none if `flushed` (known to be gone) explains all."""
+    return [part for part, _lack in lacking] if sum(lack for _part, lack in lacking) > flushed else []
 
 
 class Search:
@@ -293,6 +304,8 @@ class Upkeep:
                     await self._reconcile_now.wait()
             except TimeoutError:
                 self._dataplane.verify()
+            if self._reconcile_now.is_set():
+                self._explained = Counter(dict.fromkeys(self._families, _EXPLAINED_MOST))
             self._reconcile_now.clear()
             are_compared = True
             for family in self._families:
@@ -352,22 +365,28 @@ class Upkeep:
 
         await self._dataplane.reader.routes(family, self._form, begin, is_beside_work=True)
         suspects = comparison.suspects
-        incomplete = self._incomplete(family, comparison, meanwhile)
+        incomplete = await self._incomplete(family, comparison, meanwhile)
         if incomplete:
             suspects += await self._missing(family, incomplete)
         return suspects, comparison.strays
 
-    def _incomplete(
+    async def _incomplete(
         self, family: Family, comparison: Comparison, meanwhile: ChangedMeanwhile
     ) -> list[dict[bytes, int]]:
         """The parts of the table to search for missing routes. In a steady stream of changes every dump lacks some that
         came during it: two further dumps for these, of a million routes each, would be most of what bgpd does."""
-        flushed = sum(self._dataplane.objects.dead.values())
-        lacking = comparison.incomplete(flushed)
-        beyond = comparison.incomplete(flushed, meanwhile.keys) if lacking else []
-        is_explained = bool(lacking) and not beyond and self._explained[family] < _EXPLAINED_MOST
-        self._explained[family] = self._explained[family] + 1 if is_explained else 0
-        return [] if is_explained else beyond or lacking
+        if meanwhile.are_too_many:
+            return []
+        flushed, lacking = sum(self._dataplane.objects.dead.values()), comparison.lacking()
+        parts = to_search(lacking, flushed)
+        if parts and self._explained[family] < _EXPLAINED_MOST:
+            left = await asyncio.to_thread(comparison.unexplained, lacking, list(meanwhile.keys))
+            if not to_search(left, flushed):
+                self._explained[family] += 1
+                return []
+            parts = to_search(left, flushed)
+        self._explained[family] = 0
+        return parts
 
     async def _missing(self, family: Family, parts: list[dict[bytes, int]]) -> list[bytes]:
         """Keys that several dumps in a row lack: a single dump may lack existing routes (decision 10)."""

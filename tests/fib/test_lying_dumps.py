@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -154,8 +155,15 @@ async def test_what_neighbors_change_during_a_comparison_is_no_drift(
         assert lost in kernel.routes
 
 
-async def test_routes_that_a_dump_lacks_since_they_came_during_it_are_searched_for_now_and_then_only() -> None:
-    """In a steady stream each comparison would take three dumps; one that is really gone is found in the end."""
+def stream(it: Harness, number: int) -> Callable[[], None]:
+    """What neighbors change during a comparison: another route comes, another one moves."""
+    changes = {bytes((32, 10, 99, 0, number)): (LEAF2,), KEYS[1]: (LEAF1, LEAF2)[number % 2 :]}
+    return functools.partial(it.want, changes)
+
+
+@asynccontextmanager
+async def one_is_lost() -> AsyncIterator[tuple[Harness, ChangingKernel, Callable[[], bool]]]:
+    """A table of which the kernel has lost a route unheard, and whether it is there again."""
     kernel = ChangingKernel()
     kernel.links, kernel.monitor = (honest := two_leaf_kernel()).links, honest.monitor
     async with running(kernel) as it:
@@ -163,17 +171,36 @@ async def test_routes_that_a_dump_lacks_since_they_came_during_it_are_searched_f
         await it.settle()
         lost = next(place for place in kernel.routes if place[2] == KEYS[0])
         del kernel.routes[lost]
+        yield it, kernel, lambda: lost in kernel.routes
+
+
+async def test_routes_that_a_dump_lacks_since_they_came_during_it_are_searched_for_now_and_then_only() -> None:
+    """In a steady stream each comparison would take three dumps; one that is really gone is found in the end."""
+    async with one_is_lost() as (it, kernel, is_back):
         dumps = []
         for number in range(6):
             before = kernel.dumped
-            changes = {bytes((32, 10, 99, 0, number)): (LEAF2,), KEYS[1]: (LEAF1, LEAF2)[number % 2 :]}
-            kernel.during = functools.partial(it.want, changes)
-            await reconciled(it)
+            kernel.during = stream(it, number)
+            assert await it.fib.upkeep._compare(V4)
+            await it.settle()
             dumps.append(kernel.dumped - before)
         assert dumps[:5] == [1] * 5
         assert dumps[5] > 2
         assert it.fib.counters.repaired == 1
-        assert lost in kernel.routes
+        assert is_back()
+
+
+async def test_what_is_missing_is_searched_for_in_a_stream_too_where_somebody_asked_for_the_comparison() -> None:
+    """As after notifications that were lost, or for routes that another process has left."""
+    async with one_is_lost() as (it, kernel, is_back):
+        kernel.during = stream(it, 0)
+        assert await it.fib.upkeep._compare(V4)
+        await it.settle()
+        assert not is_back()
+        kernel.during = stream(it, 1)
+        await reconciled(it)
+        assert is_back()
+        assert it.fib.counters.repaired == 1
 
 
 async def test_what_is_on_its_way_when_a_comparison_begins_is_no_drift() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bgpd.fib.reconcile import Adoption, Comparison, Search
+from bgpd.fib.reconcile import Adoption, Comparison, Search, to_search
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import RouteForm
 from bgpd.model.containers import ShardedDict
@@ -27,22 +27,22 @@ def test_equal_tables_leave_nothing_to_do() -> None:
     comparison = Comparison(believed((A, 1), (B, 1), (C, 2)), FORM)
     comparison.add(run((A, 1), (B, 1)))
     comparison.add(run((C, 2)))
-    assert (comparison.suspects, comparison.strays, comparison.incomplete(0)) == ([], [], [])
+    assert (comparison.suspects, comparison.strays, comparison.lacking()) == ([], [], [])
 
 
 def test_changed_and_unknown_routes_are_suspect() -> None:
     comparison = Comparison(believed((A, 1), (B, 1)), FORM)
     comparison.add(run((A, 2), (B, 1), (C, 1)))
     assert comparison.suspects == [A, C]
-    assert not comparison.incomplete(0)
+    assert not comparison.lacking()
 
 
 def test_missing_routes_are_counted_by_part_then_searched_for_there_only() -> None:
     installed = believed((A, 1), (B, 1), (C, 1))
     comparison = Comparison(installed, FORM)
     comparison.add(run((A, 1), (C, 1)))
-    assert not comparison.incomplete(1)
-    search = Search(installed, FORM, comparison.incomplete(0))
+    assert not to_search(comparison.lacking(), 1)
+    search = Search(installed, FORM, to_search(comparison.lacking(), 0))
     search.add(run((A, 1), (C, 1)))
     assert search.missing() == [B]
     assert len(installed) == 3
@@ -52,16 +52,18 @@ def test_what_changed_during_the_dump_explains_what_is_lacking_in_its_part_only(
     installed = believed((A, 1), (B, 1), (C, 1))
     comparison = Comparison(installed, FORM)
     comparison.add(run((A, 1)))
-    assert [*map(dict, comparison.incomplete(0, (B,)))] == [{C: 1}]
-    assert [*map(dict, comparison.incomplete(0, (B, A)))] == [{C: 1}]
-    assert not comparison.incomplete(0, (B, C))
+    lacking = comparison.lacking()
+    installed[B + b"\x00\x01"] = 1
+    assert comparison.unexplained(lacking, (B,)) == [({C: 1}, 1)]
+    assert comparison.unexplained(lacking, (B, A)) == [({C: 1}, 1)]
+    assert not comparison.unexplained(lacking, (B, C))
 
 
 def test_a_route_too_many_in_one_part_does_not_hide_one_missing_in_another() -> None:
     installed = believed((A, 1), (C, 1))
     comparison = Comparison(installed, FORM)
     comparison.add(run((A, 1), (B, 1)))
-    search = Search(installed, FORM, comparison.incomplete(0))
+    search = Search(installed, FORM, to_search(comparison.lacking(), 0))
     search.add(run((A, 1), (B, 1)))
     assert (comparison.suspects, search.missing()) == ([B], [C])
 
