@@ -242,10 +242,15 @@ class Dataplane:
         return self._loop.time() < self._gathering_since + _GATHER_S
 
     def submit(self, routes: bytes, count: int, done: Callable[[Outcome], None]) -> None:
-        """Queue route messages behind the nexthop objects that they need."""
+        """Queue route messages behind the nexthop objects that they need.
+
+        A few are not sent by the event loop while urgent messages are under way: the kernel may walk through its tables
+        for those, and has all others wait.
+        """
         created, ids = self.objects.take_created()
         self.messages += count + len(ids)
-        submit = self.bulk.submit_few if count <= _FEW and not ids else self.bulk.submit
+        is_short = count <= _FEW and not ids and not self.urgent.outstanding
+        submit = self.bulk.submit_few if is_short else self.bulk.submit
         submit(created + routes, functools.partial(self._bulk_done, ids, done))
 
     def lose(self, nexthops: Iterable[int], fallback: Callable[[int], Members | None]) -> Loss:
