@@ -23,6 +23,8 @@ VENV = $(DESTDIR)$(PREFIX)
 UNIT = $(DESTDIR)/etc/systemd/system/bgpd.service
 DRAIN_UNIT = $(DESTDIR)/etc/systemd/system/bgpd-drain.service
 BFD_UNIT = $(DESTDIR)/etc/systemd/system/bgpd-bfd.service
+IS_OURS = test -n "$(DESTDIR)" || ! dpkg-query --search $(PREFIX)/pyvenv.cfg >/dev/null 2>&1 || \
+  { echo "$(PREFIX) is the Debian package's: apt remove bgpd, or another place: PREFIX="; exit 1; }
 INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/system/bgpd-drain.service \
   /etc/systemd/system/bgpd-bfd.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
   /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf
@@ -138,6 +140,7 @@ lock: setup ## write requirements.lock, and those for servers, anew from pyproje
 	  --no-emit-find-links --no-emit-trusted-host --no-emit-options --output-file docs_site/requirements.lock docs_site/requirements.in
 
 install: ## on a server: bgpd into PREFIX, its unit and kernel settings; or an upgrade. Starts nothing, keeps an existing configuration
+	@$(IS_OURS)
 	@$(MAKE) --no-print-directory install-python
 	@$(MAKE) --no-print-directory install-files
 	@echo "Installed: $$($(VENV)/bin/python -P -m bgpd --version)"
@@ -167,6 +170,7 @@ install-files: # what of `install` is not Python
 	install -D -m 644 conf/rt_protos.d/bgpd.conf $(DESTDIR)/etc/iproute2/rt_protos.d/bgpd.conf
 
 uninstall: ## removes what install put there; not the configuration, saved state, user and kernel routes (bgpd flush)
+	@$(IS_OURS)
 	@if [ -z "$(DESTDIR)" ] && systemctl is-active --quiet bgpd 2>/dev/null; then \
 	  echo "bgpd runs. First: systemctl disable --now bgpd; to take its routes from the kernel too: bgpd flush"; exit 1; fi
 	@test -x $(VENV)/bin/bgpd -a -e $(VENV)/pyvenv.cfg || ! test -e $(VENV) || { echo "$(VENV) is no virtual environment with bgpd: PREFIX?"; exit 1; }

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.packages.built import ROOT
 from tests.packages.image import instructions
@@ -88,3 +89,50 @@ def test_image_is_pinned_and_runs_as_a_user_of_its_own() -> None:
     for words in (words for name, words in found if name == "RUN" and "apt-get" in words):
         assert "--no-install-recommends" in words
         assert "rm -rf /var/lib/apt/lists/*" in words
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("1.2.3", "1.2.3-1"),
+        ("1.2.3rc1", "1.2.3~rc1-1"),
+        ("1.2.3rc1.post2+g1b2", "1.2.3~rc1.post2+g1b2-1"),
+        ("0.1.0.dev846+g01a2b3c4", "0.1.0~dev846+g01a2b3c4-1"),
+    ],
+)
+def test_name_of_a_commit_is_no_pre_release(written: str, expected: str) -> None:
+    command = [str(PACKAGES / "debian/changelog"), "--version", written]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{expected}\n"
+
+
+def said_of(script: str, tmp_path: Path, *words: str) -> list[str]:
+    """The commands that a script of the package gives to systemd, where that runs."""
+    (tmp_path / "systemd").mkdir()
+    for name in ("systemctl", "deb-systemd-invoke", "systemd-sysusers", "systemd-tmpfiles"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*"\nexit 1\n')
+        (tmp_path / name).chmod(0o755)
+    text = (PACKAGES / "debian" / script).read_text().replace("/run/systemd/system", str(tmp_path / "systemd"))
+    command = ["sh", "-c", text, script, *words]
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_removal_that_is_called_off_starts_what_it_has_stopped(tmp_path: Path) -> None:
+    """As where a package that conflicts cannot be unpacked. No start that fails keeps dpkg from going on."""
+    assert said_of("postinst", tmp_path, "abort-remove", "in-favour", "openbgpd", "7.7") == [
+        "deb-systemd-invoke start bgpd-bfd.service",
+        "deb-systemd-invoke start bgpd.service",
+    ]
+
+
+@pytest.mark.parametrize("action", ["abort-upgrade", "abort-deconfigure"])
+def test_upgrade_that_is_called_off_touches_no_service(tmp_path: Path, action: str) -> None:
+    assert said_of("postinst", tmp_path, action, "1.0-1") == []
+
+
+def test_role_makes_kernel_settings_before_it_starts_the_daemon() -> None:
+    tasks = yaml.safe_load((PACKAGES / "ansible/roles/bgpd/tasks/main.yml").read_text())
+    notifies = [index for index, task in enumerate(tasks) if task.get("notify") == "Apply kernel settings"]
+    (flush,) = (index for index, task in enumerate(tasks) if task.get("ansible.builtin.meta") == "flush_handlers")
+    reloads = [index for index, task in enumerate(tasks) if task.get("notify") == "Reload bgpd"]
+    assert max(notifies) < flush < min(reloads), "a new configuration is checked before it is read"
