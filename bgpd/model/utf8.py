@@ -27,7 +27,11 @@ def as_msgpack(value: object) -> bytes:
     try:
         return _msgpack(value)
     except UnicodeEncodeError:
-        return _msgpack(_writable(msgspec.to_builtins(value, builtin_types=(bytes,))))
+        return _msgpack(_writable(msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_of_raw)))
+
+
+def _of_raw(value: Any) -> Any:
+    return msgspec.msgpack.decode(value)  # of MessagePack in it (Raw)
 
 
 def _writable(value: Any) -> Any:

@@ -24,10 +24,12 @@ from bgpd.history.recorder import History
 from bgpd.history.records import AnyRecord, BaseEnded, Ended, Heard, Lost, SessionClosed, Started
 from bgpd.history.replay import Replay
 from bgpd.history.segments import DIRECTORY, records_of, segments_of
+from bgpd.model.attributes import Attributes
+from bgpd.model.path import NextHop
 from bgpd.past import Past
 from bgpd.rib.next_hops import AllowedNextHops
 from tests.daemon.wire_peer import attribute, update
-from tests.history.rig import ADDRESS, AGREED, TEXT, Recorded, config, wanted
+from tests.history.rig import ADDRESS, AGREED, LOCAL, TEXT, Recorded, config, wanted
 from tests.rib.build import V4, drain, key
 from tests.waiting import until
 
@@ -225,6 +227,7 @@ async def test_the_name_of_an_interface_may_be_no_utf_8(tmp_path: Path) -> None:
     recorded = Recorded(tmp_path)
     name = b"eth\xff".decode(errors="surrogateescape")
     recorded.history.own_address("", name, bytes((10, 9, 9, 1)), is_gone=False)
+    recorded.history.local(LOCAL, ("", V4), [key("10.7.0.0/16")], Attributes.of(), NextHop(bytes(4), name))
     source = recorded._source("leaf1")
     section = msgspec.structs.replace(recorded._section("leaf1"), interface=name)
     networks = frozenset({(V4, key("10.0.1.0/24"))})
