@@ -57,7 +57,7 @@ def past(
         vrf=vrf,
         at=at,
         verdict=_verdict(found, route),
-        known_from=since or found.at,
+        known_from=max([since or found.at, *(gap for gap, _ in found.gaps)]),
         route=route,
         neighbors=[
             PastNeighborView(name=name, established=one.established, since=one.since, reason=one.reason)

@@ -54,6 +54,8 @@ def changes(state: Path, asked: Asked, progress: Progress = unsaid) -> list[Even
     except TooMany:
         raise NotKnown(f"more than {MOST_KEYS:,} prefixes are inside {sought.prefix}: ask for a longer one") from None
     events = list(_notices(known_from(segments), since, sought.since > 0, [one.problem for one in found]))
+    for at, reason in dict.fromkeys(gap for one in found for gap in one.gaps if gap[0] >= since):
+        events.append(not_known(f"changes before may be missing: {reason}", at))
     for one in found:
         events += [_event(change, family, one.prefixes.vrf) for change in one.prefixes.changes if change.at >= since]
     chosen = [event for event in sorted(events, key=lambda event: event.at) if sought.matches_but_prefix(event)]
@@ -71,9 +73,11 @@ def _notices(begins: float | None, since: float, is_said: bool, problems: Sequen
     yield from map(not_known, dict.fromkeys(filter(None, problems)))
 
 
-def not_known(reason: str) -> EventView:
-    """The history does not say it, or not up to now."""
-    return EventView(sequence=0, at=time.time(), level=_LEVEL, event=_UNKNOWN, fields={"reason": reason})
+def not_known(reason: str, at: float | None = None) -> EventView:
+    """The history does not say it, or not up to a time (None: now)."""
+    return EventView(
+        sequence=0, at=time.time() if at is None else at, level=_LEVEL, event=_UNKNOWN, fields={"reason": reason}
+    )
 
 
 def _event(change: Change, family: Family, vrf: str) -> EventView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import msgspec
 
 from bgpd.history.records import AnyRecord
 from bgpd.history.replay import Replay, replay
-from bgpd.history.segments import DIRECTORY, Segment, records_of, segments_of
+from bgpd.history.segments import DIRECTORY, Segment, known_from, records_of, segments_of
 from bgpd.history.wanted import Wanted
 from bgpd.model.as_path import as_path_text
 from bgpd.model.iana import Family
@@ -61,13 +62,17 @@ def replayed(
 ) -> list[Replay]:
     """From a base that tells the changes since then too, if there is one, else from the last one that is whole. Where
     none is, what the first says, which has seen most."""
-    starts = [number for number, one in enumerate(segments) if one.begins_base and 0 < one.began_at <= until]
+    last = _last(segments, until)
+    starts = [number for number, one in enumerate(segments[: last + 1]) if one.begins_base and one.began_at]
     early = [number for number in starts if segments[number].began_at <= since]
     first: list[Replay] = []
     for number in dict.fromkeys([*early[-1:], *starts[:1], *reversed(starts)]):
         found = [Replay(vrf, family, wanted) for vrf in vrfs]
-        replay(_records(segments[number:], wanted, until, progress), found, until)
+        replay(_records(segments[number:], wanted, until, progress), found)
+        _look_ahead(segments, found, until)
         if not any(one.problem for one in found):
+            for one, former in zip(found, first):
+                one.gaps.insert(0, (known_from(segments[number:]) or one.at, former.problem))
             return found
         first = first or found
     return first or [Replay(vrf, family, wanted) for vrf in vrfs]
@@ -76,17 +81,31 @@ def replayed(
 def _records(
     segments: Sequence[Segment], wanted: Wanted, at: float, progress: Progress
 ) -> Iterator[list[AnyRecord] | str]:
-    """Those up to a moment, and the first ones after it. Of a segment of which no time can be read it is not known
-    whether it is a later one."""
-    chosen = [one for one in segments if one.began_at <= at]
-    size, done = sum(one.bytes for one in chosen) or 1, 0
-    for one in chosen:
+    """Those up to a moment. Of a segment of which no time can be read it is not known whether it is a later one."""
+    last = _last(segments, at)
+    chosen = [(place, one) for place, one in enumerate(segments) if place <= last or one.began_at <= at]
+    size, done = sum(one.bytes for _, one in chosen) or 1, 0
+    for place, one in chosen:
         progress(done / size)
-        yield from records_of(one, wanted)
+        yield from records_of(one, wanted, at if place == last else math.inf)
         done += one.bytes
-    later = next((one for one in segments if one.began_at > at and not one.problem), None)
-    if later is not None:
-        yield from (block for block in records_of(later, wanted) if not isinstance(block, str))
+
+
+def _last(segments: Sequence[Segment], at: float) -> int:
+    """The last segment that has something of this time or before; -1 for none. Where the clock was set back, later
+    times stand before it: the order in which all was written counts."""
+    return max((place for place, one in enumerate(segments) if 0 < one.earliest <= at), default=-1)
+
+
+def _look_ahead(segments: Sequence[Segment], found: Sequence[Replay], at: float) -> None:
+    """Whether the next process had begun anew after a moment."""
+    last = _last(segments, at)
+    later = next((one for one in segments[last + 1 :] if not one.problem), None)
+    if later is not None and segments[last].last_at <= at:
+        block = next(records_of(later), "")
+        if not isinstance(block, str):
+            for one in found:
+                one.look_ahead(block[0])
 
 
 def way_text(path: Way | None) -> str:

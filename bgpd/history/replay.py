@@ -86,13 +86,14 @@ class Replay:
 
     `problem` says why that is not known, "" if it is; `standings` are the neighbors by name, `audience` is what they
     were sent of this host's own routes. `ended_at`: bgpd had ended then, 0.0 if it went on; `anew_at`: though no end
-    was recorded, it began anew then.
+    was recorded, it began anew then. `gaps`: where changes are missing: when all was known again, and why it was not.
     """
 
     def __init__(self, vrf: str, family: Family, wanted: Wanted) -> None:
         self.problem = NOT_KNOWN
         self.at = 0.0
         self.ended_at = self.anew_at = 0.0
+        self.gaps: list[tuple[float, str]] = []
         self.standings: dict[str, Standing] = {}
         self.prefixes = Prefixes(vrf, family, wanted, now=lambda: self.at)
         self.audience = Audience((vrf, family), wanted)
@@ -123,6 +124,12 @@ class Replay:
         """Records are missing here: also those of a base that goes on."""
         self.problem, self._is_in_base = reason, False
 
+    def _whole(self, at: float) -> None:
+        """All is known from here on."""
+        if self.problem not in ("", NOT_KNOWN):
+            self.gaps.append((at, self.problem))
+        self.problem = ""
+
     # Processes and bases
 
     def _configure(self, config: bytes) -> None:
@@ -146,7 +153,7 @@ class Replay:
         for name, standing in self.standings.items():
             if standing.established:
                 self.standings[name] = Standing(False, record.at, _ANEW)
-        self.problem = ""
+        self._whole(record.at)
 
     def _forget(self) -> None:
         self._known.clear()
@@ -187,7 +194,7 @@ class Replay:
     def _base_ended(self, record: BaseEnded) -> None:
         if self._is_in_base:
             self._is_in_base = False
-            self.problem = ""
+            self._whole(record.at)
             self.audience.base_ended(record.at)
 
     def _configured(self, record: Configured) -> None:
@@ -427,8 +434,8 @@ _TAKE: dict[type, Callable[[Replay, Any], None]] = {
 }
 
 
-def replay(records: Iterator[list[AnyRecord] | str], into: Sequence[Replay], until: float) -> None:
-    """Have records taken up to this time."""
+def replay(records: Iterator[list[AnyRecord] | str], into: Sequence[Replay]) -> None:
+    """Have records taken."""
     for block in records:
         if isinstance(block, str):
             for one in into:
@@ -436,9 +443,4 @@ def replay(records: Iterator[list[AnyRecord] | str], into: Sequence[Replay], unt
             continue
         for record in block:
             for one in into:
-                if record.at > until:
-                    one.look_ahead(record)
-                else:
-                    one.take(record)
-            if record.at > until:
-                return
+                one.take(record)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import struct
 import zlib
@@ -38,13 +39,15 @@ class HistoryUnusable(Exception):
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """One file. `begins_base`: nothing before it is needed. `ended_at`: when the last base in it was whole, 0.0 if none
-    was; `problem`: why it cannot be read."""
+    """One file. `begins_base`: nothing before it is needed. `began_at` is the time of its first record, `earliest` the
+    earliest in it: the clock may have been set back. `ended_at`: when the last base in it was whole, 0.0 if none was;
+    `problem`: why it cannot be read."""
 
     path: Path
     number: int
     begins_base: bool = False
     began_at: float = 0.0
+    earliest: float = 0.0
     last_at: float = 0.0
     ended_at: float = 0.0
     bytes: int = 0
@@ -204,12 +207,13 @@ def _looked_at(path: Path) -> Segment | None:
     problem, begins_base = _head(data)
     if problem:
         return Segment(path, number, began_at=found.st_mtime, bytes=len(data), problem=problem)
-    began = last = ended = 0.0
+    began = earliest = last = ended = 0.0
     for one in blocks(data, _HEADER.size):
         if isinstance(one, Block):
             began, last = began or one.began_at, one.ended_at
+            earliest = min(earliest or one.began_at, one.began_at)
             ended = last if one.ends_base else ended
-    return Segment(path, number, begins_base, began, last, ended, len(data))
+    return Segment(path, number, begins_base, began, earliest, last, ended, len(data))
 
 
 def _head(data: bytes) -> tuple[str, bool]:
@@ -222,9 +226,12 @@ def _head(data: bytes) -> tuple[str, bool]:
     return ("" if version == VERSION else f"of version {version}, and this bgpd reads {VERSION}"), bool(begins_base)
 
 
-def records_of(segment: Segment, wanted: Wanted | None = None) -> Iterator[list[AnyRecord] | str]:
+def records_of(
+    segment: Segment, wanted: Wanted | None = None, until: float = math.inf
+) -> Iterator[list[AnyRecord] | str]:
     """The records of each block; at last, where it is damaged, what is wrong. With `wanted`, of those that are only
-    about keys hardly more than such as say something of these. Raises: OSError."""
+    about keys hardly more than such as say something of these. Those of later times than `until` only where the clock
+    was set back after them, to a time before it. Raises: OSError."""
     if segment.problem:
         yield f"{segment.path} is {segment.problem}"
         return
@@ -233,14 +240,22 @@ def records_of(segment: Segment, wanted: Wanted | None = None) -> Iterator[list[
     except FileNotFoundError:  # the daemon writes on meanwhile
         yield f"{segment.path} was deleted to make room"
         return
-    for one in blocks(data, _HEADER.size):
+    found = list(blocks(data, _HEADER.size))
+    early = (place for place, one in enumerate(found) if isinstance(one, Block) and one.began_at <= until)
+    last = max(early, default=-1)
+    for place, one in enumerate(found[: last + 2]):
         if isinstance(one, str):
             yield f"{segment.path} is {one}"
+            return
+        if place > last:
             return
         try:
             records = read_block(data, one, wanted)
         except (ValueError, zlib.error, msgspec.MsgspecError) as error:
             yield f"{segment.path} is damaged ({error})"
             return
+        if place == last and one.ended_at > until:
+            ends = (place for place, record in enumerate(records, 1) if record.at <= until)
+            records = records[: max(ends, default=0)]
         if records:
             yield records

@@ -10,11 +10,14 @@ import pytest
 
 from bgpd.history.answers import past
 from bgpd.history.blocks import EncodedHeard, encoded
+from bgpd.history.changes import Asked, changes
 from bgpd.history.reading import NotKnown, replayed
 from bgpd.history.recorder import MOST_WAITING, History
 from bgpd.history.records import BaseBegan, BaseEnded, Configured, Heard, Lost, Started
 from bgpd.history.replay import Replay
 from bgpd.history.segments import DIRECTORY, HistoryUnusable, SegmentWriter, known_from, records_of, segments_of
+from bgpd.journal.store import Sought
+from tests.daemon.wire_peer import update, withdrawal
 from tests.history.rig import ADDRESS, Recorded, config, wanted
 from tests.rib.build import V4
 
@@ -188,3 +191,36 @@ def test_what_is_deleted_while_it_is_read_is_as_if_it_had_not_been(tmp_path: Pat
 
     assert not problem(history.now)
     assert "deleted" in problem(starts[-1].began_at - 1)
+
+
+def test_what_was_written_before_the_clock_was_set_back_counts(tmp_path: Path) -> None:
+    """A host whose clock ran an hour ahead when it started."""
+    recorded = Recorded(tmp_path)
+    recorded.history.close()
+    recorded.now += 7_200
+    recorded.start()
+    recorded.up("leaf1")
+    recorded.hear("leaf1", update((NET,), asn=65201, next_hop="10.0.1.2"))
+    recorded.write()
+    recorded.now -= 3_600
+    recorded.hear("leaf1", update(("10.2.0.0/16",), asn=65201, next_hop="10.0.1.2"))
+    recorded.write()
+    asked = recorded.now
+    recorded.now += 1_000
+    recorded.hear("leaf1", withdrawal(NET))
+    recorded.write()
+    assert "went to 10.0.1.2" in past(tmp_path, ADDRESS, "", at=asked).verdict
+    assert "no route" in past(tmp_path, ADDRESS, "", at=recorded.now).verdict
+
+
+def test_a_damaged_file_among_others_is_a_gap_whenever_it_was_changed(tmp_path: Path) -> None:
+    found = recorded(tmp_path)
+    first, *_, among, last = segments_of(tmp_path / DIRECTORY)
+    damaged(among.path, 0)
+    assert among.path.stat().st_mtime > found.now
+    view = past(tmp_path, ADDRESS, "", at=found.now)
+    assert view.known_from == last.ended_at, "changes before are not told"
+    sought = Sought(prefix=NET, since=first.began_at, until=found.now)
+    (gap,) = [one for one in changes(tmp_path, Asked(sought=sought)) if one.event == "history.not_known"]
+    assert gap.at == last.ended_at
+    assert among.path.name in str(gap.fields["reason"])
