@@ -84,12 +84,13 @@ def on_terminal(
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     process = subprocess.Popen(
         command,
         stdin=slave,
         stdout=slave if stdout is None else stdout,
         stderr=slave,
-        env={**os.environ, "TERM": "xterm", **(environment or {})},
+        env={**inherited, "TERM": "xterm", **(environment or {})},
         preexec_fn=take_terminal,
     )
     os.close(slave)

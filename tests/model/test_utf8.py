@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bgpd.api.server import _json
+from bgpd.api.answers import json_answer
 from bgpd.api.stream import view_slices
 from bgpd.model.path import NextHop
 from bgpd.model.utf8 import as_json, as_msgpack
@@ -18,7 +18,7 @@ VIEW = UplinkOverview(interface=NAME, up=True, vrf="", speed_mbps=None, neighbor
 def test_a_listing_has_it_with_what_cannot_be_written_replaced() -> None:
     found = msgspec.json.decode(b"".join(view_slices(iter([VIEW]), keep=lambda view: True, limit=0)))
     assert [(one["interface"], one["neighbors"]) for one in found] == [("tap?", ["tap?", "leaf1"])]
-    assert _json(VIEW).body == as_json(VIEW) + b"\n"
+    assert json_answer(VIEW).body == as_json(VIEW) + b"\n"
     assert b'"tap?"' in as_json(PageView(total=1, after=NAME, rows=[msgspec.Raw(as_json(VIEW))]))
 
 
