@@ -117,6 +117,12 @@ class _Own(msgspec.Struct):
             self.seen = max(self.seen, remote.mobility.sequence)
 
 
+def _still_counts(left: SavedMoves, now: float) -> bool:
+    if left.frozen:
+        return now < left.frozen_until
+    return bool(left.moves) and now - left.moves[-1] <= MOVES_PERIOD_S
+
+
 def decode_mobility(extended_communities: tuple[bytes, ...]) -> Mobility:
     """The MAC mobility among 8-byte extended communities; sequence 0, not sticky where there is none."""
     for community in extended_communities:
@@ -144,8 +150,9 @@ class MacMobility:
     # From one process to the next.
 
     def saved(self, now: float) -> list[SavedMoves]:
-        """The moves that still count, and the freezes."""
-        found = []
+        """The moves that still count, and the freezes; also of endpoints that have not appeared here since another
+        process left."""
+        found = [one for one in self._left.values() if _still_counts(one, now)]
         for one, own in self._own.items():
             is_frozen = own.verdict.state is EndpointState.FROZEN
             if is_frozen or (own.moves and now - own.moves[-1] <= MOVES_PERIOD_S):

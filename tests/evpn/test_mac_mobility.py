@@ -264,6 +264,14 @@ def test_a_freeze_goes_on_in_the_next_process_until_its_time_is_over() -> None:
     assert after.saved(24.0 + RECOVERY_S + MOVES_PERIOD_S) == []
 
 
+def test_a_second_hand_over_carries_what_has_not_appeared_between_the_two() -> None:
+    made, sequence = moved(MOVES_LIMIT)
+    after = successor(successor(made, 20.0), 30.0)
+    verdict = after.appeared(VM, sticky=False, remote=None, now=31.0, former=sequence)
+    assert verdict.state is EndpointState.FROZEN
+    assert successor(made, 20.0).saved(MOVES_LIMIT + RECOVERY_S) == []
+
+
 def test_a_freeze_ends_in_the_next_process_once_it_knows_that_no_other_host_has_it() -> None:
     made, sequence = moved(MOVES_LIMIT)
     for begin in ("appeared", "resumed"):
