@@ -385,22 +385,22 @@ class BmpStation:
         while keys := list(islice(left, STEP)):
             if self.config.loc_rib:
                 self._put_used(table, keys)
-            if self.config.adj_rib_out_before_policy:
-                self._put_offered(table, keys)
-            yield True
+                yield True
+            for session in list(self._told.values()) if self.config.adj_rib_out_before_policy else ():
+                if session.vrf == table.vrf and self._is_told(session):
+                    self._put_offered(session, table, keys)
+                    yield True  # there may be many neighbors
 
     def _put_used(self, table: LocRib, keys: Iterable[bytes]) -> None:
         if table.vrf in self._vrfs:
             for message in used_routes(loc_rib_peer(table.vrf, self._local), table, keys):
                 self._put(message)
 
-    def _put_offered(self, table: LocRib, keys: Sequence[bytes]) -> None:
-        for session in list(self._told.values()):
-            if session.vrf == table.vrf:
-                for family, export in self._exports(session):
-                    if family is table.family:
-                        for message in offered_routes(export, session, table, keys, is_first=False):
-                            self._put(message)
+    def _put_offered(self, session: TappedSession, table: LocRib, keys: Sequence[bytes]) -> None:
+        for family, export in self._exports(session):
+            if family is table.family:
+                for message in offered_routes(export, session, table, keys, is_first=False):
+                    self._put(message)
 
     # Statistics
 

@@ -21,8 +21,9 @@ from bgpd.export.sessions import TappedSessions
 from bgpd.message.bmp import BmpType
 from bgpd.message.exabgp_codec import Notification
 from bgpd.model.iana import Family
-from bgpd.model.path import RouteBatch
+from bgpd.model.path import RouteBatch, Source
 from bgpd.routing import WORKLOAD_SOURCE
+from bgpd.speaker.tap import TappedSession
 from tests.export.test_mrt_files import LEAF, SESSION
 from tests.rib.build import V4, Recorder, attributes, configuration, hop, key, leaf, session
 from tests.waiting import until
@@ -198,6 +199,30 @@ async def test_keys_that_changed_are_told_in_steps_and_those_that_change_meanwhi
     assert told == [*keys, keys[0], *keys[:2]], "a table that changes all the time does not keep others waiting"
     task.cancel()
     await asyncio.wait([task])
+
+
+def test_changed_keys_are_told_of_one_neighbor_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    offered: list[tuple[Source, int]] = []
+
+    def routes(export: Any, session: TappedSession, table: Any, keys: list[bytes], *, is_first: bool) -> list[bytes]:
+        offered.append((session.source, len(keys)))
+        return []
+
+    monkeypatch.setattr(bmp_station, "offered_routes", routes)
+    exports = {Family.IPV4_UNICAST: None}
+    sessions = [msgspec.structs.replace(SESSION, source=leaf(number)) for number in range(1, 4)]
+    states = [SimpleNamespace(source=one.source, exports=exports) for one in sessions]
+    station = station_of(TappedSessions(), *states, adj_rib_in=False, adj_rib_out_before_policy=True)
+    for one in sessions:
+        station.session_up(one)
+    keys = [number.to_bytes(3) for number in range(STEP + 1)]
+    table: Any = _Table("")
+    walk = station._walk_changed(table, keys)
+    assert next(walk)
+    assert offered == [(sessions[0].source, STEP)]
+    station.session_down(sessions[1].source, None, sent=False)
+    assert list(walk)
+    assert offered[1:] == [(sessions[2].source, STEP), (sessions[0].source, 1), (sessions[2].source, 1)]
 
 
 async def _nothing() -> None:
