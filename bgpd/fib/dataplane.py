@@ -115,6 +115,8 @@ class Dataplane:
         self.urgent: Writer = urgent or KernelWriter("urgent")
         self.reader = reader or KernelReader()
         self.messages = 0
+        self.are_links_changed: Callable[[], bool] = lambda: False
+        """Whether bgpd has asked the kernel to change links, and has no answer yet."""
         self._tables: dict[WritingTable, _Attached] = {}
         self._due: dict[WritingTable, None] = {}
         self._listeners: list[HostEvents] = []
@@ -244,12 +246,12 @@ class Dataplane:
     def submit(self, routes: bytes, count: int, done: Callable[[Outcome], None]) -> None:
         """Queue route messages behind the nexthop objects that they need.
 
-        A few are not sent by the event loop while urgent messages are under way: the kernel may walk through its tables
-        for those, and has all others wait.
+        A few are not sent by the event loop while urgent messages or changes of links are under way: the kernel may
+        walk through its tables for those, and has all others wait.
         """
         created, ids = self.objects.take_created()
         self.messages += count + len(ids)
-        is_short = count <= _FEW and not ids and not self.urgent.outstanding
+        is_short = count <= _FEW and not ids and not self.urgent.outstanding and not self.are_links_changed()
         submit = self.bulk.submit_few if is_short else self.bulk.submit
         submit(created + routes, functools.partial(self._bulk_done, ids, done))
 
