@@ -7,13 +7,14 @@ at the start of a session, are not in the index but for their shortest keys: the
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import get_args
+from typing import BinaryIO, get_args
 
 import msgspec
 
@@ -114,15 +115,17 @@ class Block(msgspec.Struct, frozen=True, gc=False):
     is_crowded: bool
 
 
-def blocks(data: bytes, at: int) -> Iterator[Block | str]:
-    """The blocks of a file from a place on, and at last what is wrong, where that is not its end."""
-    size = len(data)
+def blocks(file: BinaryIO, at: int) -> Iterator[Block | str]:
+    """The blocks of a file from a place on, and at last what is wrong, where that is not its end. Only their heads are
+    read: a file may have gigabytes. Raises: OSError."""
+    size = file.seek(0, os.SEEK_END)
     while at < size:
         start = at + _HEAD_SIZE
-        if start > size:
+        file.seek(at)
+        head = file.read(_HEAD_SIZE)
+        if len(head) < _HEAD_SIZE:
             yield "cut off in the middle of a block"
             return
-        head = data[at:start]
         if zlib.crc32(head[: _BLOCK.size]) != _SUM.unpack_from(head, _BLOCK.size)[0]:
             yield "damaged (head of a block)"
             return
@@ -135,15 +138,15 @@ def blocks(data: bytes, at: int) -> Iterator[Block | str]:
         yield Block(*places, total, keyed_sum, began_at, ended_at, bool(flags & _ENDS_BASE), bool(flags & _IS_CROWDED))
 
 
-def read_block(data: bytes, block: Block, wanted: Wanted | None) -> list[AnyRecord]:
+def read_block(file: BinaryIO, block: Block, wanted: Wanted | None) -> list[AnyRecord]:
     """The records of a block in a file; with `wanted`, of those that are only about keys hardly more than such as say
-    something of these. Raises: ValueError, zlib.error, MsgspecError: it is damaged."""
-    if zlib.crc32(data[block.index : block.keyed]) != block.sum:
-        raise ValueError("wrong checksum")
-    records = _keyed(data, block, wanted) if block.keyed < block.end else []
+    something of these. Raises: OSError. ValueError, zlib.error, MsgspecError: it is damaged."""
+    data = _part(file, block.index, block.keyed, block.sum)
+    index, packed = data[: block.general - block.index], data[block.general - block.index :]
+    records = _keyed(file, block, index, wanted) if block.keyed < block.end else []
     if block.general == block.keyed:
         return [one for one in records if one is not None]
-    general = numbered_decoder.decode(zlib.decompress(data[block.general : block.keyed]))
+    general = numbered_decoder.decode(zlib.decompress(packed))
     if not records:
         return [record for _, record in general]
     for place, record in general:
@@ -151,16 +154,22 @@ def read_block(data: bytes, block: Block, wanted: Wanted | None) -> list[AnyReco
     return [one for one in records if one is not None]
 
 
-def _keyed(data: bytes, block: Block, wanted: Wanted | None) -> list[AnyRecord | None]:
+def _part(file: BinaryIO, start: int, end: int, checksum: int) -> bytes:
+    file.seek(start)
+    data = file.read(end - start)
+    if zlib.crc32(data) != checksum:
+        raise ValueError("wrong checksum")
+    return data
+
+
+def _keyed(file: BinaryIO, block: Block, index: bytes, wanted: Wanted | None) -> list[AnyRecord | None]:
     """None in place of each that is not wanted; nothing if none is."""
     may_name = None
     if wanted is not None:
-        may_name = wanted.within(_index(data[block.index : block.general]), is_crowded=block.is_crowded)
+        may_name = wanted.within(_index(index), is_crowded=block.is_crowded)
         if may_name is None:
             return []
-    keyed = data[block.keyed : block.end]
-    if zlib.crc32(keyed) != block.keyed_sum:
-        raise ValueError("wrong checksum")
+    keyed = _part(file, block.keyed, block.end, block.keyed_sum)
     records: list[AnyRecord] = decoder.decode(zlib.decompress(keyed))
     if may_name is None:
         return [*records]

@@ -201,19 +201,19 @@ def _looked_at(path: Path) -> Segment | None:
     number = int(path.stem)
     try:
         with path.open("rb") as file:
-            found, data = os.fstat(file.fileno()), file.read()
+            found = os.fstat(file.fileno())
+            problem, begins_base = _head(file.read(_HEADER.size))
+            if problem:
+                return Segment(path, number, began_at=found.st_mtime, bytes=found.st_size, problem=problem)
+            began = earliest = last = ended = 0.0
+            for one in blocks(file, _HEADER.size):
+                if isinstance(one, Block):
+                    began, last = began or one.began_at, one.ended_at
+                    earliest = min(earliest or one.began_at, one.began_at)
+                    ended = last if one.ends_base else ended
     except FileNotFoundError:  # deleted meanwhile
         return None
-    problem, begins_base = _head(data)
-    if problem:
-        return Segment(path, number, began_at=found.st_mtime, bytes=len(data), problem=problem)
-    began = earliest = last = ended = 0.0
-    for one in blocks(data, _HEADER.size):
-        if isinstance(one, Block):
-            began, last = began or one.began_at, one.ended_at
-            earliest = min(earliest or one.began_at, one.began_at)
-            ended = last if one.ends_base else ended
-    return Segment(path, number, begins_base, began, earliest, last, ended, len(data))
+    return Segment(path, number, begins_base, began, earliest, last, ended, found.st_size)
 
 
 def _head(data: bytes) -> tuple[str, bool]:
@@ -236,23 +236,28 @@ def records_of(
         yield f"{segment.path} is {segment.problem}"
         return
     try:
-        data = segment.path.read_bytes()
+        file = segment.path.open("rb")
     except FileNotFoundError:  # the daemon writes on meanwhile
         yield f"{segment.path} was deleted to make room"
         return
-    found = list(blocks(data, _HEADER.size))
+    with file:
+        yield from _records_in(file, segment.path, wanted, until)
+
+
+def _records_in(file: BinaryIO, path: Path, wanted: Wanted | None, until: float) -> Iterator[list[AnyRecord] | str]:
+    found = list(blocks(file, _HEADER.size))
     early = (place for place, one in enumerate(found) if isinstance(one, Block) and one.began_at <= until)
     last = max(early, default=-1)
     for place, one in enumerate(found[: last + 2]):
         if isinstance(one, str):
-            yield f"{segment.path} is {one}"
+            yield f"{path} is {one}"
             return
         if place > last:
             return
         try:
-            records = read_block(data, one, wanted)
+            records = read_block(file, one, wanted)
         except (ValueError, zlib.error, msgspec.MsgspecError) as error:
-            yield f"{segment.path} is damaged ({error})"
+            yield f"{path} is damaged ({error})"
             return
         if place == last and one.ended_at > until:
             ends = (place for place, record in enumerate(records, 1) if record.at <= until)

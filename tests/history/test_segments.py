@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import resource
 from pathlib import Path
@@ -9,17 +10,18 @@ from pathlib import Path
 import pytest
 
 from bgpd.history.answers import past
-from bgpd.history.blocks import EncodedHeard, encoded
+from bgpd.history.blocks import Block, EncodedHeard, blocks, encoded, read_block
 from bgpd.history.changes import Asked, changes
 from bgpd.history.reading import NotKnown, replayed
 from bgpd.history.recorder import MOST_WAITING, History
 from bgpd.history.records import BaseBegan, BaseEnded, Configured, Heard, Lost, Started
 from bgpd.history.replay import Replay
 from bgpd.history.segments import DIRECTORY, HistoryUnusable, SegmentWriter, known_from, records_of, segments_of
+from bgpd.history.wanted import These
 from bgpd.journal.store import Sought
 from tests.daemon.wire_peer import update, withdrawal
 from tests.history.rig import ADDRESS, Recorded, config, wanted
-from tests.rib.build import V4
+from tests.rib.build import V4, key
 
 NET = "10.1.0.0/16"
 
@@ -224,3 +226,28 @@ def test_a_damaged_file_among_others_is_a_gap_whenever_it_was_changed(tmp_path: 
     (gap,) = [one for one in changes(tmp_path, Asked(sought=sought)) if one.event == "history.not_known"]
     assert gap.at == last.ended_at
     assert among.path.name in str(gap.fields["reason"])
+
+
+class Counted(io.FileIO):
+    """Counts what is read."""
+
+    read_bytes = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size) or b""
+        self.read_bytes += len(data)
+        return data
+
+
+def test_of_blocks_that_are_not_wanted_little_is_read(tmp_path: Path) -> None:
+    """A history may take gigabytes, and is looked at by a process that has less."""
+    writer = SegmentWriter(tmp_path, max_bytes=1 << 24)
+    noise = random.Random(1).randbytes(1 << 20)
+    writer.append([encoded(Heard(1.0, 1, [noise]), [key(NET)])])
+    (segment,) = segments_of(tmp_path)
+    with Counted(segment.path) as file:
+        (one,) = blocks(file, 16)
+        assert isinstance(one, Block)
+        assert read_block(file, one, These([key("10.9.0.0/16")])) == []
+        assert file.read_bytes < 100
+        assert len(read_block(file, one, None)) == 1
