@@ -16,8 +16,8 @@ from bgpd.cli.tables import SHOWN, STATES
 MOST = 200
 """Values of one kind; of more than these a person types a part."""
 PATIENCE_S = 1.0
-_SAFE = re.compile(r"[A-Za-z0-9_.:/@%+,-]+")
-"""Words that no shell takes for anything else; names come from the network, too."""
+_SAFE = re.compile(r"(?!-)[A-Za-z0-9_.:/@%+,-]+")
+"""Words that no shell takes for anything else, nor bgpd for an option; names come from the network, too."""
 FAMILIES = ("ipv4-unicast", "ipv6-unicast", "l2vpn-evpn", "route-target")
 LEVELS = ("info", "warning", "error", "critical")
 

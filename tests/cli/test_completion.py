@@ -119,7 +119,7 @@ def test_socket_that_is_given_is_asked(daemon: ScriptedBackend, monkeypatch: pyt
     assert words(f"bgpd show neighbors --socket={path} leaf1") == ["leaf1"]
 
 
-@pytest.mark.parametrize("name", ["$(reboot)", "a b", "`x`", "x;y", "x\ty", "x'y", "*", "~root", "é", ""])
+@pytest.mark.parametrize("name", ["$(reboot)", "a b", "`x`", "x;y", "x\ty", "x'y", "*", "~root", "é", "--all", ""])
 def test_names_that_a_shell_would_take_for_something_else_are_not_offered(name: str) -> None:
     assert not _SAFE.fullmatch(name)
 
