@@ -122,6 +122,9 @@ class Client:
                     "it is stopped or stuck: systemctl status bgpd, and its log; the kernel keeps its routes meanwhile"
                 )
                 return CommandFailed(f"{who} did not answer on {self._path} for {connection.timeout_s:.0f} s", hint)
+            case BlockingIOError():  # as many connections wait as may
+                hint = "it is stopped or stuck, or very many ask it: systemctl status bgpd, and its log"
+                return CommandFailed(f"bgpd takes no more connections on {self._path}", hint)
             case ConnectionError():
                 return CommandFailed("bgpd broke off its answer", "it may have been stopped; see its log")
         return CommandFailed(f"{self._path}: {error}")

@@ -88,3 +88,14 @@ def test_refusal_is_told_as_it_was_given(tmp_path: Path) -> None:
     head = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n"
     with answering(path, head + body), pytest.raises(CommandFailed, match="no\ntry"):
         Client(str(path)).get("/v1/x")
+
+
+def test_connections_that_nobody_takes_are_told_of(tmp_path: Path) -> None:
+    """A daemon that is stopped, and asked by many."""
+    path = tmp_path / "x.sock"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
+        listener.bind(str(path))
+        listener.listen(0)
+        waiting.connect(str(path))
+        with pytest.raises(CommandFailed, match="takes no more connections"):
+            Client(str(path)).get("/v1/x")
