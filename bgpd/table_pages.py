@@ -44,7 +44,9 @@ AHEAD = 1_000
 FRESH_S = 2.0
 """How long they are good for at least; after a look that took longer, ten times as long as it took."""
 SETTLED_S = 30.0
-"""... and at most, where nothing is searched, while the table has as many keys as then."""
+SETTLED_TIMES = 300
+"""... and at most, where nothing is searched, while the table has as many keys as then: so many times what the look
+took. One key may have come for another, which is soon seen in a table that is not large."""
 _KEPT = 32
 _KEPT_OF_TABLE = 16
 """Searches that are remembered, and stretches of each."""
@@ -145,8 +147,9 @@ class TablePages:
             if keys is not None:
                 break
             yield
-        until = time.monotonic() + max(FRESH_S, 10 * took_s)
-        at_most = time.monotonic() + SETTLED_S if not table.what else until
+        now = time.monotonic()
+        until = now + max(FRESH_S, 10 * took_s)
+        at_most = max(until, now + min(SETTLED_S, SETTLED_TIMES * took_s)) if not table.what else until
         stretches.append(Stretch(after=after, keys=keys, until=until, at_most=at_most, size=table.size))
         del stretches[:-_KEPT_OF_TABLE]
         self._found.pop(which, None)

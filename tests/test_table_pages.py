@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import random
 from collections.abc import Iterable, Sequence
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -217,7 +218,10 @@ def test_cursor_that_no_page_has_given_is_refused(rig: Rig, cursor: str) -> None
 def test_look_is_shared_as_long_as_it_is_fresh(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(table_pages.time, "monotonic", lambda: clock[0])
-    assert len(page(rig)) == 3
+    with monkeypatch.context() as large:
+        took = count(0.0, 0.1)
+        large.setattr(table_pages.time, "thread_time", lambda: next(took))
+        assert len(page(rig)) == 3
     looks = []
     monkeypatch.setattr(table_pages, "smallest", lambda *given: looks.append(given) or iter([[]]))
     assert len(page(rig)) == 3
@@ -244,6 +248,18 @@ def test_new_route_is_on_the_next_page_that_is_asked_for_after_a_moment(
     routes[parse_prefix("10.8.7.0/24")[1]] = routes[parse_prefix("10.8.0.0/16")[1]]
     clock[0] += table_pages.FRESH_S + 1
     assert page(rig)[:2] == page(rig, search="10.0.0.0/8")[:2] == ["10.8.0.0/16", "10.8.7.0/24"]
+
+
+def test_route_that_came_for_another_is_on_the_page_after_a_moment(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(table_pages.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(table_pages.time, "thread_time", lambda: 0.0)
+    assert page(rig) == ["10.8.0.0/16", "10.9.0.0/16", "10.9.1.0/24"]
+    routes = rig.rib.tables["", V4].routes
+    routes[parse_prefix("10.8.7.0/24")[1]] = routes[parse_prefix("10.8.0.0/16")[1]]
+    del routes[parse_prefix("10.9.0.0/16")[1]]
+    clock[0] += table_pages.FRESH_S + 1
+    assert page(rig) == ["10.8.0.0/16", "10.8.7.0/24", "10.9.1.0/24"]
 
 
 def test_what_is_remembered_is_bounded(rig: Rig) -> None:
