@@ -49,17 +49,17 @@ def _told(rib: Rib) -> Iterator[bool]:
     received = rib.received
     for state in received.states():
         for export in list(state.exports.values()):
-            by_advertisement: dict[Advertisement, list[bytes]] = {}
-            for key, one in list(export.advertised.items()):
-                if not one.learned:
-                    by_advertisement.setdefault(one, []).append(key)
-            yield False
-            for one, keys in by_advertisement.items():
-                for start in range(0, len(keys), SLICE):
-                    some = [key for key in keys[start : start + SLICE] if export.advertised.get(key) is one]
+            keys = list(export.advertised)
+            for start in range(0, len(keys), SLICE):
+                own: dict[Advertisement, list[bytes]] = {}
+                for key in keys[start : start + SLICE]:
+                    one = export.advertised.get(key)
+                    if one is not None and not one.learned:
+                        own.setdefault(one, []).append(key)
+                for one, some in own.items():
                     batch = RouteBatch(export.family, (), some, one.attributes, overlay=one.overlay)
                     received.tell_recorder(state.source, export.table, batch)
-                    yield False
+                yield False
 
 
 def next_hops_of(rib: Rib) -> list[tuple[str, NextHop, str]]:

@@ -17,7 +17,7 @@ from bgpd.cli.past import explain_past
 from bgpd.config.load import parse_config
 from bgpd.history import segments
 from bgpd.history.answers import past
-from bgpd.history.base import base
+from bgpd.history.base import SLICE, base
 from bgpd.history.gathered import Gathered
 from bgpd.history.reading import NotKnown
 from bgpd.history.recorder import History
@@ -27,6 +27,7 @@ from bgpd.history.segments import DIRECTORY, records_of, segments_of
 from bgpd.model.attributes import Attributes
 from bgpd.model.path import NextHop
 from bgpd.past import Past
+from bgpd.rib.adj_rib_out import Advertisement
 from bgpd.rib.next_hops import AllowedNextHops
 from tests.daemon.wire_peer import attribute, update
 from tests.history.rig import ADDRESS, AGREED, LOCAL, TEXT, Recorded, config, wanted
@@ -302,3 +303,14 @@ def test_a_session_that_is_closed_twice_is_closed_once(tmp_path: Path) -> None:
     blocks = (block for one in segments_of(tmp_path / DIRECTORY) for block in records_of(one))
     closed = [record for block in blocks for record in block if isinstance(record, SessionClosed)]
     assert [one.reason for one in closed] == ["hold timer expired"]
+
+
+def test_a_base_looks_at_few_of_the_routes_that_a_neighbor_was_sent_at_once(tmp_path: Path) -> None:
+    """A neighbor may be sent the whole Internet."""
+    recorded = Recorded(tmp_path)
+    recorded.up("leaf1")
+    (state,) = recorded.rib.received.states()
+    steps = len(list(base(recorded.history, recorded.rib, recorded.rib.received._host, lambda: False)))
+    one = Advertisement(Attributes.of(), None, True)
+    state.exports[V4].advertised.update({number.to_bytes(4, "big"): one for number in range(10 * SLICE)})
+    assert len(list(base(recorded.history, recorded.rib, recorded.rib.received._host, lambda: False))) == steps + 10
