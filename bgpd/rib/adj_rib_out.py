@@ -114,6 +114,8 @@ class AdjRibOut:
         self._backlog: list[bytes] = []
         self._withdrawing: dict[bytes, bool] = {}
         """Whether it was this host's own route, or may have been."""
+        self._given_up: list[bytes] = []
+        """Own routes that learned ones take the place of."""
         self._resending: list[bytes] = []
         self._refresh_waits = False
 
@@ -278,6 +280,9 @@ class AdjRibOut:
             self.send(self.source, batch)
             if not advertisement.learned:
                 self._told(batch)
+        if self._given_up:
+            self._told(RouteBatch(family=self.family, withdrawn=self._given_up))
+            self._given_up = []
         if self._withdrawing and self._is_announced and work < most:
             withdrawn = list(islice(self._withdrawing, most - work))
             own = [key for key in withdrawn if self._withdrawing.pop(key)]
@@ -317,8 +322,11 @@ class AdjRibOut:
             if former is not None:
                 self._withdrawing[key] = not former.learned
         elif again or self.advertised.get(key) is not advertisement:
+            former = self.advertised.get(key)
+            was_own = self._withdrawing.pop(key, False) or (former is not None and not former.learned)
+            if was_own and advertisement.learned:
+                self._given_up.append(key)
             self.advertised[key] = advertisement
-            self._withdrawing.pop(key, None)
             announced.setdefault(advertisement, []).append(key)
 
     def _evaluate(self, keys: list[bytes], seen: set[Path]) -> Iterable[tuple[bytes, Advertisement | None]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
 from bgpd.model.path import Source, SourceKind
 from bgpd.rib import dissemination as exports
 from bgpd.rib.adj_rib_out import CHUNK, PATH_COST
+from bgpd.rib.recording import Recorder as History
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 HOP1 = hop("10.0.1.2")
@@ -166,6 +170,40 @@ def test_local_announcement_is_taken_back_while_its_learned_successor_is_on_its_
     recorder.acknowledge(HOST)
     recorder.turn()
     assert recorder.told[leaf1][HOST].same_as(attributes(65202))
+
+
+class Told(History):
+    """What the history is told of this host's own routes."""
+
+    is_on = True
+
+    def __init__(self) -> None:
+        self.gone: list[list[bytes]] = []
+
+    def told(
+        self,
+        source: Source,
+        place: object,
+        keys: Sequence[bytes],
+        attributes: Attributes | None,
+        *_: object,
+        **__: object,
+    ) -> None:
+        if attributes is None:
+            self.gone.append(list(keys))
+
+
+def test_own_route_that_a_learned_one_replaces_at_once_is_told_as_gone() -> None:
+    recorder, leaf1, other = with_other("all")
+    history = recorder.rib.received.recorder = Told()
+    recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
+    recorder.turn()
+    recorder.announce(other, attributes(65202), HOP1, "10.64.1.5/32")
+    recorder.rib.withdraw_local(LOCAL, V4, [HOST])
+    recorder.acknowledge(HOST)
+    recorder.turn()
+    assert recorder.told[leaf1][HOST].same_as(attributes(65202))
+    assert history.gone == [[HOST]]
 
 
 def test_nothing_goes_back_to_where_it_came_from() -> None:
