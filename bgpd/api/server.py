@@ -161,7 +161,7 @@ def make_app(backend: Backend, *, access: Access | None = None) -> web.Applicati
     app.router.add_get("/v1/config", routes.config)
     app.router.add_get("/v1/interfaces", routes.interfaces)
     app.router.add_get("/v1/events", routes.events)
-    app.router.add_get("/v1/drain", routes.drain_status)
+    app.router.add_get("/v1/drain", routes.once_started(routes.drain_status))
     app.router.add_get("/v1/upgrade", routes.upgrade_status)
     app.router.add_get("/v1/explain/{address}", routes.explain)
     app.router.add_get("/v1/why-not", routes.why_not)

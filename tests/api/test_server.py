@@ -204,7 +204,7 @@ async def test_what_reads_tables_or_the_kernel_waits_for_a_daemon_that_starts(
 ) -> None:
     backend.has_started.clear()
     monkeypatch.setattr("bgpd.api.server.START_PATIENCE_S", 0.05)
-    for path in ("routes", "workloads", "workloads/pod1", "pages/routes", "mrt", "explain/10.0.0.1"):
+    for path in ("routes", "workloads", "workloads/pod1", "pages/routes", "mrt", "explain/10.0.0.1", "drain"):
         assert "still starting" in (await get(http, f"/v1/{path}", 503))["error"], path
     assert "still starting" in (await get(http, "/birdwatcher/protocols", 503))["error"]
     assert "neighbors" in await get(http, "/v1/overview")
