@@ -135,7 +135,10 @@ class AdjRibIn:
         now = self.now()
         if known is None:
             accepted, rejected = self._verdict(family, received, next_hop, trace)
-            return Path.of(self.source, accepted, next_hop, received, now, rejected, overlay, key)
+            if next_hop is None or overlay is not None:
+                return Path.of(self.source, accepted, next_hop, received, now, rejected, overlay, key)
+            via = self.interned(family).via_of_unknown(self.source, next_hop, now, rejected)
+            return Path(via, accepted, received, key)
         return known if 0 <= now - known.heard_at < HEARD_AT_COARSENESS_S else self.heard_again(known, now)
 
     def known(self, family: Family, received: Attributes, next_hop: NextHop | None) -> Path | None:
@@ -202,9 +205,11 @@ class AdjRibIn:
             vias = {at: Via(self.source, next_hop, at, rejected) for at in set(heard_at)}
             return list(map(Path, map(vias.__getitem__, heard_at), received, received, entered))
         verdicts = [self._verdict(family, one, next_hop, None) for one in received]
+        places = list(zip(heard_at, [rejected for _, rejected in verdicts]))
+        ways = {place: Via(self.source, next_hop, *place) for place in dict.fromkeys(places)}
         return [
-            Path.of(self.source, accepted, next_hop, one, at, rejected, None, key)
-            for (accepted, rejected), one, at, key in zip(verdicts, received, heard_at, entered)
+            Path(ways[place], accepted, one, key)
+            for place, (accepted, _), one, key in zip(places, verdicts, received, entered)
         ]
 
     def judged_by(self, path: Path, family: Family, key: bytes) -> tuple[str, Trace]:

@@ -31,7 +31,8 @@ class InternedPaths:
     """`bytes_kept` is what the paths and their attributes take in memory. `next_hops`: how many paths have
     each. `refreshed`: the paths announced since a refresh began, while one is in progress (RFC 7313).
     `revised`: what paths became by another policy, by the rules that matched, and `revised_vias` what that shares, by
-    why it is rejected; kept for one walk. `vias`: how the latest accepted paths came, by next hop.
+    why it is rejected; kept for one walk. `vias`: how the latest paths came, by next hop; of those that
+    are rejected, by next hop and why.
     """
 
     __slots__ = ("bytes_kept", "next_hops", "parts", "refreshed", "revised", "revised_vias", "vias")
@@ -40,7 +41,7 @@ class InternedPaths:
         self.parts: tuple[dict[Hashable, Path], ...] = tuple({} for _ in range(PARTS))
         self.bytes_kept = 0
         self.next_hops: dict[NextHop, int] = {}
-        self.vias: dict[NextHop, Via] = {}
+        self.vias: dict[Hashable, Via] = {}
         self.refreshed: set[Path] | None = None
         self.revision_ended()
 
@@ -61,9 +62,19 @@ class InternedPaths:
             and is_now(via, now)
         ):
             return via
+        return self._came(next_hop, Via(source, next_hop, now, "", None, next_hops, epoch, is_usable))
+
+    def via_of_unknown(self, source: Source, next_hop: NextHop, now: float, rejected: str) -> Via:
+        """The same, where the table of the keys is yet to say whether the next hop can be used; or of a path that is
+        rejected."""
+        place = (next_hop, rejected) if rejected else next_hop
+        via = self.vias.get(place)
+        return via if via is not None and is_now(via, now) else self._came(place, Via(source, next_hop, now, rejected))
+
+    def _came(self, place: Hashable, via: Via) -> Via:
         if len(self.vias) >= VIAS_KEPT:
             self.vias.clear()
-        via = self.vias[next_hop] = Via(source, next_hop, now, "", None, next_hops, epoch, is_usable)
+        self.vias[place] = via
         return via
 
     def has_come(self, path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
+from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.path import Overlay, Path, RouteBatch, Source
 from bgpd.rib import adj_rib_in, loc_rib, small_batches
 from bgpd.rib.interned_paths import InternedPaths
@@ -183,3 +184,37 @@ def test_local_routes_of_two_vrfs_have_paths_of_their_own() -> None:
     check(blue)
     assert not red.routes
     assert blue.routes
+
+
+def test_paths_that_a_policy_changes_or_rejects_share_how_they_came() -> None:
+    """There may be one for each route of a table."""
+    tagged, refused = 65000 << 16 | 1, 65000 << 16 | 2
+    rules = (
+        RuleConfig(match=MatchConfig(community=("65000:1",)), set=SetConfig(local_pref=200)),
+        RuleConfig(match=MatchConfig(community=("65000:2",)), action="reject"),
+    )
+    config = configuration(session("leaf1", import_="some"), policy={"some": PolicyConfig(rules=rules)})
+    recorder = Recorder(config)
+    source = recorder.up(leaf(1), config.neighbor[0])
+    table = recorder.rib.table("", V4)
+
+    def said(start: int, *, many: int = 1) -> None:
+        for number in range(start, start + 8):
+            given = attributes(65201, communities=(tagged if number % 2 else refused, number))
+            prefixes = [f"10.{number}.{one}.0/24" for one in range(many)]
+            recorder.announce(source, given, HOPS[number // 2 % 2], *prefixes)
+
+    said(0)
+    said(10, many=small_batches.FEW + 1)
+    paths = [path for entry in table.distinct() for path in entry.candidates]
+    assert len(paths) == 16
+    ways = {(path.next_hop, path.rejected): path.via for path in paths}
+    assert len(ways) == len({path.via for path in paths}) == 4
+    assert {path.rejected == "" for path in paths if path.is_usable} == {True}
+    drain(recorder.rib.next_hop_changed(HOPS[0], "down"))
+    recorder.turn()
+    assert set(recorder.fib.values()) == {(HOPS[1],)}
+    recorder.now += 2
+    said(20)
+    assert len({path.via for path in table.distinct() if isinstance(path, Path)}) == 8
+    check(table)
