@@ -7,6 +7,7 @@ sessions another configuration changes. Never sees bytes or routes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import structlog
 
@@ -67,8 +68,10 @@ class NeighborState:
             self.withdrawn_at.pop((*place, key), None)
             if withdrawn_at is not None:
                 self.withdrawn_at[*place, key] = withdrawn_at
-        while len(self.withdrawn_at) > MOST_WITHDRAWN:
-            del self.withdrawn_at[next(iter(self.withdrawn_at))]
+        surplus = len(self.withdrawn_at) - MOST_WITHDRAWN
+        if surplus > 0:  # all at once: each look for the first one passes those that were deleted before it
+            for one in list(islice(self.withdrawn_at, surplus)):
+                del self.withdrawn_at[one]
 
     def is_swept(self, family: Family) -> bool:
         """Whether a refresh of the family has ended, and what was not said again is being removed."""

@@ -14,7 +14,7 @@ from bgpd.config.schema_sessions import ListenConfig, NeighborConfig
 from bgpd.model.iana import Family
 from bgpd.model.path import Source
 from bgpd.rib.adj_rib_in import AdjRibIn
-from bgpd.rib.neighbor_state import MOST_NEXT_HOPS, NeighborState, change_policies
+from bgpd.rib.neighbor_state import MOST_NEXT_HOPS, MOST_WITHDRAWN, NeighborState, change_policies
 from bgpd.rib.policy import PolicyError, build_policy
 from tests.message.decoding import negotiated
 from tests.rib.build import LOCAL_ASN, V4, Recorder, attributes, configuration, hop, key, leaf, session
@@ -215,3 +215,11 @@ def test_share_from_which_prefixes_are_warned_about(percent: int, first: int | N
             assert state.why_too_many(V4, count) == ""
         warned = count if logs and warned is None else warned
     assert warned == first
+
+
+def test_the_last_withdrawn_routes_are_remembered_of_however_many() -> None:
+    state = State()
+    keys = [number.to_bytes(4, "big") for number in range(MOST_WITHDRAWN + 3)]
+    state.told(("", V4), keys[:2], 1.0)
+    state.told(("", V4), keys[2:], 2.0)
+    assert list(state.withdrawn_at) == [("", V4, one) for one in keys[3:]]
