@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,13 +54,15 @@ def changes(state: Path, asked: Asked, progress: Progress = unsaid) -> list[Even
         segments, found = read(state, asked.vrfs, family, wanted, since=since, until=until, progress=progress)
     except TooMany:
         raise NotKnown(f"more than {MOST_KEYS:,} prefixes are inside {sought.prefix}: ask for a longer one") from None
-    events = list(_notices(known_from(segments), since, sought.since > 0, [one.problem for one in found]))
+    notices = list(_notices(known_from(segments), since, sought.since > 0, [one.problem for one in found]))
     for at, reason in dict.fromkeys(gap for one in found for gap in one.gaps if gap[0] >= since):
-        events.append(not_known(f"changes before may be missing: {reason}", at))
+        notices.append(not_known(f"changes before may be missing: {reason}", at))
+    events = []
     for one in found:
         events += [_event(change, family, one.prefixes.vrf) for change in one.prefixes.changes if change.at >= since]
-    chosen = [event for event in sorted(events, key=lambda event: event.at) if sought.matches_but_prefix(event)]
-    return chosen[-sought.limit :]
+    always = msgspec.structs.replace(sought, neighbor="", since=0.0, until=math.inf)
+    chosen = [*filter(always.matches_but_prefix, notices), *filter(sought.matches_but_prefix, events)]
+    return sorted(chosen, key=lambda event: event.at)[-sought.limit :]
 
 
 def _notices(begins: float | None, since: float, is_said: bool, problems: Sequence[str]) -> Iterator[EventView]:

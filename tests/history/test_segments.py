@@ -222,10 +222,19 @@ def test_a_damaged_file_among_others_is_a_gap_whenever_it_was_changed(tmp_path: 
     assert among.path.stat().st_mtime > found.now
     view = past(tmp_path, ADDRESS, "", at=found.now)
     assert view.known_from == last.ended_at, "changes before are not told"
-    sought = Sought(prefix=NET, since=first.began_at, until=found.now)
-    (gap,) = [one for one in changes(tmp_path, Asked(sought=sought)) if one.event == "history.not_known"]
-    assert gap.at == last.ended_at
-    assert among.path.name in str(gap.fields["reason"])
+    for neighbor in ("", "leaf1"):
+        sought = Sought(prefix=NET, since=first.began_at, until=found.now, neighbor=neighbor)
+        (gap,) = [one for one in changes(tmp_path, Asked(sought=sought)) if one.event == "history.not_known"]
+        assert gap.at == last.ended_at
+        assert among.path.name in str(gap.fields["reason"])
+
+
+def test_an_end_that_is_not_known_is_told_whatever_is_looked_for(tmp_path: Path) -> None:
+    found = recorded(tmp_path)
+    for one in segments_of(tmp_path / DIRECTORY)[1:]:
+        one.path.write_bytes(one.path.read_bytes()[:-1])
+    sought = Sought(prefix=NET, since=found.now - 10, until=found.now, neighbor="leaf1")
+    assert changes(tmp_path, Asked(sought=sought))[-1].event == "history.not_known"
 
 
 class Counted(io.FileIO):
