@@ -67,7 +67,7 @@ class UnixConnection:
         while line := self._line():
             name, _, value = line.partition(b":")
             match name.lower(), value.strip().lower():
-                case b"content-length", digits if digits.isdigit():
+                case b"content-length", digits if digits.isdigit() and len(digits) < 20:
                     self._length = int(digits)
                 case b"transfer-encoding", b"chunked":
                     self._is_chunked = True

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bgpd.cli.client import Client, CommandFailed
+from tests.cli.test_main import run
 
 
 @contextmanager
@@ -99,3 +100,12 @@ def test_connections_that_nobody_takes_are_told_of(tmp_path: Path) -> None:
         waiting.connect(str(path))
         with pytest.raises(CommandFailed, match="takes no more connections"):
             Client(str(path)).get("/v1/x")
+
+
+def test_another_program_behind_the_socket_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.sock"
+    with answering(path, HEAD + b"\r\n<html>"):
+        assert run("show", "vrfs", "--socket", str(path), "--json", "--fields", "name") == 1
+    with answering(path.with_name("y"), HEAD + b"\r\n<html>"):
+        assert run("status", "--socket", str(path.with_name("y"))) == 1
+    assert "another program may answer there" in capsys.readouterr().err
