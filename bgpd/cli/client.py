@@ -61,6 +61,8 @@ class Client:
         for chunk in self.stream("GET", target, parameters):
             *lines, rest = (rest + chunk).split(b"\n")
             yield [json.loads(line.rstrip(b",")) for line in lines if line.strip(b"[],\r ")]
+        if rest.strip(b"[],\r "):
+            json.loads(rest)  # no listing of bgpd's
 
     def order(
         self,
