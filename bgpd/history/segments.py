@@ -245,7 +245,7 @@ def records_of(
 
 
 def _records_in(file: BinaryIO, path: Path, wanted: Wanted | None, until: float) -> Iterator[list[AnyRecord] | str]:
-    found = list(blocks(file, _HEADER.size))
+    found = _blocks_of(file)
     early = (place for place, one in enumerate(found) if isinstance(one, Block) and one.began_at <= until)
     last = max(early, default=-1)
     for place, one in enumerate(found[: last + 2]):
@@ -264,3 +264,12 @@ def _records_in(file: BinaryIO, path: Path, wanted: Wanted | None, until: float)
             records = records[: max(ends, default=0)]
         if records:
             yield records
+
+
+def _blocks_of(file: BinaryIO) -> list[Block | str]:
+    """The daemon may be writing the last one: that is looked at again."""
+    while True:
+        size = file.seek(0, os.SEEK_END)
+        found = list(blocks(file, _HEADER.size))
+        if not found or isinstance(found[-1], Block) or file.seek(0, os.SEEK_END) == size:
+            return found

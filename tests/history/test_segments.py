@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import random
 import resource
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from bgpd.history import segments
 from bgpd.history.answers import past
 from bgpd.history.blocks import Block, EncodedHeard, blocks, encoded, read_block
 from bgpd.history.changes import Asked, changes
@@ -260,3 +263,18 @@ def test_of_blocks_that_are_not_wanted_little_is_read(tmp_path: Path) -> None:
         assert read_block(file, one, These([key("10.9.0.0/16")])) == []
         assert file.read_bytes < 100
         assert len(read_block(file, one, None)) == 1
+
+
+def test_a_block_that_is_being_written_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SegmentWriter(tmp_path, max_bytes=1 << 20).append([heard(1.0, [b"a"])])
+    (segment,) = segments_of(tmp_path)
+    data = segment.path.read_bytes()
+    segment.path.write_bytes(data[:-3])
+
+    def and_the_rest(file: BinaryIO, at: int) -> Iterator[Block | str]:
+        yield from blocks(file, at)
+        segment.path.write_bytes(data)
+
+    monkeypatch.setattr(segments, "blocks", and_the_rest)
+    ((record,),) = records_of(segment)
+    assert isinstance(record, Heard)
