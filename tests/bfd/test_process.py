@@ -343,11 +343,12 @@ def test_what_is_as_ever_does_not_wake_the_process_and_counts_from_when_it_came(
         daemon.wait_state(IPV4, State.UP)
         peer.send(changed(1, 0xC0 | 0x10, packet(State.UP, theirs)))
         wait_until(lambda: peer.receive()[0].poll is False, 5, "the end of our Poll Sequence")
-        before = wake_ups(process.pid)
+        before, began = wake_ups(process.pid), time.monotonic()
         for _ in range(PACKETS):
             peer.send(packet(State.UP, theirs, multiplier=3))
         report = daemon.wait_state(IPV4, State.DOWN)
-        assert wake_ups(process.pid) - before < PACKETS / 2
+        own = (time.monotonic() - began) / 0.05  # its own packets of 100 ms, however long a busy machine took
+        assert wake_ups(process.pid) - before < PACKETS / 2 + own
         assert report is not None
         assert report.received >= PACKETS
         assert (report.diagnostic, report.downs) == (1, 1)
