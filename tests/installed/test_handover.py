@@ -56,7 +56,7 @@ def test_restart_while_routes_change_is_seen_by_nobody(server: Rig) -> None:
     with server.flows() as lost, server.churn():
         for _ in range(HANDOVERS):
             server.restart()
-        server.bird.birdc("enable churn")
+    server.bird.birdc("enable churn")  # when nobody disables it any more
     assert Seen(server).sessions() == before.sessions(), server.unit.journal()[-3000:]
     assert [result.lost for result in lost] == [0, 0]
     wait_until(lambda: server.received() == ROUTES + 200, 60, "all routes of BIRD")
