@@ -46,7 +46,8 @@ def test_events_outlive_a_crash_and_are_found_by_what_they_are_about(fabric: Fab
         assert [event["sequence"] for event in after] == list(range(1, len(after) + 1))
         assert names(host, "--event", "bgpd.starting") == ["bgpd.starting"] * 2
         assert {event["level"] for event in events(host, "--level", "warning")} <= {"warning", "error"}
-        assert names(host, "--since", "1h", "--limit", "1") == [after[-1]["event"]]
+        (newest,) = events(host, "--since", "1h", "--limit", "1")
+        assert newest["sequence"] >= after[-1]["sequence"], "the last one; it goes on"
         assert names(host, "--until", "2026-01-01") == []
         for wrong in (("--level", "loud"), ("--since", "yesterday"), ("--prefix", "10.0.0.0/33")):
             with pytest.raises(LabError):
