@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-VERSION = 1
+VERSION = 2
 """Of all sections together: another one is not read."""
 MOST_AGE_S = 60.0
 """What is older cannot be true any more: the neighbors' hold times are over."""
