@@ -38,8 +38,6 @@ _STEP_S = 0.002
 """How long slices are taken before the loop gets its turn."""
 _WORTHWHILE = 1024
 """Prefixes that wait: with fewer a batch is small, and what each costs beside its routes counts."""
-_FEW = 64
-"""Route messages, some microseconds each, for which no thread need be woken."""
 _GATHER_S = 0.006
 """Longest time that a small batch waits for more, and only while the loop is busy with what may bring more."""
 _UNUSED_GRACE_S = 10.0
@@ -115,8 +113,6 @@ class Dataplane:
         self.urgent: Writer = urgent or KernelWriter("urgent")
         self.reader = reader or KernelReader()
         self.messages = 0
-        self.are_links_changed: Callable[[], bool] = lambda: False
-        """Whether bgpd has asked the kernel to change links, and has no answer yet."""
         self._tables: dict[WritingTable, _Attached] = {}
         self._due: dict[WritingTable, None] = {}
         self._listeners: list[HostEvents] = []
@@ -244,16 +240,10 @@ class Dataplane:
         return self._loop.time() < self._gathering_since + _GATHER_S
 
     def submit(self, routes: bytes, count: int, done: Callable[[Outcome], None]) -> None:
-        """Queue route messages behind the nexthop objects that they need.
-
-        A few are not sent by the event loop while urgent messages or changes of links are under way: the kernel may
-        walk through its tables for those, and has all others wait.
-        """
+        """Queue route messages behind the nexthop objects that they need."""
         created, ids = self.objects.take_created()
         self.messages += count + len(ids)
-        is_short = count <= _FEW and not ids and not self.urgent.outstanding and not self.are_links_changed()
-        submit = self.bulk.submit_few if is_short else self.bulk.submit
-        submit(created + routes, functools.partial(self._bulk_done, ids, done))
+        self.bulk.submit(created + routes, functools.partial(self._bulk_done, ids, done))
 
     def lose(self, nexthops: Iterable[int], fallback: Callable[[int], Members | None]) -> Loss:
         """Delete gateways ahead of all that is queued; see NexthopObjects.lose."""

@@ -296,9 +296,8 @@ class KernelVrfs:
                 why = f"what VRF devices need cannot be loaded ({error}): restart bgpd if it was upgraded"
                 raise OSError(errno.ENOPKG, why) from error
             if self._rtnl is None:
-                rtnl = self._rtnl = module.Rtnl()
+                self._rtnl = module.Rtnl()
                 self._rtnl.start()
-                self._dataplane.are_links_changed = lambda: rtnl.unanswered > 0
         return self._rtnl
 
     async def _device_of(self, table: int) -> VrfDevice | None:

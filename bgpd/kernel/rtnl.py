@@ -48,10 +48,7 @@ class Rtnl:
 
     It does so in a thread: the kernel lets each request wait while another program deletes many links, and the daemon's
     event loop goes on meanwhile. Changes answer the kernel's refusal, or None. Readings and lost answers raise OSError.
-    `unanswered`: how many requests the kernel has not answered; a change of a link keeps its lock for long.
     """
-
-    unanswered = 0
 
     def start(self) -> None:
         """Start the thread, in the caller's network namespace."""
@@ -136,11 +133,7 @@ class Rtnl:
         return None
 
     async def _ask(self, ask: Callable[[AsyncIPRoute], Awaitable[Answer]]) -> Answer:
-        self.unanswered += 1
-        try:
-            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._answer(ask), self._loop))
-        finally:
-            self.unanswered -= 1
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._answer(ask), self._loop))
 
     async def _answer(self, ask: Callable[[AsyncIPRoute], Awaitable[Answer]]) -> Answer:
         """Runs in the thread. pyroute2's object is of no use any more after an error of its socket."""

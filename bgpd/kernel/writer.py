@@ -11,7 +11,6 @@ socket pair does. A steady stream of few messages the loop sends by itself.
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import queue
 import socket
@@ -40,14 +39,6 @@ _RECEIVE_BYTES = 16 << 20
 _READ_BYTES = 1 << 16
 _TOGETHER = 3
 """Batches in one call, if as many wait."""
-_STREAM_S = 0.03
-"""Few messages so soon after few others are a stream, which the event loop sends by itself, ..."""
-_SLOW_S = 0.002
-"""... unless the kernel keeps it so long with them: somebody else has its lock, or a trie is resized. Then they ..."""
-_BY_THREAD_S = 10.0
-"""... go by the thread for so long, twice as long each time that it happens again soon, ..."""
-_BY_THREAD_MOST_S = 3600.0
-"""... up to this: the loop waits for such a lock once an hour at most, where others have it often."""
 _DELIVER_S = 0.003
 """How long answers are delivered at once: what follows from one batch may take some milliseconds."""
 
@@ -75,9 +66,6 @@ class Writer(Protocol):
     def submit_now(self, data: bytes, done: Done) -> None:
         """The same for a few cheap messages that are not to wait for a thread to wake: sent now if nothing waits."""
 
-    def submit_few(self, data: bytes, done: Done) -> None:
-        """`submit` for some dozen messages for routes, as in a steady stream of changes."""
-
 
 class KernelWriter:
     """A thread that owns one netlink socket. `outstanding` counts batches whose `done` has not run yet."""
@@ -92,8 +80,6 @@ class KernelWriter:
         self._sent_whys: deque[str] = deque()
         """Of each batch that was sent, in order, why the kernel did not run it ("" if it did); the thread appends."""
         self._is_delivering = False
-        self._few_at = self._by_thread_until = -math.inf
-        self._by_thread_s = _BY_THREAD_S
 
     def start(self) -> None:
         """Open the socket in the caller's network namespace and start the thread. Call in the event loop."""
@@ -118,22 +104,6 @@ class KernelWriter:
         if not self._is_delivering:
             self._is_delivering = True
             soon(self._deliver)
-
-    def submit_few(self, data: bytes, done: Done) -> None:
-        """`submit` for some dozen messages for routes, as in a steady stream of changes.
-
-        To wake the thread, and to be woken by it, costs more than they do.
-        """
-        began = self._loop.time()
-        is_stream, self._few_at = began < self._few_at + _STREAM_S, began
-        if not is_stream or began < self._by_thread_until:
-            self.submit(data, done)
-            return
-        self.submit_now(data, done)
-        if self._loop.time() > began + _SLOW_S:
-            is_soon = began < self._by_thread_until + self._by_thread_s
-            self._by_thread_s = min(2 * self._by_thread_s, _BY_THREAD_MOST_S) if is_soon else _BY_THREAD_S
-            self._by_thread_until = began + self._by_thread_s
 
     def _marked(self, data: bytes, done: Done) -> bytes:
         """The batch with its marker; it is outstanding from now on."""

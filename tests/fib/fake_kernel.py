@@ -47,7 +47,7 @@ class FakeWriter:
 
     def __init__(self, kernel: FakeKernel) -> None:
         self.outstanding = 0
-        self.sent_now = self.sent_few = 0
+        self.sent_now = 0
         self._kernel = kernel
         self._held: list[tuple[bytes, Done]] | None = None
 
@@ -74,10 +74,6 @@ class FakeWriter:
 
     def submit_now(self, data: bytes, done: Done) -> None:
         self.sent_now += 1
-        self.submit(data, done)
-
-    def submit_few(self, data: bytes, done: Done) -> None:
-        self.sent_few += 1
         self.submit(data, done)
 
     def _deliver(self, done: Done, outcome: Outcome) -> None:

@@ -197,46 +197,6 @@ async def test_lost_next_hop_is_deleted_without_waiting_for_a_thread_unless_rout
         assert it.kernel.urgent.sent_now == 1
 
 
-async def test_few_routes_go_by_the_thread_while_urgent_messages_keep_the_kernel() -> None:
-    """To delete a group, the kernel walks through its tables, and has who sends meanwhile wait: not the event loop."""
-    async with running() as it:
-        it.want({POD: (LEAF1,)})
-        await it.settle()
-        it.want({POD: (LEAF2,)})
-        await it.settle()
-        few = it.kernel.bulk.sent_few
-        assert few
-        it.kernel.bulk.hold()
-        it.want({POD: (LEAF1,)})
-        it.dataplane.pump()
-        it.kernel.urgent.hold()
-        it.fib.next_hops_lost([LEAF2], lambda _hops: None)
-        assert it.kernel.urgent.outstanding
-        former = it.kernel.bulk.sent_few
-        it.kernel.bulk.release()
-        for _ in range(10):
-            await asyncio.sleep(0)
-        assert it.kernel.bulk.sent_few == former, "the former route's deletion waits in the thread"
-        it.kernel.urgent.release()
-        await it.settle()
-        assert it.kernel.hops_of(V4, POD) == hop_set(LEAF1)
-
-
-async def test_few_routes_go_by_the_thread_while_links_are_changed() -> None:
-    """The kernel has its lock for some ten milliseconds when a VRF device comes or goes."""
-    async with running() as it:
-        it.dataplane.are_links_changed = lambda: True
-        it.want({POD: (LEAF1,)})
-        await it.settle()
-        it.want({POD: (LEAF2,)})
-        await it.settle()
-        assert not it.kernel.bulk.sent_few
-        it.dataplane.are_links_changed = lambda: False
-        it.want({POD: (LEAF1,)})
-        await it.settle()
-        assert it.kernel.bulk.sent_few
-
-
 async def test_what_is_left_of_weighted_next_hops_needs_no_route_written_either() -> None:
     async with running() as it:
         keys = [key(f"10.64.{number >> 8}.{number & 255}/32") for number in range(3000)]

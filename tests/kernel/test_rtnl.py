@@ -7,13 +7,10 @@ import ctypes
 import errno
 import socket
 import subprocess
-import threading
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
-from pyroute2 import NetlinkError
 
 from bgpd.kernel import rtnl as rtnl_module
 from bgpd.kernel.link_messages import encode_add_rule, encode_delete_rule
@@ -82,26 +79,6 @@ async def test_rule_is_there_as_it_was_made_until_it_is_deleted(rule: RoutingRul
         assert (gone.code, read_sequence(gone.request)) == (errno.ENOENT, 78)
     finally:
         reader.stop()
-
-
-async def test_it_is_known_whether_the_kernel_owes_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Meanwhile the event loop sends nothing itself that would wait for the kernel's lock."""
-    made = Rtnl()
-    made.start()
-    monkeypatch.setattr(rtnl_module, "AsyncIPRoute", lambda **_: SimpleNamespace(close=lambda: None))
-    may_answer = threading.Event()
-
-    async def ask(_kernel: object) -> None:
-        await asyncio.to_thread(may_answer.wait)
-        raise NetlinkError(errno.EPERM)
-
-    asked = asyncio.ensure_future(made._change(ask))
-    await asyncio.sleep(0)
-    assert made.unanswered == 1
-    may_answer.set()
-    assert await asked == KernelError(errno.EPERM, "", b"")
-    assert made.unanswered == 0
-    made.stop()
 
 
 async def test_refusal_has_the_kernels_words_and_errno_names_itself(rtnl: Rtnl) -> None:

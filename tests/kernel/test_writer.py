@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -74,57 +74,6 @@ async def test_what_is_sent_now_is_done_at_once_unless_something_waits(
     writer.submit(encode_deletes(V4, KEYS[:1], FORM), lambda outcome: answers.append(3 + len(outcome.errors)))
     await writer.stop()
     assert answers == [1, 2, 4]
-
-
-async def test_stream_of_few_messages_is_sent_by_the_loop_while_the_kernel_is_quick(
-    namespace: Namespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What comes alone goes by the thread: the loop must not wait for a lock that another program has."""
-    writer = KernelWriter("test")
-    writer.start()
-    by_thread: list[bytes] = []
-    submit = writer.submit
-
-    def counted(data: bytes, done: Callable[[Outcome], None]) -> None:
-        by_thread.append(data)
-        submit(data, done)
-
-    monkeypatch.setattr(writer, "submit", counted)
-    monkeypatch.setattr(writer_module, "_SLOW_S", 60.0)
-    monkeypatch.setattr(writer_module, "_STREAM_S", -1.0)
-    keys = iter(KEYS)
-
-    async def answered() -> None:
-        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        writer.submit_few(encode_adds(V4, [next(keys)], BLACKHOLE, FORM), answer.set_result)
-        assert (await asyncio.wait_for(answer, 30)).errors == []
-
-    await answered()
-    await answered()
-    assert len(by_thread) == 2
-    monkeypatch.setattr(writer_module, "_STREAM_S", 3600.0)
-    await answered()
-    assert len(by_thread) == 2
-    monkeypatch.setattr(writer_module, "_SLOW_S", -1.0)
-    await answered()
-    assert len(by_thread) == 2, "it has waited for the kernel by then"
-    await answered()
-    assert len(by_thread) == 3
-    for ago, pause_s in ((1.0, 20.0), (1.0, 40.0), (3500.0, 10.0), (1.0, 20.0)):
-        monkeypatch.setattr(writer, "_by_thread_until", asyncio.get_running_loop().time() - ago)
-        await answered()
-        assert writer._by_thread_s == pause_s, "the longer, the more often it is slow"
-    assert len(by_thread) == 3
-    monkeypatch.setattr(writer_module, "_SLOW_S", 60.0)
-    monkeypatch.setattr(writer, "_by_thread_until", 0.0)
-    answers: list[int] = []
-    for number in range(3):
-        writer.submit_few(
-            encode_adds(V4, [next(keys)], BLACKHOLE, FORM), lambda _, number=number: answers.append(number)
-        )
-    assert len(by_thread) == 5, "two wait behind the first, whose answer was not read"
-    await writer.stop()
-    assert answers == [0, 1, 2]
 
 
 async def test_answers_of_many_batches_are_delivered_in_several_turns_and_in_order(
