@@ -1,4 +1,4 @@
-"""Reads recorded UPDATEs of one session again: which of them say something of some prefixes, and what."""
+"""Reads recorded UPDATEs of sessions again: which of them say something of some prefixes, and what."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from bgpd.config.schema_sessions import SessionConfig
-from bgpd.history.records import Session
+from bgpd.history.records import Heard, Session
+from bgpd.history.wanted import Wanted
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.exabgp_codec import encode_message
 from bgpd.message.nlri import RouteTargetNlri
 from bgpd.message.update_decoder import UpdateDecoder
+from bgpd.model.evpn import prefixes_of
 from bgpd.model.iana import Family, MessageType
 from bgpd.model.path import RouteBatch
 from bgpd.model.wire import NlriDecoders
@@ -48,37 +50,68 @@ class _Own:
         return isinstance(address, bytes) and self._is_own(address)
 
 
-class SessionReader:
-    """The decoder of one session. `is_own` says which addresses are this host's; `family` is that of the routes."""
+class Decoders:
+    """The decoders of sessions by number, for all tables that are worked out together: each UPDATE is decoded once,
+    though its EVPN routes may go into a thousand VRFs. `wanted` is what all of these tables ask for."""
 
-    def __init__(
-        self, session: Session, config: SessionConfig, is_own: Callable[[bytes], bool], family: Family
-    ) -> None:
-        self._name = session.name
-        self._family = family
-        self._decoder = UpdateDecoder(
-            session.negotiated,
-            nlri_decoders=_NLRI,
-            interface=session.interface,
-            local_addresses=_Own(is_own),
-            accept_martians=config.accept_martians,
-            accept_as_sets=config.accept_as_sets,
-        )
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self.forget()
 
-    def read(self, bodies: Sequence[bytes], at: float) -> Iterator[tuple[Message, RouteBatch]]:
-        """The routes of the family in these messages, and which they came in."""
-        for body in bodies:
-            for batch in self._batches(body):
-                if batch.family is self._family:
-                    yield Message(at=at, neighbor=self._name, body=body), batch
+    def forget(self) -> None:
+        """Sessions are numbered anew."""
+        self._sessions: dict[int, tuple[str, UpdateDecoder]] = {}
+        self._last: Heard | None = None
+        self._said: list[tuple[Message, RouteBatch]] = []
+        self._prefixes: list[tuple[Message, list[bytes]]] | None = None
 
-    def _batches(self, body: bytes) -> Sequence[RouteBatch]:
-        """What the session made of it; one that ended it, or was a defect, said nothing."""
-        found: list[RouteBatch] = []
-        try:
-            if self._decoder.read_run([body], found):
-                return found
-            decoded = self._decoder.decode(body)
-        except Exception:  # what the session did with it, too: it was ended
-            return ()
-        return () if decoded.notification is not None else decoded.batches
+    def session(self, session: Session, config: SessionConfig, is_own: Callable[[bytes], bool]) -> None:
+        """There is a session. `is_own`: whether an address is this host's, as the session sees it."""
+        if session.number not in self._sessions:
+            decoder = UpdateDecoder(
+                session.negotiated,
+                nlri_decoders=_NLRI,
+                interface=session.interface,
+                local_addresses=_Own(is_own),
+                accept_martians=config.accept_martians,
+                accept_as_sets=config.accept_as_sets,
+            )
+            self._sessions[session.number] = session.name, decoder
+
+    def read(self, record: Heard) -> Sequence[tuple[Message, RouteBatch]]:
+        """The routes of all families in the messages of a record, and which they came in."""
+        if record is not self._last:
+            self._said, self._prefixes = list(self._read(record)), None
+            self._last = record
+        return self._said
+
+    def prefixes(self, record: Heard) -> Sequence[tuple[Message, list[bytes]]]:
+        """The wanted prefixes of which the messages of a record say something by EVPN."""
+        said = self.read(record)
+        if self._prefixes is None:
+            self._prefixes = [
+                (message, self._wanted.among(prefixes_of(keys)))
+                for message, batch in said
+                if batch.family is Family.L2VPN_EVPN
+                for keys in (batch.withdrawn, batch.announced)
+            ]
+        return self._prefixes
+
+    def _read(self, record: Heard) -> Iterator[tuple[Message, RouteBatch]]:
+        name, decoder = self._sessions[record.number]
+        for body in record.bodies:
+            message = Message(at=record.at, neighbor=name, body=body)
+            for batch in _batches(decoder, body):
+                yield message, batch
+
+
+def _batches(decoder: UpdateDecoder, body: bytes) -> Sequence[RouteBatch]:
+    """What the session made of it; one that ended it, or was a defect, said nothing."""
+    found: list[RouteBatch] = []
+    try:
+        if decoder.read_run([body], found):
+            return found
+        decoded = decoder.decode(body)
+    except Exception:  # what the session did with it, too: it was ended
+        return ()
+    return () if decoded.notification is not None else decoded.batches

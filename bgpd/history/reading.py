@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from bgpd.history.messages import Decoders
 from bgpd.history.records import AnyRecord
 from bgpd.history.replay import Replay, replay
 from bgpd.history.segments import DIRECTORY, Segment, known_from, records_of, segments_of
@@ -67,7 +68,8 @@ def replayed(
     early = [number for number in starts if segments[number].began_at <= since]
     first: list[Replay] = []
     for number in dict.fromkeys([*early[-1:], *starts[:1], *reversed(starts)]):
-        found = [Replay(vrf, family, wanted) for vrf in vrfs]
+        decoders = Decoders(wanted)
+        found = [Replay(vrf, family, wanted, decoders) for vrf in vrfs]
         replay(_records(segments[number:], wanted, until, progress), found)
         _look_ahead(segments, found, until)
         if not any(one.problem for one in found):

@@ -14,7 +14,7 @@ import msgspec
 from bgpd.config.schema import RibConfig
 from bgpd.config.schema_sessions import ListenConfig, NeighborConfig, SessionConfig
 from bgpd.config.sections import section_of
-from bgpd.history.messages import Message, SessionReader
+from bgpd.history.messages import Decoders, Message
 from bgpd.history.prefixes import Prefixes, imported
 from bgpd.history.records import (
     Allowed,
@@ -46,7 +46,6 @@ from bgpd.history.records import (
 from bgpd.history.told import Audience
 from bgpd.history.wanted import Wanted
 from bgpd.model.attributes import Attributes
-from bgpd.model.evpn import prefixes_of
 from bgpd.model.iana import Family
 from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import parse_address
@@ -72,11 +71,10 @@ class Standing(msgspec.Struct):
 class _Known:
     """A session that is, or of which routes are left. `stale`: keys that a refresh has not named again so far."""
 
-    def __init__(self, session: Session, adj_rib_in: AdjRibIn, reader: SessionReader) -> None:
+    def __init__(self, session: Session, adj_rib_in: AdjRibIn) -> None:
         self.session = session
         self.source = adj_rib_in.source
         self.adj_rib_in = adj_rib_in
-        self.reader = reader
         self.is_over = session.is_over
         self.stale: set[bytes] = set()
 
@@ -87,9 +85,10 @@ class Replay:
     `problem` says why that is not known, "" if it is; `standings` are the neighbors by name, `audience` is what they
     were sent of this host's own routes. `ended_at`: bgpd had ended then, 0.0 if it went on; `anew_at`: though no end
     was recorded, it began anew then. `gaps`: where changes are missing: when all was known again, and why it was not.
+    `decoders` are those of all tables that take the same records.
     """
 
-    def __init__(self, vrf: str, family: Family, wanted: Wanted) -> None:
+    def __init__(self, vrf: str, family: Family, wanted: Wanted, decoders: Decoders | None = None) -> None:
         self.problem = NOT_KNOWN
         self.at = 0.0
         self.ended_at = self.anew_at = 0.0
@@ -100,7 +99,8 @@ class Replay:
         self._vrf, self._family = vrf, family
         self._known: dict[int, _Known] = {}
         self._import_sources: dict[int, Source] = {}
-        self._overlays: dict[int, SessionReader] = {}
+        self._decoders = decoders or Decoders(wanted)
+        self._overlays: set[int] = set()
         self._evpn_messages: dict[tuple[str, bytes], Message] = {}
         self._left: list[_Known] = []
         self._addresses: set[tuple[str, str, bytes]] = set()
@@ -138,7 +138,7 @@ class Replay:
 
     def _started(self, record: Started) -> None:
         self._configure(record.config)
-        self._overlays.clear()
+        self._forget_numbers()
         self._import_sources.clear()
         if record.is_adopting:
             self.prefixes.leave()
@@ -155,7 +155,12 @@ class Replay:
                 self.standings[name] = Standing(False, record.at, _ANEW)
         self._whole(record.at)
 
+    def _forget_numbers(self) -> None:
+        self._decoders.forget()
+        self._overlays.clear()
+
     def _forget(self) -> None:
+        self._forget_numbers()
         self._known.clear()
         self._left.clear()
         self.prefixes.forget()
@@ -214,8 +219,10 @@ class Replay:
         kind: type[NeighborConfig | ListenConfig] = ListenConfig if record.is_listen else NeighborConfig
         config = msgspec.msgpack.decode(record.config, type=kind)
         self.audience.session(record.number, record.name)
-        if self._vrf and not config.vrf and record.number not in self._overlays:
-            self._overlays[record.number] = SessionReader(record, config, self._is_own(record), Family.L2VPN_EVPN)
+        if config.vrf in ("", self._vrf):
+            self._decoders.session(record, config, self._is_own(record, config.vrf))
+        if self._vrf and not config.vrf:
+            self._overlays.add(record.number)
         if not record.is_over:
             former = self.standings.get(record.name)
             if former is None or not former.established or not record.is_known:
@@ -231,8 +238,7 @@ class Replay:
             interface=record.interface,
         )
         adj_rib_in = self._adj_rib_in(source, record, config)
-        reader = SessionReader(record, config, self._is_own(record), self._family)
-        self._known[record.number] = _Known(record, adj_rib_in, reader)
+        self._known[record.number] = _Known(record, adj_rib_in)
         if self._family in record.long_lived:
             adj_rib_in.enter_long_lived(self._family)
         self.prefixes.table.interned[source] = adj_rib_in.interned(self._family)
@@ -259,10 +265,10 @@ class Replay:
             allowed=record.allowed,
         )
 
-    def _is_own(self, session: Session) -> Callable[[bytes], bool]:
-        """Whether an address is this host's own, as the session sees it."""
+    def _is_own(self, session: Session, of_session: str) -> Callable[[bytes], bool]:
+        """Whether an address is this host's own, as a session of a VRF sees it."""
         return lambda address: any(
-            packed == address and (interface == session.interface or vrf == self._vrf)
+            packed == address and (interface == session.interface or vrf == of_session)
             for vrf, interface, packed in self._addresses
         )
 
@@ -305,18 +311,18 @@ class Replay:
     def _heard(self, record: Heard) -> None:
         known = self._known.get(record.number)
         if known is not None:
-            for message, batch in known.reader.read(record.bodies, record.at):
-                self.prefixes.enter(known.adj_rib_in, batch, message)
-                known.stale.difference_update(batch.announced)
+            for message, batch in self._decoders.read(record):
+                if batch.family is self._family:
+                    self.prefixes.enter(known.adj_rib_in, batch, message)
+                    known.stale.difference_update(batch.announced)
         elif record.number in self._overlays:
-            self._heard_by_evpn(self._overlays[record.number], record)
+            self._heard_by_evpn(record)
 
-    def _heard_by_evpn(self, reader: SessionReader, record: Heard) -> None:
+    def _heard_by_evpn(self, record: Heard) -> None:
         """What becomes of these is told by Imported; here only which message it was."""
-        for message, batch in reader.read(record.bodies, record.at):
-            for keys in (batch.withdrawn, batch.announced):
-                for key in self.prefixes.wanted.among(prefixes_of(keys)):
-                    self._evpn_messages[message.neighbor, key] = message
+        for message, keys in self._decoders.prefixes(record):
+            for key in keys:
+                self._evpn_messages[message.neighbor, key] = message
 
     def _message_of_import(self, source: Source, key: bytes) -> Message | None:
         """The last one about this key, if it came just now: a route may be imported for other reasons."""

@@ -12,8 +12,9 @@ from bgpd.history.reading import NotKnown
 from bgpd.history.records import AnyRecord
 from bgpd.history.wanted import These
 from bgpd.journal.store import Sought
+from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.attributes import Attributes
-from bgpd.model.path import NextHop
+from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import parse_address
 from bgpd.model.views.host import EventView
 from tests.daemon.wire_peer import update, withdrawal
@@ -120,6 +121,25 @@ def test_of_a_vrf_from_evpn_the_change_is_told_too(tmp_path: Path) -> None:
     assert {one.fields["vrf"] for one in found if one.event != "history.begins"} == {VRF}
     assert {"leaf1", "leaf2"} == {one.fields["neighbor"] for one in found if "neighbor" in one.fields}
     assert {"announced", "replaced", "withdrawn"} <= {name for name, _, _ in told(found)}
+
+
+def test_an_update_is_decoded_once_for_all_vrfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed(tmp_path)
+    read: list[bytes] = []
+    read_run = UpdateDecoder.read_run
+
+    def counted(decoder: UpdateDecoder, bodies: list[bytes], found: list[RouteBatch]) -> int:
+        read.extend(bodies)
+        return read_run(decoder, bodies, found)
+
+    monkeypatch.setattr(UpdateDecoder, "read_run", counted)
+    in_main = told(events(tmp_path))
+    once, read = read, []
+    assert told(events(tmp_path, vrfs=("", VRF, "blue", "green"))) == in_main
+    assert read == once
+    read.clear()
+    assert told(events(tmp_path, vrfs=(VRF, "blue"))) == []
+    assert read == once
 
 
 def test_too_many_prefixes_are_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
