@@ -59,7 +59,7 @@ class Left(msgspec.Struct, kw_only=True):
     daemon: SavedDaemon
     speaker: SavedSpeaker
     rib: SavedRib
-    base: bytes
+    base: bytes | memoryview
     kernel: dict[str, SavedKernelTable]
     feeds: dict[str, bytes]
     moves: list[SavedMoves]

@@ -33,7 +33,7 @@ class SnapshotRefused(Exception):
     """Nothing that can be gone on with; the text says why."""
 
 
-def pack(sections: Mapping[str, bytes], *, version: int = VERSION) -> bytes:
+def pack(sections: Mapping[str, bytes | memoryview], *, version: int = VERSION) -> bytes:
     """A snapshot of now."""
     body = msgspec.msgpack.encode(sections)
     header = _HEADER.pack(_MAGIC, version, time.clock_gettime_ns(time.CLOCK_BOOTTIME), _boot_id(), len(body))
@@ -71,7 +71,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
         raise SnapshotRefused(f"the snapshot is damaged: {error}") from error
 
 
-def write(sections: Mapping[str, bytes]) -> int:
+def write(sections: Mapping[str, bytes | memoryview]) -> int:
     """A descriptor of memory that has the snapshot.
 
     Raises: OSError: there is no memory for it.

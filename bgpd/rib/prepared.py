@@ -28,7 +28,7 @@ class PreparedRib:
     it is of no use any more."""
 
     def __init__(self, tables: Tables, received: ReceivedRoutes) -> None:
-        self.packed = b""
+        self.packed: bytes | memoryview = b""
         self._tables = tables
         self._received = received
         self._sessions: list[_Session] | None = None
@@ -65,7 +65,7 @@ class PreparedRib:
     def _note(self, table: LocRib, keys: Sequence[bytes]) -> None:
         self._changed.setdefault(table, {}).update(dict.fromkeys(keys))
 
-    def rest(self) -> tuple[SavedRib, bytes]:
+    def rest(self) -> tuple[SavedRib, bytes | memoryview]:
         """What neighbors announced and were sent, and the base that it goes with; b"": it says all."""
         states, stale = self._received.states_to_save(), self._received.stale
         guests = self._tables.guests.values()

@@ -13,9 +13,11 @@ import asyncio
 import contextlib
 import gc
 import logging
+import mmap
 import os
 import resource
 import signal
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NoReturn
@@ -32,15 +34,16 @@ LAST = 19
 """Niceness of what runs when nothing else does."""
 _MOST_ERROR = 2_000
 _DONE, _FAILED = b"+", b"-"
-_LENGTH_BYTES = 8
-"""The length of an answer stands before it: a copy that is ended while it answers has said only a part."""
+_HEAD = struct.Struct("!cQ")
+"""Which of these it is, and the length of the answer that follows: a copy that is ended while it answers has said only
+a part."""
 
 
 class CopyFailed(Exception):
     """The copy has not answered: why."""
 
 
-async def in_a_copy(work: Work, *, patience_s: float = PATIENCE_S, niceness: int = LAST) -> bytes:
+async def in_a_copy(work: Work, *, patience_s: float = PATIENCE_S, niceness: int = LAST) -> memoryview:
     """What `work` answers in a copy of this process, as it is now. The loop is held while the process is copied, some
     20 us for each MiB. `niceness`: how far it steps back behind other processes.
 
@@ -67,34 +70,63 @@ async def in_a_copy(work: Work, *, patience_s: float = PATIENCE_S, niceness: int
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         await asyncio.shield(asyncio.to_thread(reap_own, child))
-    if answer.startswith(_FAILED):
-        raise CopyFailed(answer[1:].decode(errors="replace"))
-    head = 1 + _LENGTH_BYTES
-    if not answer.startswith(_DONE) or len(answer) != head + int.from_bytes(answer[1:head]):
+    if not answer.is_whole:
         raise CopyFailed("the copy was ended, for want of memory perhaps")
-    return answer[head:]
+    if answer.kind != _DONE:
+        raise CopyFailed(bytes(answer.view).decode(errors="replace"))
+    return answer.view
 
 
-async def _read(reader: int) -> bytes:
-    """All that comes, until the other end is closed."""
+class _Answer:
+    """What the copy says, a piece in each turn of the loop. It is read to where it stays: an answer may have a hundred
+    megabytes, and to copy them holds the loop, the more as nobody has touched that memory."""
+
+    def __init__(self) -> None:
+        self.kind = b""
+        self.view = memoryview(b"")
+        self._head = b""
+        self._filled = 0
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self.kind) and self._filled == len(self.view)
+
+    def read_some(self, reader: int) -> bool:
+        """Read what is there; whether there may be more. Raises: OSError: there is no memory for it."""
+        if not self.kind:
+            part = os.read(reader, _HEAD.size - len(self._head))
+            self._head += part
+            if len(self._head) == _HEAD.size:
+                self.kind, size = _HEAD.unpack(self._head)
+                self.view = memoryview(mmap.mmap(-1, size)) if size else self.view
+            return bool(part) and not self.is_whole
+        size = os.readv(reader, [self.view[self._filled :]])
+        self._filled += size
+        return size > 0 and not self.is_whole
+
+
+async def _read(reader: int) -> _Answer:
+    """All that comes. Raises: CopyFailed: there is no memory for it."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
-    parts: list[bytes] = []
+    answer = _Answer()
     os.set_blocking(reader, False)
 
     def more() -> None:
-        part = os.read(reader, 1 << 20)
-        parts.append(part)
-        if not part and not done.done():
-            loop.remove_reader(reader)
-            done.set_result(None)
+        if done.done():
+            return
+        try:
+            if not answer.read_some(reader):
+                done.set_result(None)
+        except OSError as error:
+            done.set_exception(CopyFailed(f"its answer cannot be read: {error.strerror}"))
 
     loop.add_reader(reader, more)
     try:
         await done
     finally:
         loop.remove_reader(reader)
-    return b"".join(parts)
+    return answer
 
 
 def _work_in_copy(work: Work, writer: int, niceness: int) -> NoReturn:
@@ -105,7 +137,7 @@ def _work_in_copy(work: Work, writer: int, niceness: int) -> NoReturn:
             os.nice(niceness)
         asyncio.run(_work(work, writer))
     except BaseException as error:
-        _write(writer, _FAILED + repr(error).encode(errors="replace")[:_MOST_ERROR])
+        _write(writer, _FAILED, repr(error).encode(errors="replace")[:_MOST_ERROR])
     finally:
         os._exit(0)
 
@@ -113,14 +145,15 @@ def _work_in_copy(work: Work, writer: int, niceness: int) -> NoReturn:
 async def _work(work: Work, writer: int) -> NoReturn:
     found = work()
     answer = found if isinstance(found, bytes) else await found
-    _write(writer, _DONE + len(answer).to_bytes(_LENGTH_BYTES) + answer)
+    _write(writer, _DONE, answer)
     os._exit(0)
 
 
-def _write(writer: int, answer: bytes) -> None:
-    view = memoryview(answer)
-    while view:
-        view = view[os.write(writer, view) :]
+def _write(writer: int, kind: bytes, answer: bytes) -> None:
+    for part in (_HEAD.pack(kind, len(answer)), answer):
+        view = memoryview(part)
+        while view:
+            view = view[os.write(writer, view) :]
 
 
 def _give_up_all_but(writer: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import mmap
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ import structlog
 from bgpd.config.schema import LogConfig
 from bgpd.log import EventRing, set_up_logging
 from bgpd.runtime import copy_of_process, programs
-from bgpd.runtime.copy_of_process import CopyFailed, in_a_copy
+from bgpd.runtime.copy_of_process import _HEAD, CopyFailed, in_a_copy
 from labs.process import wait_until
 
 
@@ -121,8 +122,8 @@ async def test_one_that_is_killed_is_told() -> None:
 
 
 async def test_one_that_is_ended_while_it_answers_has_said_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(writer: int, answer: bytes) -> None:
-        os.write(writer, answer[:-1])
+    def write(writer: int, kind: bytes, answer: bytes) -> None:
+        os.write(writer, (_HEAD.pack(kind, len(answer)) + answer)[:-1])
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(copy_of_process, "_write", write)
@@ -130,6 +131,22 @@ async def test_one_that_is_ended_while_it_answers_has_said_nothing(monkeypatch: 
         await in_a_copy(lambda: b"a route, another route")
     with pytest.raises(CopyFailed, match="was ended"):
         await in_a_copy(lambda: b"")
+
+
+async def test_a_great_answer_is_read_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop turns between pieces, and the answer is never copied as a whole."""
+    readv = os.readv
+    pieces: list[int] = []
+
+    def read(reader: int, room: list[memoryview]) -> int:
+        pieces.append(readv(reader, room))
+        return pieces[-1]
+
+    monkeypatch.setattr(os, "readv", read)
+    answer = await in_a_copy(lambda: b"x" * (4 << 20))
+    assert answer == b"x" * (4 << 20)
+    assert isinstance(answer.obj, mmap.mmap)
+    assert max(pieces) <= 1 << 20
 
 
 async def test_without_descriptors_there_is_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
