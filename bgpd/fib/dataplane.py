@@ -43,7 +43,7 @@ _GATHER_S = 0.006
 _UNUSED_GRACE_S = 10.0
 _COLLECT_PAUSE_S = 0.25
 _CHEAP = 16
-"""Deletions of gateways, a tenth of a millisecond each, that the event loop waits for."""
+"""Messages of a failover, a tenth of a millisecond each, that the event loop waits for."""
 _VERIFY_PAUSE_S = 0.02
 _UNREAD_PAUSE_S = 0.5
 _PROBE_ID = 0xFFFFFFFF
@@ -280,8 +280,10 @@ class Dataplane:
         return loss
 
     def _is_cheap(self, loss: Loss) -> bool:
-        """A few deletions, and with no group go any routes, for which the kernel would walk through its tables."""
-        if loss.messages != loss.deletes or loss.deletes > _CHEAP:
+        """A failover by few messages: a thread waits longer for the interpreter than the kernel takes for them. With no
+        group go any routes, for which the kernel would walk through its tables.
+        """
+        if not loss.deletes or loss.messages > _CHEAP:
             return False
         return not loss.died or not (self.bulk.outstanding or any(group in self.objects.dead for group in loss.died))
 

@@ -207,6 +207,8 @@ class Decisions:
 
     def next_hops_by(self, candidates: tuple[Path, ...]) -> NextHops | None:
         """What keys that had these candidates would be forwarded by."""
+        if len(candidates) == 1:
+            return self.alone(candidates[0]).via.next_hops
         for path in candidates:
             self.alone(path)
         multipath = compare(candidates)

@@ -6,10 +6,9 @@ Only reads. A query that may walk a whole table is an iterator with short steps.
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from itertools import chain, islice
+from itertools import islice
 
 from bgpd.model.as_path import as_path_text
 from bgpd.model.communities import format_membership
@@ -27,8 +26,11 @@ _PAGE = 256
 _SCANNED = 4096
 _FALLBACK_SCANNED = 2048
 _FALLBACK_VOTES = 128
-"""Distinct decisions of a table that are looked at for the fallbacks of one loss, and asked for each: however many sets
-of next hops a neighbor's end touches, that takes some tens of milliseconds."""
+"""Distinct decisions of a table that are looked at most for the fallbacks of one loss, and asked for each: however many
+sets of next hops a neighbor's end touches, that takes some tens of milliseconds, ..."""
+_FALLBACK_AT_ONCE = 128
+"""... and where there are few sets, as of two leaves, less than one: so many are looked at before it is asked whether
+they do."""
 
 
 def route_view(table: LocRib, family: Family, key: bytes, *, vrf: str = "") -> RouteView | None:
@@ -142,36 +144,59 @@ def fallback(tables: Iterable[LocRib], dead: Set[NextHop]) -> Callable[[NextHops
     Works on distinct decisions, weighed by their routes; of very many only the first are looked at, since the exact
     answer for each route follows with its own change. They are sorted by their next hops once for all sets.
     """
-    chosen = list(tables)
-    by_next_hops = functools.cache(lambda: [_by_next_hops(table) for table in chosen])
-    by_places = functools.cache(lambda: [_by_places(found) for found in by_next_hops()])
+    sorted_tables = [_ByNextHops(table) for table in tables]
 
     def instead(used: NextHops) -> NextHops | None:
-        if all(hop.weight == 1 for hop in used):
-            same = [found.get(used, []) for found in by_next_hops()]
-        else:
-            same = [found.get(_places(used), []) for found in by_places()]
         votes: Counter[NextHops | None] = Counter()
-        for table, decisions in zip(chosen, same):
-            for decision in decisions[:_FALLBACK_VOTES]:
-                votes[table.next_hops_without(decision, dead)] += decision.routes
+        for one in sorted_tables:
+            for decision in one.forwarded_by(used, _FALLBACK_VOTES):
+                votes[one.table.next_hops_without(decision, dead)] += decision.routes
         return votes.most_common(1)[0][0] if votes else None
 
     return instead
 
 
-def _by_next_hops(table: LocRib) -> dict[NextHops, list[Entry]]:
-    """The first decisions of a table over several candidates, and the only candidates of some of its routes."""
-    several: Iterator[Entry] = islice(table.several(), _FALLBACK_SCANNED)
-    by_object: dict[int, list[Entry]] = {}
-    for decision in chain(several, table.some_alone(_FALLBACK_SCANNED)):
-        by_object.setdefault(id(decision.next_hops), []).append(decision)
-    found: dict[NextHops, list[Entry]] = {}
-    for same in by_object.values():
-        next_hops = same[0].next_hops
-        if next_hops is not None:
-            found.setdefault(next_hops, []).extend(same)
-    return found
+class _ByNextHops:
+    """The first decisions of a table over several candidates, and the only candidates of some of its routes, by what
+    they are forwarded by. No more of them are looked at than it takes: packets are lost meanwhile. The table must not
+    change."""
+
+    def __init__(self, table: LocRib) -> None:
+        self.table = table
+        self._unseen = _first_decisions(table)
+        self._found: dict[NextHops, list[Entry]] = {}
+        self._by_object: dict[int, list[Entry]] = {}
+        self._by_places: dict[frozenset[tuple[bytes, str]], list[Entry]] | None = None
+
+    def forwarded_by(self, used: NextHops, most: int) -> list[Entry]:
+        """So many of those that are forwarded by these, or by what has the same places if they are weighted."""
+        if all(hop.weight == 1 for hop in used):
+            found = self._found.setdefault(used, [])
+            while len(found) < most and self._look_on():
+                pass
+            return found[:most]
+        if self._by_places is None:
+            while self._look_on():
+                pass
+            self._by_places = _by_places(self._found)
+        return self._by_places.get(_places(used), [])[:most]
+
+    def _look_on(self) -> bool:
+        """Look at some more; whether there were any."""
+        some = list(islice(self._unseen, _FALLBACK_AT_ONCE))
+        for decision in some:
+            next_hops = decision.next_hops
+            if next_hops is not None:
+                same = self._by_object.get(id(next_hops))
+                if same is None:
+                    same = self._by_object[id(next_hops)] = self._found.setdefault(next_hops, [])
+                same.append(decision)
+        return bool(some)
+
+
+def _first_decisions(table: LocRib) -> Iterator[Entry]:
+    yield from islice(table.several(), _FALLBACK_SCANNED)
+    yield from table.some_alone(_FALLBACK_SCANNED)
 
 
 def _by_places(decisions: Mapping[NextHops, list[Entry]]) -> dict[frozenset[tuple[bytes, str]], list[Entry]]:

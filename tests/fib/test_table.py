@@ -218,6 +218,7 @@ async def test_group_that_would_be_left_empty_gets_the_fallback_first() -> None:
         await it.settle()
         it.kernel.log.clear()
         it.fib.next_hops_lost([LEAF1], lambda _hops: (LEAF2,))
+        assert it.kernel.urgent.sent_now == 1, "no thread is waited for"
         it.want({POD: (LEAF2,)})
         await it.settle()
         assert [kind for kind, _what in it.kernel.log] == [

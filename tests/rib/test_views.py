@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import key_of, parse_address
 from bgpd.rib import views as lookup
 from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.shared_decisions import Decision
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, hop, key, leaf, session
 
 HOP1, HOP2, HOP3 = hop("10.0.1.2"), hop("10.0.2.2"), hop("10.0.3.2")
@@ -142,6 +144,28 @@ def test_fallbacks_of_many_sets_look_at_the_decisions_once(monkeypatch: pytest.M
     assert {instead(recorder.fib[key(f"10.1.{number}.0/24")]) for number in range(100)} == {(HOP2,)}
     assert {instead((NextHop(gateway.address, "", 3),)) for gateway in hops} == {None}
     assert len(looked) == len(tables)
+
+
+def test_fallback_of_one_set_looks_at_few_of_many_decisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packets are lost meanwhile."""
+    configs = [session(f"leaf{number}") for number in (1, 2)]
+    recorder = Recorder(configuration(*configs))
+    one, two = (recorder.up(leaf(number), config) for number, config in enumerate(configs, 1))
+    for number in range(1, 601):
+        prefix = f"10.{number >> 8}.{number & 255}.0/24"
+        recorder.announce(one, attributes(1, 100_000 + number), HOP1, prefix)
+        recorder.announce(two, attributes(1, 100_000 + number, 5), HOP2, prefix)
+    looked: list[Decision] = []
+    several = LocRib.several
+
+    def watched(table: LocRib) -> Iterator[Decision]:
+        for decision in several(table):
+            looked.append(decision)
+            yield decision
+
+    monkeypatch.setattr(LocRib, "several", watched)
+    assert lookup.fallback(recorder.rib.tables.values(), {HOP1})((HOP1,)) == (HOP2,)
+    assert 0 < len(looked) < 300
 
 
 def test_fallback_of_what_is_left_of_a_weighted_set_disregards_weights() -> None:
