@@ -27,6 +27,7 @@ from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm, encode_del
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
 from bgpd.runtime.background import start_in_background
+from bgpd.runtime.rates import Share
 
 log = structlog.get_logger()
 
@@ -35,6 +36,9 @@ _REPAIRS_REPORTED_S = 10.0
 _EXPLAINED_MOST = 5
 """So many comparisons by timer in a row may leave missing routes unsearched, since what was written during the dump may
 explain how many they are. One that was asked for may not: there is a reason to think that some are missing."""
+_PARTS = 100
+"""Comparing by timer takes a hundredth of a processor at most: a million routes, some 2 s, are not compared each minute
+but every three or four."""
 _NONE: Mapping[int, bytes] = {}
 Stray = tuple[bytes, int]
 """Key and metric of a route of ours with another metric than ours."""
@@ -185,6 +189,7 @@ class Upkeep:
         self._families = writer.families
         self._dataplane = dataplane
         self._interval_s = interval_s
+        self._share = Share(_PARTS)
         self._reconcile_now = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._waiting: asyncio.Task[None] | None = None
@@ -298,9 +303,10 @@ class Upkeep:
         self._reconcile_now.set()
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             try:
-                async with asyncio.timeout(self._interval_s):
+                async with asyncio.timeout(max(self._interval_s, self._share.pause_s(loop.time()))):
                     await self._reconcile_now.wait()
             except TimeoutError:
                 self._dataplane.verify()
@@ -315,6 +321,7 @@ class Upkeep:
                     are_compared = False
                     log.warning("fib.reconcile_failed", family=family.value, error=str(error))
                 await self._shrink(self._families[family])
+            self._share.rest(loop.time())
             if are_compared and self.is_uncompared:
                 self.is_uncompared = False
                 self._compared.set()
@@ -363,7 +370,7 @@ class Upkeep:
             comparison = Comparison(installed, self._form, sources)
             return comparison.add
 
-        await self._dataplane.reader.routes(family, self._form, begin, is_beside_work=True)
+        await self._dataplane.reader.routes(family, self._form, begin, share=self._share)
         suspects = comparison.suspects
         incomplete = await self._incomplete(family, comparison, meanwhile)
         if incomplete:
@@ -405,7 +412,7 @@ class Upkeep:
             search = Search(installed, self._form, parts)
             return search.add
 
-        await self._dataplane.reader.routes(family, self._form, begin, is_beside_work=True)
+        await self._dataplane.reader.routes(family, self._form, begin, share=self._share)
         return search.missing()
 
     def repair(self, family: Family, keys: list[bytes]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import socket
 import struct
 import threading
@@ -41,6 +42,7 @@ from bgpd.kernel.route_messages import (
 )
 from bgpd.model.iana import Family
 from bgpd.model.kernel import RoutingRule
+from bgpd.runtime.rates import Share
 
 _NDMSG = struct.Struct("=B3xiHBB")
 _NDA_DST, _NDA_LLADDR = 1, 2
@@ -97,15 +99,17 @@ class KernelReader:
         form: RouteForm,
         begin: Callable[[], Callable[[RouteRun], None]],
         *,
-        is_beside_work: bool = False,
+        share: Share | None = None,
     ) -> None:
         """Give all routes of one table and protocol, run by run, to what `begin` returns, in a worker thread.
 
-        `begin` is called again if the table changed so that the dump had to start over. `is_beside_work`: the loop has
-        other things to do meanwhile, and comes first. Raises: OSError as above.
+        `begin` is called again if the table changed so that the dump had to start over. With a `share` the loop has
+        other things to do meanwhile, which come first, and what reading takes is counted there. Raises: OSError as
+        above.
         """
-        pause_s = DATAGRAM_PAUSE_S if is_beside_work else 0.0
-        await asyncio.get_running_loop().run_in_executor(None, self._read_routes, family, form, begin, pause_s)
+        pause_s = 0.0 if share is None else DATAGRAM_PAUSE_S
+        read = functools.partial(self._read_routes, family, form, begin, pause_s)
+        await asyncio.get_running_loop().run_in_executor(None, *((read,) if share is None else (share.spend, read)))
 
     async def lookup(self, address: bytes, ifindex: int) -> RouteRun | OSError:
         """The kernel's route for a packed address (RTM_GETROUTE), or its error; by a VRF device's index if not 0."""

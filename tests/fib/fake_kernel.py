@@ -32,6 +32,7 @@ from bgpd.kernel.writer import Done, Outcome
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, KernelEvent, KernelRoute, Link, RouteChanged, RoutingRule
 from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.runtime.rates import Share
 
 Place = tuple[Family, int, bytes, int]
 PROTOCOL, METRIC = FibConfig().protocol, FibConfig().metric
@@ -385,8 +386,10 @@ class FakeReader:
         form: RouteForm,
         begin: Callable[[], Callable[[RouteRun], None]],
         *,
-        is_beside_work: bool = False,
+        share: Share | None = None,
     ) -> None:
+        if share is not None:
+            share.spend(lambda: None)
         consume = begin()
         runs = await self._kernel.routes_of(family, form)
         await asyncio.sleep(0)

@@ -13,6 +13,7 @@ from bgpd.kernel.route_messages import RouteForm
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_prefix
+from bgpd.runtime.rates import Share
 from tests.fib.fake_kernel import FakeKernel, FakeReader
 from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, Harness, running, two_leaf_kernel
 
@@ -165,9 +166,9 @@ async def test_foreign_routes_that_come_and_go_during_the_start_are_known() -> N
             form: RouteForm,
             begin: Callable[[], Callable[[RouteRun], None]],
             *,
-            is_beside_work: bool = False,
+            share: Share | None = None,
         ) -> None:
-            await super().routes(family, form, begin, is_beside_work=is_beside_work)
+            await super().routes(family, form, begin, share=share)
             if family is V6:
                 kernel.add_foreign("10.64.1.0/24", metric=5)
                 kernel.remove_foreign(going)

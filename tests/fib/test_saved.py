@@ -16,6 +16,7 @@ from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops
 from bgpd.model.prefix import parse_prefix
+from bgpd.runtime.rates import Share
 from tests.fib.fake_kernel import FakeKernel, FakeReader
 from tests.fib.harness import LEAF1, LEAF2, V4, Harness, two_leaf_kernel
 
@@ -36,10 +37,10 @@ class CountingReader(FakeReader):
         form: RouteForm,
         begin: Callable[[], Callable[[RouteRun], None]],
         *,
-        is_beside_work: bool = False,
+        share: Share | None = None,
     ) -> None:
         self.dumps += 1
-        await super().routes(family, form, begin, is_beside_work=is_beside_work)
+        await super().routes(family, form, begin, share=share)
 
 
 def columns(*keys: bytes) -> dict[Family, list[list[bytes]]]:

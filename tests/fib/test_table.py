@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
+import itertools
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,12 +15,17 @@ from bgpd.fib import dataplane
 from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import CannotWrite
 from bgpd.kernel.netlink import MessageKind
+from bgpd.kernel.route_decoder import RouteRun
+from bgpd.kernel.route_messages import RouteForm
+from bgpd.model.iana import Family
 from bgpd.model.path import BLACKHOLE, NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
-from bgpd.runtime import turns
+from bgpd.runtime import rates, turns
+from bgpd.runtime.rates import Share
 from bgpd.runtime.turns import soon
-from tests.fib.fake_kernel import METRIC, PROTOCOL
+from tests.fib.fake_kernel import METRIC, PROTOCOL, FakeReader
 from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, running, two_leaf_kernel
+from tests.waiting import until
 
 BOTH = (LEAF1, LEAF2)
 
@@ -307,6 +315,36 @@ async def test_reconciliation_repairs_what_no_event_told() -> None:
         await it.settle()
         assert it.kernel.hops_of(V4, POD) == it.kernel.hops_of(V4, other) == hop_set(LEAF1, LEAF2)
         assert (V4, 254, key("10.99.0.0/16"), METRIC) not in it.kernel.routes
+
+
+async def test_comparison_by_timer_rests_for_what_the_last_one_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large table it would be a part of a core for ever. One that is asked for does not wait."""
+    dumps: list[Share | None] = []
+    read = FakeReader.routes
+
+    async def routes(
+        reader: FakeReader,
+        family: Family,
+        form: RouteForm,
+        begin: Callable[[], Callable[[RouteRun], None]],
+        *,
+        share: Share | None = None,
+    ) -> None:
+        dumps.append(share)
+        await read(reader, family, form, begin, share=share)
+
+    monkeypatch.setattr(FakeReader, "routes", routes)
+    took = itertools.count(0.0, 5.0)
+    monkeypatch.setattr(rates, "time", SimpleNamespace(thread_time=lambda: next(took)))
+    async with running(reconcile_interval_s=0.001) as it:
+        await until(lambda: it.fib.upkeep._share.pause_s(asyncio.get_running_loop().time()))
+        assert 900 < it.fib.upkeep._share.pause_s(asyncio.get_running_loop().time()) <= 1000
+        compared = len(dumps)
+        assert None not in dumps[-2:]
+        await it.settle()
+        assert len(dumps) == compared
+        it.fib.upkeep.reconcile()
+        await until(lambda: len(dumps) == compared + 2)
 
 
 async def test_foreign_route_blocks_its_prefix_until_it_goes() -> None:

@@ -15,6 +15,7 @@ from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import BLACKHOLE, RouteForm, encode_adds
 from bgpd.kernel.writer import KernelWriter, Outcome
 from bgpd.model.iana import Family
+from bgpd.runtime.rates import Share
 from labs.namespace import Namespace
 
 pytestmark = pytest.mark.netns
@@ -46,13 +47,13 @@ async def test_dump_beside_other_work_pauses_after_each_datagram(
     writer.submit(encode_adds(V4, KEYS, BLACKHOLE, FORM), answer.set_result)
     await answer
     counts = []
-    for is_beside_work in (False, True):
+    for share in (None, Share(100)):
         found: list[bytes] = []
 
         def begin(found: list[bytes] = found) -> Callable[[RouteRun], None]:
             return lambda run: found.extend(run.keys)
 
-        await reader.routes(V4, FORM, begin, is_beside_work=is_beside_work)
+        await reader.routes(V4, FORM, begin, share=share)
         assert sorted(found) == KEYS
         counts.append(len(pauses))
     assert counts[0] == 0
