@@ -26,6 +26,7 @@ from bgpd.drain_traffic import Counter, Traffic, Watched, place_text, read_count
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.model.prefix import is_key
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.views.orders import DrainRequest, DrainView
 from bgpd.rib.drained import Place
 from bgpd.routing import Routing
@@ -142,7 +143,7 @@ class Drain:
             saved = msgspec.json.decode(self._path.read_bytes(), type=Saved)
         except FileNotFoundError:
             return
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except (OSError, *UNREADABLE) as error:
             with contextlib.suppress(OSError):
                 self._path.replace(self._path.with_name("drain.json.damaged"))
             log.error("drain.state_unreadable", path=str(self._path), error=str(error), kept_as="drain.json.damaged")

@@ -19,6 +19,7 @@ import msgspec
 from bgpd import __version__
 from bgpd.handover import snapshot
 from bgpd.handover.store import inherited
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.views.host import HandoverView
 from bgpd.speaker import left_sessions
 from bgpd.speaker.left_sessions import LeftSessions
@@ -115,7 +116,7 @@ class Inheritance:
             if base:
                 found.base = msgspec.msgpack.decode(base, type=SavedRib)
             return found
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             self.fail(f"{_OTHER_FORM}: {error}")
         return None
 
@@ -130,7 +131,7 @@ class Inheritance:
             by_family[vrf][family] = keys
         try:
             saved = msgspec.msgpack.decode(packed, type=dict[str, SavedKernelTable])
-        except msgspec.MsgspecError:  # of another form: the kernel is read, as at any start
+        except UNREADABLE:  # of another form: the kernel is read, as at any start
             return {}
         return {vrf: KnownTable(table, by_family[vrf]) for vrf, table in saved.items()}
 
@@ -140,7 +141,7 @@ class Inheritance:
 
         try:
             return msgspec.msgpack.decode(self._moves, type=list[SavedMoves])
-        except msgspec.MsgspecError:  # of another form: what is a duplicate is found out anew
+        except UNREADABLE:  # of another form: what is a duplicate is found out anew
             return []
 
     def keep(self, *, rib: bytes, base: bytes, kernel: bytes, moves: bytes) -> None:
@@ -184,7 +185,7 @@ def read(descriptors: Mapping[str, int]) -> Inheritance:
             _read(memory, left, found)
         except snapshot.SnapshotRefused as error:
             found.problem = str(error)
-        except (msgspec.MsgspecError, KeyError) as error:
+        except (KeyError, *UNREADABLE) as error:
             found.problem = f"{_OTHER_FORM}: {error}"
         os.close(memory)
     if found.problem:

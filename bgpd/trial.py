@@ -23,6 +23,7 @@ from bgpd.config.effects import keep_until_restart
 from bgpd.config.load import Loaded
 from bgpd.config.schema import Config
 from bgpd.model.identity import Identity
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.views.host import ConfigurationView
 from bgpd.runtime.boot import boot_id
 from bgpd.runtime.files import replace_file, sync_directory
@@ -101,7 +102,7 @@ class Trial:
         for path in (self._path, self._copy):
             try:
                 return msgspec.json.decode(path.read_bytes(), type=Tried)
-            except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            except (OSError, *UNREADABLE) as error:
                 log.error("trial.unreadable", path=str(path), error=str(error))
         self._unreadable = f"{self._path} cannot be read, nor its copy"
         return None

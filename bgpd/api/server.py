@@ -41,6 +41,7 @@ from bgpd.config.schema import ApiConfig, Config
 from bgpd.journal.store import Sought, at_least
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.reports import ThawReport
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.views.orders import DrainRequest, UpgradeRequest
 from bgpd.model.views.queries import ErrorView, ViewQuery
 from bgpd.runtime.turns import in_turn
@@ -469,7 +470,7 @@ def _decoded(body: bytes, kind: type[_Order], schema: str) -> _Order:
     """Raises: Rejected: with 400, it is nothing of that kind."""
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Rejected(400, f"the body of the request: {error}", f"see bgpd schema {schema}") from None
 
 

@@ -18,6 +18,8 @@ ORPHAN_S = 600.0
 REPORT_S = 5.0
 """Counters are reported that often, states at once."""
 MAX_LINE = 4096
+_MOST = (1 << 63) - 1
+"""What a number of a report is at most: more could not be shown."""
 
 Key = tuple[bytes, bytes, str]
 """Local and peer address, packed, and interface: what makes a session another one."""
@@ -137,7 +139,10 @@ def read_report(rest: str) -> Report:
     values = _values(head)
     try:
         numbers = {name: int(values[name]) for name in NUMBERS if name in values or name in _JUDGED}
-        return Report(_key(values), since=float(values["since"]), problem=problem, **numbers)
+        since = float(values["since"])
+        if max(map(abs, numbers.values())) > _MOST or not abs(since) <= _MOST:
+            raise ValueError("a number that is none of a session")
+        return Report(_key(values), since=since, problem=problem, **numbers)
     except (KeyError, ValueError) as error:
         raise BadLine(f"session {rest}: {error!r}") from error
 

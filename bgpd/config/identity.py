@@ -19,6 +19,7 @@ from bgpd.config.schema import DEFAULT_ASN_RANGE, StateConfig
 from bgpd.config.shape import Finding
 from bgpd.config.words import AUTOMATIC, bad_as_range, parse_as_range
 from bgpd.model.identity import Chosen, Identity, Origin
+from bgpd.model.unreadable import UNREADABLE
 
 FILE = "identity.json"
 """In the state directory."""
@@ -85,7 +86,7 @@ def read_identity(directory: str) -> tuple[Identity, str]:
         return msgspec.json.decode(path.read_bytes(), type=Identity), ""
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return Identity(), ""
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, *UNREADABLE) as error:
         return Identity(), f"what was chosen before cannot be read: {path}: {error}"
 
 

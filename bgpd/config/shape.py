@@ -156,7 +156,7 @@ def _out_of_range(value: Any, expected: inspect.Type) -> tuple[str, str] | None:
         case inspect.StrType(min_length=shortest, max_length=longest, pattern=pattern):
             if (shortest and len(value) < shortest) or (longest is not None and len(value) > longest):
                 return f'"{value}" has {len(value)} characters', f"must have {shortest or 0} to {longest or 'any'}"
-            if pattern is not None and re.search(pattern, value) is None:
+            if pattern is not None and (re.search(pattern, value) is None or value.endswith("\n")):  # "$" would take it
                 return f'is "{value}"', f"must look like {pattern}"
     return None
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import msgspec
 
+from bgpd.model.unreadable import UNREADABLE
+
 VERSION = 2
 """Of all sections together: another one is not read."""
 MOST_AGE_S = 60.0
@@ -67,7 +69,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
         raise SnapshotRefused(f"the snapshot is {age_s:.0f} s old, more than {MOST_AGE_S:.0f}")
     try:
         return _SECTIONS.decode(body)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise SnapshotRefused(f"the snapshot is damaged: {error}") from error
 
 

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import msgspec
 
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.runtime import systemd
 
 VARIABLE = "BGPD_DESCRIPTORS"
@@ -165,7 +166,7 @@ def _list_in(descriptor: int) -> _Listed | None:
         if not os.readlink(f"/proc/self/fd/{descriptor}").startswith(f"/memfd:{_LIST} "):
             return None
         return msgspec.json.decode(os.pread(descriptor, os.fstat(descriptor).st_size, 0), type=_Listed)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNREADABLE):
         return None
 
 

@@ -140,7 +140,7 @@ def blocks(file: BinaryIO, at: int) -> Iterator[Block | str]:
 
 def read_block(file: BinaryIO, block: Block, wanted: Wanted | None) -> list[AnyRecord]:
     """The records of a block in a file; with `wanted`, of those that are only about keys hardly more than such as say
-    something of these. Raises: OSError. ValueError, zlib.error, MsgspecError: it is damaged."""
+    something of these. Raises: OSError. ValueError, zlib.error, UNREADABLE: it is damaged."""
     data = _part(file, block.index, block.keyed, block.sum)
     index, packed = data[: block.general - block.index], data[block.general - block.index :]
     records = _keyed(file, block, index, wanted) if block.keyed < block.end else []

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
 from bgpd.history.messages import Decoders
 from bgpd.history.records import AnyRecord
 from bgpd.history.replay import Replay, replay
@@ -16,6 +14,7 @@ from bgpd.history.wanted import Wanted
 from bgpd.model.as_path import as_path_text
 from bgpd.model.iana import Family
 from bgpd.model.path import Path as Way
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.rib.policy import PolicyError
 
 Progress = Callable[[float], None]
@@ -47,7 +46,7 @@ def read(
         return segments, replayed(segments, vrfs, family, wanted, since=since, until=until, progress=progress)
     except OSError as error:
         raise NotKnown(f"the history of routes cannot be read: {state / DIRECTORY}: {error.strerror}") from None
-    except (msgspec.MsgspecError, PolicyError) as error:
+    except (PolicyError, *UNREADABLE) as error:
         raise NotKnown(f"the history of routes is of a bgpd with another configuration: {error}") from None
 
 

@@ -22,6 +22,7 @@ import msgspec
 from bgpd.history.blocks import Block, EncodedHeard, block, blocks, read_block
 from bgpd.history.records import VERSION, AnyRecord, BaseBegan, BaseEnded
 from bgpd.history.wanted import Wanted
+from bgpd.model.unreadable import UNREADABLE
 
 DIRECTORY = "history"
 """In the state directory."""
@@ -256,7 +257,7 @@ def _records_in(file: BinaryIO, path: Path, wanted: Wanted | None, until: float)
             return
         try:
             records = read_block(file, one, wanted)
-        except (ValueError, zlib.error, msgspec.MsgspecError) as error:
+        except (ValueError, zlib.error, *UNREADABLE) as error:
             yield f"{path} is damaged ({error})"
             return
         if place == last and one.ended_at > until:

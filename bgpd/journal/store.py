@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from bgpd.model.prefix import covers, parse_prefix
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.views.host import EventView
 
 VERSION = 1
@@ -317,6 +318,6 @@ def _row(event: EventView, sequence: int) -> tuple[int, float, str, str, str | N
 def _said_of(path: Path) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, OSError, msgspec.MsgspecError) as error:
+    except (sqlite3.Error, OSError, *UNREADABLE) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise JournalUnusable(f"{path}: {reason}") from error

@@ -20,6 +20,7 @@ from bgpd.model.iana import Afi, AttributeFlag, AttributeType, Family, MessageTy
 _EXTENDED_LENGTH: Final = int(AttributeFlag.EXTENDED_LENGTH)
 _OPTIONAL: Final = int(AttributeFlag.OPTIONAL)
 _TRANSITIVE: Final = int(AttributeFlag.TRANSITIVE)
+_LONGEST_NEXT_HOP: Final = 255
 _INTERNAL: Final = (AttributeType.LOCAL_PREF, AttributeType.ORIGINATOR_ID, AttributeType.CLUSTER_LIST)
 
 
@@ -77,7 +78,7 @@ def update_message(
     """An UPDATE that announces a route of a table, with its own next hop or `next_hop`. With `asn` as an external
     neighbor of that AS would announce it (RFC 4271 section 5.1.2).
 
-    Raises: ValueError: the attributes are malformed, have no next hop, or are too long.
+    Raises: ValueError: the attributes are malformed, have no next hop, or one that is none, or are too long.
     """
     pieces = list(split_attributes(attributes))
     hop = next_hop or next_hop_of(pieces)
@@ -85,6 +86,8 @@ def update_message(
         pieces = list(_as_external(pieces, asn))
     if not hop:
         raise ValueError("the path has no next hop")
+    if len(hop) > _LONGEST_NEXT_HOP:
+        raise ValueError(f"the path has a next hop of {len(hop)} bytes")
     kept = [(kind, one) for kind, one in pieces if kind not in (AttributeType.NEXT_HOP, AttributeType.MP_REACH_NLRI)]
     if (afi, safi) == (Afi.IPV4, Safi.UNICAST) and len(hop) == 4:
         kept.append((AttributeType.NEXT_HOP, pack_attribute(_TRANSITIVE, AttributeType.NEXT_HOP, hop)))

@@ -84,19 +84,19 @@ class HealthCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     host: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9._-]{0,253}$",
+            pattern=r"^[A-Za-z0-9._-]{0,253}(?!\n)$",
             description='Of http and https: the name in the Host header and in TLS; "": the address.',
         ),
     ] = ""
     query: Annotated[
-        str, Meta(pattern=r"^[A-Za-z0-9._*-]{0,253}$", description="Name that a DNS server is asked for.")
+        str, Meta(pattern=r"^[A-Za-z0-9._*-]{0,253}(?!\n)$", description="Name that a DNS server is asked for.")
     ] = ""
     query_type: Annotated[DnsRecord, Meta(description="Record type that is asked for.")] = DnsRecord.A
     transport: Annotated[DnsTransport, Meta(description="Of dns: udp or tcp.")] = DnsTransport.UDP
-    path: Annotated[str, Meta(pattern=r"^/[!-~]{0,1023}$", description="Of http and https.")] = "/"
+    path: Annotated[str, Meta(pattern=r"^/[!-~]{0,1023}(?!\n)$", description="Of http and https.")] = "/"
     status: Annotated[tuple[int, ...], Meta(max_length=32, description="Status codes that are healthy.")] = (200,)
     verify: Annotated[bool, Meta(description="Check the certificate (https).")] = False
-    command: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}$", description="File name (exec).")] = ""
+    command: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}(?!\n)$", description="File name (exec).")] = ""
     interval_s: Annotated[float, Meta(ge=0.1, le=3600)] = 2.0
     timeout_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
     rise: Annotated[int, Meta(ge=1, le=100, description="Good answers in a row until healthy.")] = 2

@@ -39,7 +39,7 @@ class WorkloadKind(enum.StrEnum):
 Identifier = Annotated[
     str,
     Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,252}$",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,252}(?!\n)$",
         description="Letters, digits and . _ : @ -, at most 253; the last part of the topic or URL.",
     ),
 ]
@@ -61,7 +61,7 @@ class Workload(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
     mac: Annotated[str, Meta(max_length=17, description='Six bytes, "02:00:00:00:00:01"; "" if unknown.')] = ""
     vrf: Annotated[str, Meta(max_length=64, description='VRF of the addresses; "" is the main table.')] = ""
     interface: Annotated[
-        str, Meta(pattern=r"^[^/\s]{0,15}$", description="Host side interface that leads to the workload.")
+        str, Meta(pattern=r"^[^/\s]{0,15}(?!\n)$", description="Host side interface that leads to the workload.")
     ] = ""
     sticky: Annotated[bool, Meta(description="Its MAC must not move to another host (RFC 7432 section 15.2).")] = False
     exception: Annotated[

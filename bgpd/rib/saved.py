@@ -23,6 +23,7 @@ from bgpd.message.open import Negotiated
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Overlay, Path, Source
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.rib.adj_rib_in import forbids_long_lived
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisement
 from bgpd.rib.loc_rib import LocRib
@@ -102,7 +103,7 @@ class SavedFormer(msgspec.Struct, array_like=True, gc=False):
         """Whether the neighbor is still the one that the routes are of: no session of it would have to begin anew."""
         try:
             before = msgspec.msgpack.decode(self.config, type=type(config))
-        except msgspec.MsgspecError:  # of another section, or of a version that had other keys
+        except UNREADABLE:  # of another section, or of a version that had other keys
             return False
         section = GUESTS if isinstance(config, GuestConfig) else "listen"
         return not resets_session(section if isinstance(config, ListenConfig) else "neighbor", before, config)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import msgspec
 
 from bgpd.message.exabgp_codec import KEEPALIVE
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.speaker.saved import SavedListener, SavedSession, SavedSpeaker, SavedWait
 
 _SHARE = 0.8
@@ -114,7 +115,7 @@ class LeftSessions:
 def read(section: bytes, descriptors: Mapping[str, int]) -> LeftSessions:
     """The sessions that another process has left; each descriptor that is none of theirs is closed.
 
-    Raises: msgspec.MsgspecError: it cannot be read as a whole; nothing was closed.
+    Raises: UNREADABLE: it cannot be read as a whole; nothing was closed.
     """
     saved = msgspec.msgpack.decode(section, type=SavedSpeaker)
     sockets = {name: socket.socket(fileno=number) for name, number in descriptors.items() if _is_socket(number)}
@@ -122,7 +123,7 @@ def read(section: bytes, descriptors: Mapping[str, int]) -> LeftSessions:
     for packed in saved.sessions:
         try:
             session = msgspec.msgpack.decode(packed, type=SavedSession)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             name = _name_of(packed)
             refused[name] = f"another version of bgpd has left it: {error}"
             continue
@@ -134,7 +135,7 @@ def read(section: bytes, descriptors: Mapping[str, int]) -> LeftSessions:
     left = LeftSessions(sessions, refused)
     left.bfd = saved.bfd
     for packed in saved.waits:
-        with contextlib.suppress(msgspec.MsgspecError):  # another version of bgpd has left it
+        with contextlib.suppress(*UNREADABLE):  # another version of bgpd has left it
             wait = msgspec.msgpack.decode(packed, type=SavedWait)
             left.waits[wait.name] = wait
     for listener in saved.listeners:
@@ -151,7 +152,7 @@ class _Named(msgspec.Struct):
 
 
 def _name_of(packed: bytes) -> str:
-    with contextlib.suppress(msgspec.MsgspecError):
+    with contextlib.suppress(*UNREADABLE):
         return msgspec.msgpack.decode(packed, type=_Named).name
     return "?"
 

@@ -22,6 +22,7 @@ from bgpd.message.open import Negotiated, local_open
 from bgpd.model.iana import CeaseSubcode, ErrorCode
 from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import format_address
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.wire import NlriDecoders
 from bgpd.runtime.rates import LineBudget
 from bgpd.runtime.shared_state import SharedStateBroken
@@ -401,7 +402,7 @@ class Neighbor:
         self.failures.restore(saved.failures)
         try:
             before = saved.settings
-        except msgspec.MsgspecError:  # of a version that had other keys
+        except UNREADABLE:  # of a version that had other keys
             return
         config = self.peering.config
         is_same = type(before) is type(config) and not resets_session(saved.section, before, config)

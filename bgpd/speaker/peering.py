@@ -14,6 +14,7 @@ from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.sections import dynamic_name, guest_of, range_of
 from bgpd.model.iana import BGP_PORT
 from bgpd.model.prefix import parse_address
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.speaker.saved import SavedSession
 
 
@@ -104,7 +105,7 @@ def of_saved(saved: SavedSession, config: SpeakerConfig) -> Peering:
     """
     try:
         before, router = saved.settings, msgspec.msgpack.decode(saved.router, type=RouterConfig)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Changed(f"another version of bgpd has left it: {error}") from error
     section: SessionConfig | None
     if isinstance(before, GuestConfig):

@@ -104,7 +104,7 @@ class SavedSession(msgspec.Struct, frozen=True, kw_only=True):
     def settings(self) -> SessionConfig:
         """Its section.
 
-        Raises: msgspec.MsgspecError: another version of bgpd had keys that this one does not know.
+        Raises: UNREADABLE: another version of bgpd had keys that this one does not know.
         """
         return _settings(self.section, self.config)
 
@@ -123,7 +123,7 @@ class SavedWait(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def settings(self) -> SessionConfig:
-        """Its section. Raises: msgspec.MsgspecError, as above."""
+        """Its section. Raises: UNREADABLE, as above."""
         return _settings(self.section, self.config)
 
 

@@ -87,3 +87,14 @@ def test_gone_counts_and_hello() -> None:
     assert read_counts(rest(counts_line({"ttl": 2, "length": 1}))) == {"length": 1, "ttl": 2}
     assert wrong_hello(hello_line()) == ""
     assert "bgpd-bfd 9" in wrong_hello("bgpd-bfd 9")
+
+
+@pytest.mark.parametrize(
+    "wrong", [f"downs={10**30}", f"sent={10**30}", f"received=-{10**30}", "since=nan", "since=inf", "since=1e300"]
+)
+def test_report_with_a_number_that_could_not_be_shown(wrong: str) -> None:
+    said = Report((b"\x0a\0\0\1", b"\x0a\0\0\2", ""), since=1.0).line()
+    name = wrong.partition("=")[0]
+    words = [wrong if word.startswith(f"{name}=") else word for word in rest(said).split(" ")]
+    with pytest.raises(BadLine):
+        read_report(" ".join(words))

@@ -47,6 +47,7 @@ def test_small_configuration_gets_the_documented_defaults() -> None:
 BAD = [
     ("[router\n", 1, "", "not valid TOML"),
     (ROUTER + "[router]\n", 4, "", "not valid TOML"),
+    (ROUTER + '[api]\nmode = "0660\\n"\n', 5, "api.mode", 'is "0660'),
     (NEIGHBOR, 1, "router", "is missing"),
     ("[router]\nasn = 65203\n", 1, "router.router_id", "is missing"),
     (ROUTER + 'hostnme = "x"\n' + NEIGHBOR, 4, "router.hostnme", "unknown key"),

@@ -167,3 +167,10 @@ def test_any_update_is_said_again_or_told_to_be_malformed(body: bytes) -> None:
             assert len(say()) >= 23
         except ValueError:
             continue
+
+
+@pytest.mark.parametrize("length", [0, 256, 1000])
+def test_next_hop_of_a_length_that_no_update_can_have_is_malformed(length: int) -> None:
+    attributes = struct.pack("!BBH", 0x50, AttributeType.NEXT_HOP, length) + bytes(length)
+    with pytest.raises(ValueError, match="next hop"):
+        update_message(1, 1, key("10.1.2.0/24"), attributes)

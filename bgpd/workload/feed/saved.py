@@ -95,7 +95,7 @@ _Check = Callable[[_T, str], list[Problem]]
 def read_saved(body: bytes) -> tuple[Saved, dict[str, str]]:
     """What a state file holds, and what is wrong with each entry that cannot be read.
 
-    Raises: msgspec.MsgspecError, UnicodeDecodeError, RecursionError: it is no state file as a whole.
+    Raises: UNREADABLE: it is no state file as a whole.
     """
     wrong: dict[str, str] = {}
     try:

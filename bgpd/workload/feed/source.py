@@ -16,6 +16,7 @@ import structlog
 
 from bgpd.config.schema import WorkloadsConfig
 from bgpd.model.reports import Problem
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.workload import Claim
 from bgpd.runtime.turns import soon
 from bgpd.workload.feed.feed import Feed
@@ -61,7 +62,7 @@ class FeedSource(ClaimSource):
         """Read what an earlier run saved, and which claims came first; `left` may have what the disk had not yet."""
         saved = self.file.load()
         if left is not None:
-            with contextlib.suppress(msgspec.MsgspecError):  # of another version, which has a file, too
+            with contextlib.suppress(*UNREADABLE):  # of another version, which has a file, too
                 saved = msgspec.msgpack.decode(left, type=Saved)
                 self.file.supersede()
         if saved is not None and saved.host not in ("", self.host):

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.runtime.files import sync_directory, write_synced
 from bgpd.workload.feed.saved import Change, Saved, check_saved, read_saved
 
@@ -79,7 +80,7 @@ class StateFile:
         except OSError as error:
             self._failed("state.unreadable", error)
             return None
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             for path in (self.path, *self._journals()):
                 with contextlib.suppress(OSError):
                     path.replace(path.with_name(path.name + ".damaged"))
@@ -118,7 +119,7 @@ class StateFile:
         try:
             for line in lines:
                 msgspec.json.decode(line, type=Change).apply(saved)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             self._failed("state.damaged", error, kept_as=f"{path}.damaged")
             with contextlib.suppress(OSError):
                 path.replace(path.with_name(path.name + ".damaged"))

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from bgpd.model.service import HealthCheck
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.workload.service.checker import Health
 from bgpd.workload.service.targets import CheckId
 
@@ -42,7 +43,7 @@ class SavedHealth:
             return
         try:
             self._left = {one.id: one for one in msgspec.msgpack.decode(packed, type=list[SavedCheck])}
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             log.warning("service.saved_health_unreadable", error=str(error))
 
     def remember_crashed(self, checks: Iterable[SavedCheck]) -> None:

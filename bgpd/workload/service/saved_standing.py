@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from bgpd.model.iana import Family
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.workload.damping import Penalty
 from bgpd.workload.service.active import Active
 from bgpd.workload.service.flapping import Flapping
@@ -93,7 +94,7 @@ def read(packed: bytes | None) -> dict[str, SavedStanding]:
         return {}
     try:
         return msgspec.msgpack.decode(packed, type=dict[str, SavedStanding])
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         log.warning("service.saved_standing_unreadable", error=str(error))
         return {}
 

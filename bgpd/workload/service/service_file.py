@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from bgpd.model.unreadable import UNREADABLE
 from bgpd.runtime.boot import boot_id
 from bgpd.runtime.files import replace_file
 from bgpd.workload.service.saved_health import SavedCheck
@@ -70,7 +71,7 @@ class ServiceFile:
             saved = {name: msgspec.json.decode(raw, type=SavedService) for name, raw in found.services.items()}
         except FileNotFoundError:
             return {}
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except (OSError, *UNREADABLE) as error:
             log.warning("service.file_unreadable", path=str(self._path), error=str(error))
             return {}
         return saved

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bgpd.model.service import Service
-from bgpd.model.workload import Sync, WorkloadKind
+from bgpd.model.workload import Sync, Workload, WorkloadKind
 from bgpd.workload.feed import payload
 from bgpd.workload.feed.payload import (
     PayloadRefused,
@@ -262,3 +264,23 @@ def test_any_bytes_are_taken_or_refused_with_a_problem(payload: bytes) -> None:
             decode()
         except PayloadRefused as refusal:
             assert refusal.problems  # noqa: PT017
+
+
+def patterns_in(schema: Any) -> Iterator[str]:
+    inner = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    for one in inner:
+        yield from patterns_in(one)
+    if isinstance(schema, dict) and isinstance(schema.get("pattern"), str):
+        yield schema["pattern"]
+
+
+def test_no_text_ends_with_a_line_feed() -> None:
+    """A "$" in a pattern would take one before the end: of a path it would end the line of an HTTP request."""
+    found = [one for kind in (Workload, Service, Sync) for one in patterns_in(msgspec.json.schema(kind))]
+    assert len(found) > 5
+    assert all(one.endswith(r"(?!\n)$") for one in found)
+    assert problems(body(interface="tap0\n"))
+    for check in ({"type": "http", "port": 80, "path": "/x\n"}, {"type": "http", "port": 80, "host": "x\n"}):
+        ((path, _),) = service_problems(check=check)
+        assert path in ("check.path", "check.host")
+    assert service_problems(backends=[{"id": "a\n", "addresses": ["10.64.1.5"]}])

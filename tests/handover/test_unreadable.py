@@ -1,0 +1,71 @@
+"""What another process has left is nothing that this one can read: it costs what a restart costs, and no more.
+
+msgspec raises other errors for a text that is no UTF-8, and for what is nested too deeply, than for another form.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bgpd.handover import snapshot
+from bgpd.inheritance import SNAPSHOT, read
+from bgpd.model.unreadable import UNREADABLE
+from bgpd.rib.saved import SavedRib
+from bgpd.speaker import left_sessions
+from bgpd.speaker.saved import SavedSpeaker
+from bgpd.workload.service import saved_standing
+from bgpd.workload.service.saved_health import SavedHealth
+from tests.handover.sections import SECTIONS
+
+NO_UTF8 = b"\xa1\xff"
+DEEP = b"\x95\x90\x90\x90\x90" * 3000
+"""Bases of bases."""
+
+
+@pytest.mark.parametrize(
+    ("data", "form"),
+    [
+        (b"\x01", str),
+        (NO_UTF8, str),
+        (b"\x81" + NO_UTF8 + b"\xc0", dict[str, None]),
+        (b"\x95" + b"\x90" * 4 + DEEP, SavedRib),
+    ],
+)
+def test_whatever_is_wrong_is_unreadable(data: bytes, form: type[object]) -> None:
+    with pytest.raises(UNREADABLE):
+        msgspec.msgpack.decode(data, type=form)
+
+
+@pytest.mark.parametrize("wrong", [b"\x01", b"\x81" + NO_UTF8 + b"\xc0"])
+@pytest.mark.parametrize("name", ["daemon", "speaker", "feeds"])
+def test_sections_that_all_depends_on_leave_nothing_and_say_why(name: str, wrong: bytes) -> None:
+    found = read({SNAPSHOT: snapshot.write({**SECTIONS, name: wrong})})
+    assert found.daemon is None
+    assert found.problem
+
+
+@pytest.mark.parametrize("wrong", [b"\x01", DEEP, b"\x95\x91\x96" + NO_UTF8])
+def test_other_sections_cost_themselves(wrong: bytes) -> None:
+    found = read({SNAPSHOT: snapshot.write({**SECTIONS, "kernel": b"\x81" + NO_UTF8 + b"\xc0", "moves": wrong})})
+    assert found.daemon is not None
+    routes = found.routes()
+    assert routes is not None
+    assert found.tables(routes) == {}
+    assert found.moves() == []
+    assert read({SNAPSHOT: snapshot.write({**SECTIONS, "rib": wrong})}).routes() is None
+
+
+def test_session_whose_texts_are_no_utf8_costs_itself_only() -> None:
+    broken = b"\x81\xa4name" + NO_UTF8
+    found = left_sessions.read(msgspec.msgpack.encode(SavedSpeaker([broken], [broken], [])), {})
+    assert found.refused.keys() == {"?"}
+    assert not found.waits
+
+
+def test_what_was_found_out_of_services_is_found_out_anew() -> None:
+    standing = b"\x81" + NO_UTF8 + b"\x92\x90\x90"
+    assert saved_standing.read(standing) == {}
+    health = SavedHealth()
+    health.remember(b"\x91\x95\x93" + NO_UTF8)
+    assert not list(health.left())
