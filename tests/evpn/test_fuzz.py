@@ -6,6 +6,7 @@ Nothing may raise, whatever stands beside what in one message; and when the sess
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -166,9 +167,8 @@ def session(four_octet_as: bool = True) -> Negotiated:
     )
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
-@given(st.lists(updates(), min_size=1, max_size=8), st.booleans())
-def test_any_updates_are_taken_and_go_with_their_session(bodies: list[bytes], four_octet_as: bool) -> None:
+def play(bodies: Sequence[bytes], *, four_octet_as: bool) -> None:
+    """A neighbor says these UPDATEs, and its session ends."""
     host = Wired()
     leaf1, leaf2 = host.up(1, *ALL), host.up(2, *ALL)
     host.workload("10.64.1.9/32", mac="02:00:00:00:00:09")
@@ -186,3 +186,9 @@ def test_any_updates_are_taken_and_go_with_their_session(bodies: list[bytes], fo
         assert not any(count for source, count in table.received.items() if not source.is_local)
     assert host.evpn.importer.gateways("blue") == set()
     host.down(leaf2)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@given(st.lists(updates(), min_size=1, max_size=8), st.booleans())
+def test_any_updates_are_taken_and_go_with_their_session(bodies: list[bytes], four_octet_as: bool) -> None:
+    play(bodies, four_octet_as=four_octet_as)

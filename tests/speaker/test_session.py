@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import pytest
@@ -33,9 +32,8 @@ from bgpd.speaker.session import (
     SessionSettings,
     SessionUp,
 )
+from tests.speaker.checked_session import INPUTS, SHUTDOWN, CheckedSession
 from tests.speaker.messages import REFRESH, UPDATE, open_bytes, settings, split
-
-SHUTDOWN = Notification(ErrorCode.CEASE, CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, encode_communication("bye"))
 
 
 class Driver:
@@ -458,148 +456,68 @@ def test_lost_link_ends_at_once_and_its_return_dials_at_once() -> None:
     assert [type(output) for output in driver.outputs()] == [Dial]
 
 
-INPUTS = {
-    "open": open_bytes(),
-    "graceful open": open_bytes(graceful=True),
-    "wrong as": open_bytes(asn=65999),
-    "keepalive": KEEPALIVE,
-    "update": UPDATE,
-    "refresh": REFRESH,
-    "notification": encode_notification(6, 4),
-    "garbage": b"\0" * 25,
-    "part": KEEPALIVE[:10],
-}
-
-
 class EveryInput(RuleBasedStateMachine):
     """Every input in every state: nothing raises, and what the driver sees stays consistent."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.session = Session(settings(graceful=True), random=lambda: 0.5)
-        self.now = 0.0
-        self.running = False
-        self.dialing: set[int] = set()
-        self.open: set[int] = set()
-        self.up = False
-        self.numbers = itertools.count()
-
-    def drain(self) -> None:
-        while (output := self.session.next_output(self.now)) is not None:
-            match output:
-                case Dial(number):
-                    assert not self.dialing
-                    self.dialing.add(number)
-                case Send(number):
-                    assert number in self.open
-                case Close(number):
-                    assert number in self.open | self.dialing
-                    self.open.discard(number)
-                    self.dialing.discard(number)
-                case SessionUp(number):
-                    assert not self.up
-                    assert number in self.open
-                    self.up = True
-                case SessionDown():
-                    assert self.up
-                    self.up = False
-                case UpdateReceived() | RefreshReceived() | KeepaliveReceived():
-                    assert self.up
+        self.checked = CheckedSession()
 
     @rule()
     def start(self) -> None:
-        self.session.start(self.now)
-        self.running = True
-        self.drain()
+        self.checked.start()
 
     @rule(loud=st.booleans())
     def stop(self, loud: bool) -> None:
-        self.session.stop(self.now, SHUTDOWN if loud else None, "stop")
-        self.running = False
-        self.drain()
-        assert not self.open
-        assert not self.dialing
+        self.checked.stop(loud=loud)
 
     @rule(success=st.booleans())
     def dial_ends(self, success: bool) -> None:
-        for number in list(self.dialing):
-            self.dialing.discard(number)
-            if success:
-                self.open.add(number)
-                self.session.connected(number, self.now)
-            else:
-                self.session.dial_failed(number, self.now, "refused")
-        self.drain()
+        self.checked.dials_end(success=success)
 
     @rule()
     def accept(self) -> None:
-        number = self.session.accepted(self.now)
-        if number is not None:
-            self.open.add(number)
-        self.drain()
+        self.checked.accept()
 
     @rule(data=st.data(), inputs=st.lists(st.sampled_from(sorted(INPUTS)), min_size=1, max_size=3))
     def receive(self, data: st.DataObject, inputs: list[str]) -> None:
-        if self.open:
-            number = data.draw(st.sampled_from(sorted(self.open)))
-            self.session.received(number, b"".join(INPUTS[name] for name in inputs))
-            self.drain()
+        if self.checked.open:
+            number = data.draw(st.sampled_from(sorted(self.checked.open)))
+            self.checked.receive(number, b"".join(INPUTS[name] for name in inputs))
 
     @rule(data=st.data(), noise=st.binary(min_size=1, max_size=64))
     def receive_noise(self, data: st.DataObject, noise: bytes) -> None:
-        if self.open:
-            self.session.received(data.draw(st.sampled_from(sorted(self.open))), MARKER + noise)
-            self.drain()
+        if self.checked.open:
+            self.checked.receive_noise(data.draw(st.sampled_from(sorted(self.checked.open))), noise)
 
     @rule(data=st.data())
     def close(self, data: st.DataObject) -> None:
-        if self.open:
-            self.session.closed(data.draw(st.sampled_from(sorted(self.open))), self.now, "gone")
-            self.drain()
+        if self.checked.open:
+            self.checked.close(data.draw(st.sampled_from(sorted(self.checked.open))))
 
     @rule(seconds=st.floats(0.01, 40))
     def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        self.session.tick(self.now)
-        self.drain()
+        self.checked.pass_time(seconds)
 
     @rule(hold_off=st.sampled_from([0.0, 60.0]))
     def reset(self, hold_off: float) -> None:
-        self.session.reset(self.now, Notification(6, 1), "reset", hold_off_s=hold_off)
-        self.drain()
+        self.checked.reset(hold_off)
 
     @rule()
     def refuse_update(self) -> None:
-        self.session.update_refused(self.now, Notification(3, 1), "malformed")
-        self.drain()
+        self.checked.refuse_update()
 
     @rule()
     def lose_link(self) -> None:
-        self.session.transport_lost(self.now, "link down")
-        self.drain()
+        self.checked.lose_link()
 
     @rule()
     def connect_now(self) -> None:
-        self.session.connect_now(self.now)
-        self.drain()
+        self.checked.connect_now()
 
     @invariant()
-    def state_tells_the_truth(self) -> None:
-        state = self.session.state
-        assert (state is State.ESTABLISHED) == self.up
-        assert (self.session.established is not None) == self.up
-        assert bool(self.open) == (state.progress >= State.OPEN_SENT.progress)
-        assert len(self.open) <= 2 + self.up
-        if state is State.CONNECT:
-            assert self.dialing
-
-    @invariant()
-    def never_stuck(self) -> None:
-        if self.running and not self.up:
-            assert self.session.deadline() is not None
-        if not self.running:
-            assert self.session.state is State.IDLE
-            assert self.session.deadline() is None
+    def all_is_consistent(self) -> None:
+        self.checked.check()
 
 
 EveryInput.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)

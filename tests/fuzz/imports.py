@@ -1,0 +1,44 @@
+"""Targets: the configurations of other programs, which `bgpd import` reads."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from bgpd.migrate.draft import ImportFailed
+from bgpd.migrate.importing import Settings
+from tests.fuzz.target import Target, directory
+from tests.migrate.converting import FILES, config_of, imported
+
+GIVEN = {
+    "frr": ("frr.conf",),
+    "bird": ("bird.conf",),
+    "gobgp": ("gobgpd.toml", "gobgpd.yaml"),
+    "calico": ("calico.yaml",),
+    "metallb": ("metallb.yaml", "metallb-configmap.yaml"),
+}
+
+
+def _run(kind: str, data: bytes) -> None:
+    """A file is converted to a configuration that `bgpd check` takes, or the reason is told."""
+    suffix = GIVEN[kind][0].rpartition(".")[2]
+    if kind == "gobgp" and not data.lstrip().startswith(b"["):
+        suffix = "yaml"
+    path = directory() / f"given.{suffix}"
+    path.write_bytes(data)
+    with contextlib.suppress(ImportFailed):
+        config_of(imported(kind, path, settings=Settings(node="node7")).text)
+
+
+def _seeds(kind: str) -> Iterator[bytes]:
+    for name in GIVEN[kind]:
+        yield (FILES / name).read_bytes()
+
+
+def _target(kind: str) -> Target:
+    run: Callable[[bytes], None] = partial(_run, kind)
+    return Target(run, partial(_seeds, kind))
+
+
+TARGETS = {f"import-{kind}": _target(kind) for kind in GIVEN}

@@ -1,0 +1,123 @@
+"""Targets: what orchestrators, brokers and clients of the API say."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from bgpd.api.backend import Rejected
+from bgpd.api.server import _decoded, _filter
+from bgpd.config.schema import Config
+from bgpd.model.service import CheckType
+from bgpd.model.utf8 import as_json
+from bgpd.model.views.orders import DrainRequest, UpgradeRequest
+from bgpd.model.views.queries import PageQuery, ViewQuery
+from bgpd.model.workload import Workload
+from bgpd.workload.feed.payload import (
+    PayloadRefused,
+    claims_of,
+    decode_service,
+    decode_sync,
+    decode_workload,
+    is_publishable,
+)
+from bgpd.workload.service import dns
+from tests.fuzz.target import Target
+from tests.test_listings import Rig
+
+VRFS = frozenset(("", "blue"))
+_MOST_STEPS = 2000
+
+
+def _put(kind: int, body: bytes) -> Any:
+    match kind % 4:
+        case 0:
+            return decode_workload(body, id="vm7", vrfs=VRFS)
+        case 1:
+            return decode_service(body, name="web", vrfs=VRFS, commands=frozenset(("ask",)))
+        case 2:
+            return decode_sync(body)
+    name, _, rest = body.partition(b"\n")
+    return decode_workload(rest, id=name.decode(errors="replace"), vrfs=VRFS)
+
+
+def run_payload(data: bytes) -> None:
+    """A payload of MQTT or the API, of the kind that the first byte chooses: refused with problems that can be told, or
+    taken, and then taken alike when it is written again."""
+    if not data:
+        return
+    try:
+        found = _put(data[0], data[1:])
+    except PayloadRefused as refusal:
+        as_json(refusal.problems[0])
+        str(refusal).encode()
+        return
+    if data[0] % 4 == 3:
+        return
+    assert _put(data[0], msgspec.json.encode(found)) == found
+    if isinstance(found, Workload):
+        assert len(claims_of(found, source="mqtt", id="vm7")) == len(found.addresses)
+    for check in (getattr(found, "check", None), getattr(found, "probe", None)):
+        if check is not None and check.type is CheckType.DNS:
+            dns.encode_query(check.query, check.query_type, 7)
+
+
+def run_topic(data: bytes) -> None:
+    """The last part of a topic."""
+    name = data.decode(errors="replace")
+    if is_publishable(name):
+        name.encode()
+
+
+@cache
+def _rig() -> Rig:
+    return Rig()
+
+
+_BODIES = ((DrainRequest, "drain-request"), (UpgradeRequest, "upgrade-request"), (Config, "config"))
+_KINDS = ("routes", "services", "neighbors", "fib")
+
+
+def _asked(kind: int, text: str) -> None:
+    query = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=50))
+    name, backend = _KINDS[kind >> 1 & 3], _rig().backend
+    try:
+        of_listing, of_page = (
+            msgspec.convert(query, chosen, strict=False) if bool(kind & 1) is is_listing else None
+            for chosen, is_listing in ((ViewQuery, True), (PageQuery, False))
+        )
+    except msgspec.ValidationError as error:
+        str(error).encode(errors="replace")
+        return
+    if of_listing is not None:
+        views, holds = backend.listings[name](of_listing), _filter(of_listing)
+        for view, _ in zip(views, range(_MOST_STEPS)):
+            if view is not None and holds(view):
+                as_json(view)
+    elif of_page is not None and name in backend.pagers:
+        for step, _ in zip(backend.pagers[name](of_page).steps, range(_MOST_STEPS)):
+            as_json(step)
+
+
+def run_request(data: bytes) -> None:
+    """A request of the API: the first byte chooses an order, whose body follows, or a listing or pages, whose query
+    does. Whatever it is, it is answered or rejected."""
+    if not data:
+        return
+    try:
+        if data[0] >> 6 == 3:
+            _decoded(data[1:], *_BODIES[data[0] % len(_BODIES)])
+        else:
+            _asked(data[0], data[1:].decode(errors="replace"))
+    except Rejected as error:
+        as_json((error.error, error.hint))
+
+
+TARGETS = {
+    "payload": Target(run_payload),
+    "topic": Target(run_topic),
+    "request": Target(run_request),
+}

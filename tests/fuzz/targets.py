@@ -1,0 +1,24 @@
+"""All fuzz targets by name."""
+
+from __future__ import annotations
+
+import logging
+
+import structlog
+
+from tests.fuzz import conversations, files, imports, messages, programs, requests
+from tests.fuzz.target import Target
+
+TARGETS: dict[str, Target] = {
+    **messages.TARGETS,
+    **conversations.TARGETS,
+    **programs.TARGETS,
+    **requests.TARGETS,
+    **files.TARGETS,
+    **imports.TARGETS,
+}
+
+
+def quiet() -> None:
+    """Nothing is logged: inputs that are refused by the thousand are no news."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
