@@ -11,6 +11,7 @@ FAULTS := labs/containerlab/faults.clab.yml
 GUESTS := labs/containerlab/guests.clab.yml
 EVPN := labs/containerlab/evpn-two-tenant.clab.yml
 TESTS := tests
+MINUTES := 10
 
 # A Debian kernel in user mode, for what this machine's kernel may lack.
 IN_GUEST := $(PYTHON) -m tests.vm.guest --timeout 900 --
@@ -29,7 +30,7 @@ INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/s
   /etc/systemd/system/bgpd-bfd.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
   /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf
 
-.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-see lab-evpn lab-evpn-vm test test-all test-vm fuzz lint format bench wheel \
+.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-see lab-evpn lab-evpn-vm test test-all test-vm fuzz fuzz-coverage coverage mutants lint audit format bench wheel \
   docs sdist deb pictures lock install install-python install-files uninstall clean
 
 help: ## this list
@@ -92,10 +93,30 @@ fuzz: setup ## property tests only, ten rounds, each with new random examples
 	  $(PYTHON) -m pytest -m hypothesis --hypothesis-profile=default $(TESTS) || exit; \
 	done
 
-lint: setup ## ruff and mypy
+fuzz-coverage: setup .venv/.proof ## each decoder and whole conversations, searched by coverage; MINUTES=10 for all of them
+	@$(PYTHON) -m tests.fuzz --minutes $(MINUTES)
+
+coverage: setup .venv/.proof ## branch coverage of what does no I/O
+	@$(PYTHON) -m tests.proof.covered
+
+mutants: setup ## faults put into decision, attribute rules, session and reconciler: which does no test notice?
+	@$(PYTHON) -m tests.proof.mutants
+
+.venv/.proof: tests/proof/requirements.lock .venv/.installed
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/proof/requirements.lock
+	@touch $@
+
+lint: setup ## ruff (with bandit's checks), mypy, licences and known vulnerabilities of what bgpd is built from
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy bgpd labs
+	@$(PYTHON) -m labs.dependencies
+
+audit: ## ask PyPI for vulnerabilities that labs/advisories.toml does not know yet
+	@test -x .venv-audit/bin/pip-audit || { python3 -m venv .venv-audit && \
+	  .venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
+	@for lock in requirements.lock requirements-host.lock docs_site/requirements.lock; do \
+	  .venv-audit/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r $$lock || exit; done
 
 format: setup ## ruff format
 	@$(PYTHON) -m ruff format .
@@ -138,6 +159,9 @@ lock: setup ## write requirements.lock, and those for servers, anew from pyproje
 	  --output-file requirements-build.lock pyproject.toml
 	@.venv/bin/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
 	  --no-emit-find-links --no-emit-trusted-host --no-emit-options --output-file docs_site/requirements.lock docs_site/requirements.in
+	@.venv/bin/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
+	  --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+	  --output-file tests/proof/requirements.lock tests/proof/requirements.in
 
 install: ## on a server: bgpd into PREFIX, its unit and kernel settings; or an upgrade. Starts nothing, keeps an existing configuration
 	@$(IS_OURS)
@@ -180,5 +204,5 @@ uninstall: ## removes what install put there; not the configuration, saved state
 
 clean: ## remove laboratories left up, .venv and caches
 	@if [ -x $(PYTHON) ] && [ -f .venv/.installed ]; then $(PYTHON) -m labs down; fi
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .venv-audit .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -58,7 +58,7 @@ def read(descriptor: int) -> list[Saved]:
     with open(descriptor, "rb") as memory:
         memory.seek(0)
         try:
-            found = marshal.load(memory)
+            found = marshal.load(memory)  # noqa: S302
         except (EOFError, TypeError) as error:
             raise ValueError(f"nothing that can be read was handed over: {error}") from error
     if not isinstance(found, tuple) or len(found) != 2 or found[0] != FORMAT or not isinstance(found[1], list):

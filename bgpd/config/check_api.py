@@ -17,7 +17,7 @@ from bgpd.config.words import Wrong, bad_file, listen_address
 LEAST_TOKEN = 16
 MOST_TOKEN = 512
 """Characters of a token: too many to be guessed, and few enough for a header."""
-_RIGHT_TOKEN = "write one line of 16 to 512 visible ASCII characters, such as: openssl rand -hex 24"
+_RIGHT_TOKEN = "write one line of 16 to 512 visible ASCII characters, such as: openssl rand -hex 24"  # noqa: S105
 
 
 class BadApiFile(Exception):

@@ -257,7 +257,7 @@ class _Session:
         is_neighbor = table.section == "neighbor"
         if transport.flag("passive-mode") and is_neighbor:
             table.put("passive", True, transport.at("passive-mode"))
-        if is_neighbor and (local := transport.text("local-address")) not in ("", "0.0.0.0", "::"):
+        if is_neighbor and (local := transport.text("local-address")) not in ("", "0.0.0.0", "::"):  # noqa: S104
             table.put("source_address", local, transport.at("local-address"))
         if is_neighbor and (port := transport.number("remote-port")) is not None:
             table.put("port", port, transport.at("remote-port"))

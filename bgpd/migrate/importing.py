@@ -26,7 +26,7 @@ FORMATS: Mapping[str, str] = {
     "gobgp": "bgpd.migrate.gobgp:import_gobgp",
     "metallb": "bgpd.migrate.metallb:import_metallb",
 }
-PASSWORD_DIRECTORY = "/etc/bgpd"
+PASSWORD_DIRECTORY = "/etc/bgpd"  # noqa: S105
 _SHARED_MODE = 0o640
 _OWN_MODE = 0o600
 

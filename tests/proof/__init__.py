@@ -1,0 +1,1 @@
+"""How good the tests are: coverage of branches (covered.py) and mutants that no test notices (mutants.py)."""

@@ -1,0 +1,224 @@
+"""Mutation testing: which small faults in a module does no test notice? `make mutants`.
+
+    python -m tests.proof.mutants [MODULE...]
+
+The tests of a module are collected once, and run once to see which of them reach which function. For each mutant of a
+function the process forks; the child puts the mutant's code into the function, and runs the tests that reach it, the
+quick ones first, until one fails. Mutants outside of functions take effect when the module is imported: for them the
+process forks before it has imported anything of the product. docs/decisions/0044-mutants-are-forks.md says why this is
+no library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import functools
+import gc
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import resource
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType, ModuleType
+
+import hypothesis
+import pytest
+
+from tests.proof.mutations import Mutant, mutants
+
+TESTS: dict[str, tuple[str, ...]] = {
+    "bgpd/rib/decision.py": ("tests/rib/test_decision.py", "tests/rib/test_rib.py", "tests/evpn/test_mac_mobility.py"),
+    "bgpd/message/attribute_rules.py": ("tests/message",),
+    "bgpd/speaker/session.py": (
+        "tests/speaker/test_session.py",
+        "tests/speaker/test_collision.py",
+        "tests/speaker/test_exchange.py",
+    ),
+    "bgpd/fib/reconcile.py": ("tests/fib/test_reconcile.py", "tests/fib/test_adoption.py", "tests/fib/test_table.py"),
+}
+"""The modules that are mutated, and where their tests are."""
+OPTIONS = ("-q", "-p", "no:cacheprovider", "--hypothesis-profile=mutants", "-m", "not netns and not vm and not long")
+MOST_CPU_S = 60
+"""What takes longer has run into a loop, and is noticed."""
+PRELOADED = ("msgspec", "structlog", "pyroute2", "netaddr", "aiohttp", "re2")
+_NOTICED, _SURVIVED = 1, 0
+
+hypothesis.settings.register_profile(
+    "mutants",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
+
+
+def in_child(work: Callable[[], int]) -> int:
+    """The exit status of some work in a fork that says nothing."""
+    child = os.fork()
+    if not child:
+        status = _NOTICED
+        try:
+            resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S))
+            silence = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(silence, 1)
+            os.dup2(silence, 2)
+            status = work()
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1]
+
+
+# Mutants outside of functions
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Gives a module the code of a mutant."""
+
+    def __init__(self, name: str, path: str, tree: ast.Module) -> None:
+        self._name = name
+        self._path = path
+        self._tree = tree
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != self._name:
+            return None
+        return importlib.util.spec_from_file_location(fullname, self._path, loader=self)
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self._tree, self._path, "exec", dont_inherit=True), vars(module))
+
+
+def survives_import(path: str, mutant: Mutant, tests: Sequence[str]) -> bool:
+    """Whether no test fails with the whole module of a mutant."""
+
+    def work() -> int:
+        name = path.removesuffix(".py").replace("/", ".")
+        sys.meta_path.insert(0, _Finder(name, str(Path(path).resolve()), mutant.tree))
+        return int(pytest.main([*OPTIONS, "-x", *tests]) != pytest.ExitCode.OK)
+
+    return in_child(work) == _SURVIVED
+
+
+# Mutants of functions
+
+
+class Runner:
+    """A plugin of pytest that runs the tests for each mutant of a function, in place of running them once.
+
+    `survivors` are the mutants that no test noticed.
+    """
+
+    def __init__(self, path: str, changed: Sequence[Mutant]) -> None:
+        self._file = str(Path(path).resolve())
+        self._changed = changed
+        self.survivors: list[Mutant] = []
+        self._reaching: defaultdict[str, set[int]] = defaultdict(set)
+        self._seconds: dict[int, float] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        items = session.items
+        for number, item in enumerate(items):
+            began = time.perf_counter()
+            sys.setprofile(functools.partial(self._called, number))
+            run(session, [item])
+            sys.setprofile(None)
+            self._seconds[number] = time.perf_counter() - began
+        if session.testsfailed:
+            raise pytest.UsageError("the tests fail without a mutant")
+        for mutant in self._changed:
+            if self._survives(mutant, session):
+                self.survivors.append(mutant)
+        return True
+
+    def _called(self, number: int, frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename == self._file:
+            self._reaching[frame.f_code.co_qualname.partition(".<locals>")[0]].add(number)
+
+    def _survives(self, mutant: Mutant, session: pytest.Session) -> bool:
+        reaching = sorted(self._reaching[mutant.function], key=self._seconds.__getitem__)
+
+        def work() -> int:
+            session.config.pluginmanager.unregister(name="terminalreporter")
+            if not replace(self._file, mutant):
+                return _NOTICED
+            run(session, [session.items[number] for number in reaching])
+            return int(session.testsfailed > 0)
+
+        return not reaching or in_child(work) == _SURVIVED
+
+
+def run(session: pytest.Session, items: Sequence[pytest.Item]) -> None:
+    """Run tests until one fails."""
+    for item, following in zip(items, [*items[1:], None]):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.testsfailed:
+            return
+
+
+def replace(file: str, mutant: Mutant) -> bool:
+    """Give the functions that there are the code of a mutant, and forget what they have answered before. False: it has
+    other variables in common with what it stands in, and would not even be imported."""
+    codes = {(one.co_qualname, one.co_firstlineno): one for one in codes_in(compile(mutant.tree, file, "exec"))}
+    for found in gc.get_objects():
+        if isinstance(found, functools._lru_cache_wrapper):
+            found.cache_clear()
+        if isinstance(found, FunctionType) and found.__code__.co_filename == file:
+            code = codes.get((found.__code__.co_qualname, found.__code__.co_firstlineno))
+            if code is not None and code.co_qualname == mutant.function:
+                try:
+                    found.__code__ = code
+                except ValueError:
+                    return False
+    return True
+
+
+def codes_in(code: CodeType) -> Iterator[CodeType]:
+    """The code of all functions of a module."""
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield inner
+            yield from codes_in(inner)
+
+
+def survivors(path: str, tests: Sequence[str]) -> tuple[int, list[Mutant]]:
+    """How many mutants a module has, and those that no test notices. Once for each process."""
+    every = list(mutants(Path(path).read_text()))
+    for name in PRELOADED:
+        importlib.import_module(name)
+    outside = [one for one in every if not one.function and survives_import(path, one, tests)]
+    runner = Runner(path, [one for one in every if one.function])
+    status = pytest.main([*OPTIONS, *tests], plugins=[runner])
+    if status != pytest.ExitCode.OK:
+        raise SystemExit(f"{path}: {status!r}")
+    return len(every), sorted([*outside, *runner.survivors])
+
+
+def main() -> int:
+    """Prints the score of each module, and its survivors."""
+    parser = argparse.ArgumentParser(prog="python -m tests.proof.mutants", description="Faults that no test notices.")
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"default: {', '.join(TESTS)}")
+    for path in parser.parse_args().modules or list(TESTS):
+        lines = Path(path).read_text().splitlines()
+        child = os.fork()
+        if not child:
+            number, found = survivors(path, TESTS[path])
+            for mutant in found:
+                print(f"{path}:{mutant.line}: {mutant.what}: {lines[mutant.line - 1].strip()}")
+            print(f"{path}: {number - len(found)} of {number} mutants are noticed", flush=True)
+            os._exit(0)
+        if os.waitpid(child, 0)[1]:
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
