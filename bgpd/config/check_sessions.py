@@ -31,6 +31,7 @@ from bgpd.config.words import (
     missing_interface,
     one_of,
 )
+from bgpd.model.iana import ROLES
 from bgpd.model.policy_syntax import (
     parse_as_path_condition,
     parse_community,
@@ -174,6 +175,7 @@ def check_session(config: Config, session: SessionConfig, path: KeyPath) -> Iter
         yield Finding((*path, "asn"), *wrong)
     if session.local_asn and (wrong := bad_as_number(session.local_asn)):
         yield Finding((*path, "local_asn"), *wrong)
+    yield from _check_role(config, session, path)
     for field, value, built_in in (("import", session.import_, IMPORTS), ("export", session.export, EXPORTS)):
         if value not in built_in and value not in config.policy:
             known = [*built_in, *config.policy]
@@ -190,6 +192,17 @@ def check_session(config: Config, session: SessionConfig, path: KeyPath) -> Iter
         except BadPasswordFile as bad:
             yield Finding((*path, "password_file"), *bad.wrong)
     yield from _check_tcp_ao(session, (*path, "tcp_ao"))
+
+
+def _check_role(config: Config, session: SessionConfig, path: KeyPath) -> Iterator[Finding]:
+    if session.role:
+        if wrong := one_of(session.role, tuple(ROLES)):
+            yield Finding((*path, "role"), *wrong)
+        elif session.asn in ("internal", session.local_asn or config.router.asn):
+            what = f'is "{session.role}", and the neighbor is internal'
+            yield Finding((*path, "role"), what, "roles are between two AS (RFC 9234): remove it")
+    elif session.role_strict:
+        yield Finding((*path, "role_strict"), "is given, and there is no role", f"give one: {', '.join(ROLES)}")
 
 
 def _check_tcp_ao(session: SessionConfig, path: KeyPath) -> Iterator[Finding]:

@@ -78,6 +78,14 @@ class SessionConfig(Strict, frozen=True, kw_only=True, rename={"import_": "impor
     local_asn: Annotated[
         int, Meta(ge=0, le=4_294_967_294, description="AS number shown to this neighbor; 0: the router's.")
     ] = 0
+    role: Annotated[
+        str,
+        Meta(
+            description='What this host is to an external neighbor (RFC 9234): "customer", "provider", "peer", "rs" or '
+            '"rs-client"; "": roles are not used.'
+        ),
+    ] = ""
+    role_strict: Annotated[bool, Meta(description="With a role: refuse a neighbor that tells none.")] = False
     hold_time_s: Annotated[int, Meta(ge=0, le=65535, description="0 (no keepalives) or at least 3 (RFC 4271).")] = 9
     connect_retry_s: Annotated[int, Meta(ge=1, le=65535, description="Pause between connection attempts.")] = 5
     allow_own_as: Annotated[

@@ -263,6 +263,7 @@ class Replay:
             allow_own_as=config.allow_own_as,
             now=lambda: self.at,
             allowed=record.allowed,
+            role=record.negotiated.role,
         )
 
     def _is_own(self, session: Session, of_session: str) -> Callable[[bytes], bool]:

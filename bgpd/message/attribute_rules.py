@@ -105,7 +105,7 @@ _RULES: dict[int, Rule] = {
         Rule(_BOTH, _WITHDRAW, "RFC 8092 section 6", _OPTIONAL_ERROR, values.parse_large_communities,
              "packed_large_communities"),
     AttributeType.ONLY_TO_CUSTOMER:
-        Rule(_BOTH, _WITHDRAW, "RFC 9234 section 5", _OPTIONAL_ERROR, values.parse_4_bytes),
+        Rule(_BOTH, _WITHDRAW, "RFC 9234 section 5", _OPTIONAL_ERROR, values.parse_number, "only_to_customer"),
     AttributeType.PREFIX_SID:
         Rule(_BOTH, _DISCARD, "RFC 8669 section 6", _OPTIONAL_ERROR, values.check_prefix_sid),
     AttributeType.ATTR_SET:

@@ -207,8 +207,9 @@ def _open_from(
     fqdn = parsed.get(CapabilityCode.FQDN)
     software = parsed.get(CapabilityCode.SOFTWARE_VERSION)
     role = codes.get(CapabilityCode.ROLE)
-    if role is not None and len(role) != 1:
-        raise _malformed_open(f"capability {CapabilityCode.ROLE}: {len(role)} bytes, RFC 9234 section 4.1 wants 1")
+    for size in [len(value) for code, value in received if code == CapabilityCode.ROLE]:
+        if size != 1:
+            raise _malformed_open(f"capability {CapabilityCode.ROLE}: {size} bytes, RFC 9234 section 4.1 wants 1")
     return Open(
         asn=asn if four_octet is None else int(four_octet),
         hold_time_s=hold_time_s,

@@ -68,12 +68,13 @@ def describe_nlri(afi: int, safi: int, field: bytes) -> list[str]:
 
 def _lists(attributes: AttributeFields) -> tuple[tuple[int, int, bytes], ...]:
     """Type, flags and value of what is kept in its wire form for every peer."""
-    both = _OPTIONAL | _TRANSITIVE
+    both, otc = _OPTIONAL | _TRANSITIVE, attributes.only_to_customer
     return (
         (AttributeType.COMMUNITIES, both, attributes.packed_communities),
         (AttributeType.CLUSTER_LIST, _OPTIONAL, attributes.packed_cluster_list),
         (AttributeType.EXTENDED_COMMUNITIES, both, attributes.packed_extended_communities),
         (AttributeType.LARGE_COMMUNITIES, both, attributes.packed_large_communities),
+        (AttributeType.ONLY_TO_CUSTOMER, both, b"" if otc is None else otc.to_bytes(4, "big")),
     )
 
 

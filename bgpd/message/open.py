@@ -1,7 +1,7 @@
 """What a session may speak: our OPEN from the configuration, the peer's OPEN judged, and what both have in common.
 
 Decides which peers are refused at OPEN and what is negotiated. Never touches wire bytes (see exabgp_codec.py).
-RFC 4271 sections 4.2 and 6.2, RFC 5492, RFC 6286, RFC 6793, RFC 7607.
+RFC 4271 sections 4.2 and 6.2, RFC 5492, RFC 6286, RFC 6793, RFC 7607, RFC 9234 section 4.2.
 """
 
 from __future__ import annotations
@@ -13,7 +13,18 @@ import msgspec
 from bgpd import __version__
 from bgpd.config.schema import RouterConfig
 from bgpd.config.schema_sessions import SessionConfig
-from bgpd.model.iana import AS_TRANS, FAMILY_BY_CODE, Afi, CapabilityCode, ErrorCode, Family, OpenSubcode
+from bgpd.model.iana import (
+    AS_TRANS,
+    FAMILY_BY_CODE,
+    OPPOSITE_ROLES,
+    ROLES,
+    Afi,
+    CapabilityCode,
+    ErrorCode,
+    Family,
+    OpenSubcode,
+    Role,
+)
 from bgpd.model.wire import NotificationError
 
 MAX_MESSAGE_LENGTH = 4096
@@ -89,7 +100,8 @@ class Negotiated(msgspec.Struct, frozen=True, kw_only=True):
     """What both sides of an established session agreed on.
 
     `graceful_restart` and `long_lived` are the peer's; `hard_reset` is whether both sent the N bit, so that a
-    NOTIFICATION keeps routes unless it is a Hard Reset (RFC 8538). `capabilities` are the peer's, by name.
+    NOTIFICATION keeps routes unless it is a Hard Reset (RFC 8538). `capabilities` are the peer's, by name. `role` is
+    this host's, `peer_role` what the peer told (RFC 9234): None if there is none.
     `add_path` are the families whose NLRI carry a path identifier; bgpd never offers any, `bgpd decode` sets it.
     """
 
@@ -112,6 +124,8 @@ class Negotiated(msgspec.Struct, frozen=True, kw_only=True):
     domain: str = ""
     software_version: str = ""
     capabilities: tuple[str, ...] = ()
+    role: Role | None = None
+    peer_role: Role | None = None
 
     @property
     def is_ibgp(self) -> bool:
@@ -132,6 +146,7 @@ class Negotiated(msgspec.Struct, frozen=True, kw_only=True):
             CapabilityCode.EXTENDED_MESSAGE: self.extended_message,
             CapabilityCode.EXTENDED_NEXT_HOP: bool(self.extended_next_hop),
             CapabilityCode.GRACEFUL_RESTART: self.graceful_restart is not None,
+            CapabilityCode.ROLE: self.role is not None and self.peer_role is not None,
         }
         return tuple(_capability_name(code) for code, is_used in flags.items() if is_used)
 
@@ -188,6 +203,7 @@ def local_open(
         long_lived=long_lived,
         hostname=router.hostname or hostname,
         software_version=f"bgpd/{__version__}",
+        role=ROLES.get(session.role),
     )
 
 
@@ -208,11 +224,16 @@ def check_open(peer: Open) -> None:
         raise _refuse(OpenSubcode.BAD_BGP_IDENTIFIER, "the BGP identifier is 0.0.0.0")
 
 
-def negotiate(local: Open, peer: Open, *, expected_asn: int | str, min_hold_time_s: int = 0) -> Negotiated:
+def negotiate(
+    local: Open, peer: Open, *, expected_asn: int | str, min_hold_time_s: int = 0, role_strict: bool = False
+) -> Negotiated:
     """What both OPENs have in common. `expected_asn` is the configured "external", "internal" or the AS number.
 
+    `role_strict`: an external peer must tell its role, if this host does.
+
     Raises: NotificationError: as check_open; the AS is not the expected one; our own router ID inside our AS
-    (RFC 6286 section 2.2); no common address family (RFC 5492 section 5); a hold time below `min_hold_time_s`.
+    (RFC 6286 section 2.2); no common address family (RFC 5492 section 5); a hold time below `min_hold_time_s`; roles
+    that do not fit each other (RFC 9234 section 4.2).
     """
     check_open(peer)
     if peer.hold_time_s < min_hold_time_s:
@@ -231,6 +252,8 @@ def negotiate(local: Open, peer: Open, *, expected_asn: int | str, min_hold_time
             "no address family in common: we offer " + ", ".join(local.families),
             b"".join(_multiprotocol_capability(*code) for code in local.multiprotocol),
         )
+    role = Role(local.role) if local.role is not None and peer.asn != local.asn else None
+    peer_role = _peer_role(peer, role, is_strict=role_strict) if peer.asn != local.asn else None
     next_hops = set(local.extended_next_hop) & set(peer.extended_next_hop)
     both_notify = local.graceful_restart is not None and local.graceful_restart.notification
     return Negotiated(
@@ -254,6 +277,8 @@ def negotiate(local: Open, peer: Open, *, expected_asn: int | str, min_hold_time
         domain=peer.domain,
         software_version=peer.software_version,
         capabilities=capability_names(peer),
+        role=role,
+        peer_role=peer_role,
     )
 
 
@@ -322,6 +347,31 @@ def _check_asn(local_asn: int, peer: Open, expected: int | str) -> None:
         name = "".join(letter if letter.isprintable() else "?" for letter in peer.hostname)
         who = f" (it calls itself {name})" if name else ""
         raise _refuse(OpenSubcode.BAD_PEER_AS, f"the peer is in AS {peer_asn}; {wanted} is configured{who}")
+
+
+def _peer_role(peer: Open, ours: Role | None, *, is_strict: bool) -> Role | None:
+    """The role that an external peer tells (RFC 9234 section 4.2).
+
+    Raises: NotificationError: it tells several, or, if this host has a role, one that does not fit; none, if that is
+    not enough (`is_strict`).
+    """
+    told = {value[0] for code, value in peer.received if code == CapabilityCode.ROLE}
+    told |= {peer.role} if peer.role is not None else set()
+    names = " and ".join(_role_name(value) for value in sorted(told))
+    if len(told) > 1:
+        raise _refuse(OpenSubcode.ROLE_MISMATCH, f"the peer tells several roles: {names}")
+    if ours is not None:
+        wanted = OPPOSITE_ROLES[ours]
+        if told and told != {wanted}:
+            why = f'the peer\'s role is "{names}", ours is "{ours.text}": its should be "{wanted.text}"'
+            raise _refuse(OpenSubcode.ROLE_MISMATCH, why)
+        if not told and is_strict:
+            raise _refuse(OpenSubcode.ROLE_MISMATCH, "the peer tells no role, role_strict is true")
+    return next((Role(value) for value in told if value in OPPOSITE_ROLES), None)
+
+
+def _role_name(value: int) -> str:
+    return Role(value).text if value in OPPOSITE_ROLES else str(value)
 
 
 def _multiprotocol_capability(afi: int, safi: int) -> bytes:

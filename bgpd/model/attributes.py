@@ -36,6 +36,7 @@ _SEQUENCE = int(SegmentType.AS_SEQUENCE)
 _OPTIONAL, _TRANSITIVE = int(AttributeFlag.OPTIONAL), int(AttributeFlag.TRANSITIVE)
 _PARTIAL, _EXTENDED_LENGTH = int(AttributeFlag.PARTIAL), int(AttributeFlag.EXTENDED_LENGTH)
 _NEXT_HOP, _EXTENDED_COMMUNITIES = int(AttributeType.NEXT_HOP), int(AttributeType.EXTENDED_COMMUNITIES)
+_ONLY_TO_CUSTOMER = bytes((AttributeType.ONLY_TO_CUSTOMER,))
 _MOST = 65_535
 _MOST_OF_LIST = 65_520
 """Bytes of one attribute: at most, and of lists, whose values have 4, 8 or 12. What is longer stands in several."""
@@ -72,8 +73,8 @@ class AttributeFields(msgspec.Struct, frozen=True, gc=False):
     """The values of an attribute block. Next hop and NLRI are none of them.
 
     The packed fields are attribute values with 4-octet AS numbers, b"" if absent. Absent `med`, `local_pref`: None.
-    Originator and cluster list: RFC 4456. `partial` are the types of the typed ones that some router on the way did not
-    know (RFC 4271 section 5).
+    Originator and cluster list: RFC 4456. `only_to_customer` is the AS number of OTC (RFC 9234). `partial` are the
+    types of the typed ones that some router on the way did not know (RFC 4271 section 5).
     """
 
     origin: Origin = Origin.IGP
@@ -87,6 +88,7 @@ class AttributeFields(msgspec.Struct, frozen=True, gc=False):
     packed_large_communities: bytes = b""
     originator_id: bytes | None = None
     packed_cluster_list: bytes = b""
+    only_to_customer: int | None = None
     unknown: tuple[UnknownAttribute, ...] = ()
     partial: tuple[int, ...] = ()
 
@@ -216,6 +218,10 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, gc=False):
         return b"" if self.is_simple else self.fields.packed_cluster_list
 
     @property
+    def only_to_customer(self) -> int | None:
+        return self.fields.only_to_customer if _ONLY_TO_CUSTOMER in self.block else None
+
+    @property
     def unknown(self) -> tuple[UnknownAttribute, ...]:
         return self.fields.unknown
 
@@ -319,6 +325,7 @@ _SINGLE: dict[int, tuple[str, Any]] = {
     int(AttributeType.ATOMIC_AGGREGATE): ("atomic_aggregate", lambda value: True),
     int(AttributeType.AGGREGATOR): ("aggregator", lambda value: Aggregator(int.from_bytes(value[:4]), value[4:])),
     int(AttributeType.ORIGINATOR_ID): ("originator_id", bytes),
+    int(AttributeType.ONLY_TO_CUSTOMER): ("only_to_customer", int.from_bytes),
 }
 
 
@@ -391,6 +398,8 @@ def _pack_block(fields: AttributeFields) -> bytes:
     pieces += _divided(_OPTIONAL, AttributeType.CLUSTER_LIST, fields.packed_cluster_list)
     pieces += _divided(both, AttributeType.EXTENDED_COMMUNITIES, fields.packed_extended_communities)
     pieces += _divided(both, AttributeType.LARGE_COMMUNITIES, fields.packed_large_communities)
+    if fields.only_to_customer is not None:
+        pieces.append((both, AttributeType.ONLY_TO_CUSTOMER, fields.only_to_customer.to_bytes(4, "big")))
     if fields.partial:
         pieces = [(flags | _PARTIAL if kind in fields.partial else flags, kind, value) for flags, kind, value in pieces]
     pieces += [(one.flags, one.type, one.value) for one in fields.unknown]

@@ -138,6 +138,32 @@ class CapabilityCode(enum.IntEnum):
     ROUTE_REFRESH_CISCO = 128
 
 
+class Role(enum.IntEnum):
+    """What an AS is to the AS at the other end of a session (RFC 9234 section 4.1, IANA "BGP Role Value")."""
+
+    PROVIDER = 0
+    RS = 1
+    RS_CLIENT = 2
+    CUSTOMER = 3
+    PEER = 4
+
+    @property
+    def text(self) -> str:
+        """The name as configuration and views have it, such as "rs-client"."""
+        return self.name.lower().replace("_", "-")
+
+
+ROLES = {role.text: role for role in Role}
+OPPOSITE_ROLES = {
+    Role.PROVIDER: Role.CUSTOMER,
+    Role.RS: Role.RS_CLIENT,
+    Role.RS_CLIENT: Role.RS,
+    Role.CUSTOMER: Role.PROVIDER,
+    Role.PEER: Role.PEER,
+}
+"""The role that the other end must have (RFC 9234 section 4.2)."""
+
+
 class ErrorCode(enum.IntEnum):
     """NOTIFICATION error codes (RFC 4271 section 4.5; 7: RFC 7313)."""
 

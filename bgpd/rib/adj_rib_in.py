@@ -4,8 +4,8 @@ attributes.
 The routes themselves are in the Loc-RIB's one table (docs/decisions/0003); here paths are made, and found again in
 interned_paths.py. A path is reused for ten seconds, so that `heard_at` is the time of announcement with that precision
 (paths of the same second may share it); what is only repeated keeps its path.
-Decides on RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (reflection loops), policy and RFC 8326 (graceful
-shutdown); never on which path is best.
+Decides on RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (reflection loops), RFC 9234 (route leaks, roles.py),
+policy and RFC 8326 (graceful shutdown); never on which path is best.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import msgspec
 import structlog
 
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, COMMUNITY_LLGR_STALE, COMMUNITY_NO_LLGR, Family
+from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, COMMUNITY_LLGR_STALE, COMMUNITY_NO_LLGR, Family, Role
 from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind, Via
 from bgpd.rib.interned_paths import VIAS_KEPT, InternedPaths, is_now
 from bgpd.rib.loc_rib import SLICE, Changes, Compute, LocRib
 from bgpd.rib.next_hops import AllowedNextHops, LocalNextHops
 from bgpd.rib.policy import Policy, Route, Trace
+from bgpd.rib.roles import RoleRules
 from bgpd.rib.shared_decisions import Entry
 
 log = structlog.get_logger()
@@ -44,8 +45,8 @@ class AdjRibIn:
     """The import side of one source: an established session, or a local origin (whose policy is "all").
 
     `local_asn` and `router_id` are how this host appears to it; `router_asn` is the host's AS (0: the same): no path
-    may come from either. `now` is the wall clock in seconds. `allowed` are the next hops that it may name (None: any).
-    `verdicts` counts the changes of what its routes are judged by.
+    may come from either. `role` is this host's on the session. `now` is the wall clock in seconds. `allowed` are the
+    next hops that it may name (None: any). `verdicts` counts the changes of what its routes are judged by.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class AdjRibIn:
         allow_own_as: int,
         now: Callable[[], float],
         allowed: AllowedNextHops | LocalNextHops | None = None,
+        role: Role | None = None,
     ) -> None:
         self.allowed = allowed
         self.source = source
@@ -68,6 +70,7 @@ class AdjRibIn:
         self._own_asns = tuple(dict.fromkeys((local_asn, router_asn or local_asn)))
         self._router_id = router_id
         self._is_external = source.kind is SourceKind.EBGP
+        self._roles = RoleRules(role, local_asn=local_asn, neighbor_asn=source.asn)
         self._own_signs = self._signs()
         self.signs = self._signs_with_policy()
         self.long_lived: set[Family] = set()
@@ -83,6 +86,7 @@ class AdjRibIn:
         if self.source.is_local:
             return ()
         signs = [asn.to_bytes(4, "big") for asn in self._own_asns] + [self._router_id, _PACKED_WELL_KNOWN]
+        signs += self._roles.signs
         return (*signs, _LOCAL_PREF_HEADER) if self._is_external else tuple(signs)
 
     def _signs_with_policy(self) -> tuple[bytes, ...]:
@@ -252,7 +256,7 @@ class AdjRibIn:
     ) -> tuple[Attributes, str]:
         block = received.block
         is_plain = not any(sign in block for sign in self._own_signs) and family not in self.long_lived
-        rejected = "" if is_plain else self._why_looped(received)
+        rejected = "" if is_plain else self._why_looped(received) or self._roles.why_leaked(family, received)
         if not rejected and self.allowed is not None:
             rejected = self.why_refused(family, next_hop)
         asks_nothing = self.policy.signs is not None and not any(sign in block for sign in self.policy.signs)
@@ -261,6 +265,8 @@ class AdjRibIn:
         accepted = received
         if not is_plain and self._is_external and received.local_pref is not None:
             accepted = received.changed(local_pref=None)
+        if not is_plain:
+            accepted = self._roles.marked_when_received(family, accepted)
         if not asks_nothing:
             route = self._route(family, accepted, next_hop)
             if trace is None:

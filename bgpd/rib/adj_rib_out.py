@@ -5,9 +5,10 @@ MRAI, a host has few routes) the route as it then is decides. Announcements go o
 that a covering route is there before its parts go; End-of-RIB when the initial table is out.
 
 Applies the export policy, split horizon, the rules for IBGP (RFC 4271 section 9.2), NO_EXPORT and NO_ADVERTISE (RFC
-1997), what a drain of this host changes (drained.py), and leaves out what a neighbor must not learn of the route's
-origin: the MED of another AS, and the EVPN route behind it. What each session puts into attributes or leaves out (its
-AS, LOCAL_PREF, the Partial bit) is update_encoder.py's. A learned route is advertised only once the kernel has it.
+1997), Only to Customer (RFC 9234, roles.py), what a drain of this host changes (drained.py), and leaves out what a
+neighbor must not learn of the route's origin: the MED of another AS, and the EVPN route behind it. What each session
+puts into attributes or leaves out (its AS, LOCAL_PREF, the Partial bit) is update_encoder.py's. A learned route is
+advertised only once the kernel has it.
 Never packs messages.
 """
 
@@ -26,12 +27,14 @@ from bgpd.model.iana import (
     COMMUNITY_NO_EXPORT,
     COMMUNITY_NO_EXPORT_SUBCONFED,
     Family,
+    Role,
 )
 from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind
 from bgpd.rib.adj_rib_in import as_llgr_stale
 from bgpd.rib.drained import DrainedRoutes
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.policy import DEFAULT_KEY, Policy, Route
+from bgpd.rib.roles import RoleRules
 
 PATH_COST = 32
 """Cost of a path (export policy, encoding of attributes), in keys."""
@@ -76,8 +79,8 @@ class AdjRibOut:
     """The export side of one session and family.
 
     `table` has the routes. `takes_llgr_stale`: the neighbor has the capability of RFC 9494, so that it may have
-    long-lived stale routes. `local_asn` is the AS number this session shows. `send` takes the batches, in order; `told`
-    hears of those of this host's own routes.
+    long-lived stale routes. `local_asn` is the AS number this session shows, `role` this host's on it. `send` takes the
+    batches, in order; `told` hears of those of this host's own routes.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class AdjRibOut:
         local_asn: int,
         is_ibgp: bool,
         takes_llgr_stale: bool = False,
+        role: Role | None = None,
         advertisements: Advertisements,
         drained: DrainedRoutes,
         send: Callable[[Source, RouteBatch], None],
@@ -105,6 +109,7 @@ class AdjRibOut:
         self._local_asn = local_asn
         self._is_ibgp = is_ibgp
         self._takes_llgr_stale = takes_llgr_stale
+        self._roles = RoleRules(role, local_asn=local_asn, neighbor_asn=source.asn)
         self._advertisements = advertisements
         self._drained = drained
         self.send = send
@@ -377,6 +382,7 @@ class AdjRibOut:
             if not rejected:
                 sent, overlay = self._as_sent(attributes, path), None
                 sent = self._drained.lowered(sent, self.family, is_ibgp=self._is_ibgp)
+                sent = self._roles.marked_when_sent(self.family, sent)
                 if self.family is Family.L2VPN_EVPN:
                     overlay = path.overlay
                     if overlay is not None and not overlay.labels:
@@ -418,7 +424,7 @@ class AdjRibOut:
                 return "both are internal neighbors (RFC 4271 section 9.2)"
         elif any(map(attributes.has_community, (COMMUNITY_NO_EXPORT, COMMUNITY_NO_EXPORT_SUBCONFED))):
             return "it has the community no-export (RFC 1997)"
-        return ""
+        return self._roles.why_not_sent(self.family, attributes)
 
     def _as_sent(self, attributes: Attributes, path: Path) -> Attributes:
         """A learned route's attributes as another neighbor may have them: MED stays within the AS (RFC 4271 5.1.4), and

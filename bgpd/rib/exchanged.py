@@ -54,6 +54,8 @@ def _others(attributes: Attributes) -> Iterator[str]:
         yield f"originator-id {format_address(attributes.originator_id)}"
     if attributes.cluster_list:
         yield f"cluster-list {' '.join(map(format_address, attributes.cluster_list))}"
+    if attributes.only_to_customer is not None:
+        yield f"only-to-customer {attributes.only_to_customer}"
     for one in attributes.unknown:
         yield f"attribute {one.type} {one.value.hex()}"
 

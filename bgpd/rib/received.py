@@ -113,6 +113,7 @@ class ReceivedRoutes:
                 local_asn=negotiated.local_asn,
                 is_ibgp=negotiated.is_ibgp,
                 takes_llgr_stale=bool(negotiated.long_lived),
+                role=negotiated.role,
                 advertisements=self._advertisements,
                 drained=self._dissemination.drained,
                 send=self._send_evpn if family is Family.L2VPN_EVPN else self.neighbors.send,
@@ -151,6 +152,7 @@ class ReceivedRoutes:
             allow_own_as=config.allow_own_as,
             now=self._now,
             allowed=allowed_next_hops(source, self._host, config),
+            role=negotiated.role,
         )
 
     def _send_evpn(self, source: Source, batch: RouteBatch) -> None:

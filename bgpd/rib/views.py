@@ -79,6 +79,7 @@ def _candidate_view(table: LocRib, decision: Entry, outcome: Outcome, index: int
         communities=[format_community(value) for value in attributes.communities],
         extended_communities=[format_extended_community(value) for value in attributes.extended_communities],
         large_communities=[format_large_community(value) for value in attributes.large_communities],
+        only_to_customer=attributes.only_to_customer,
         neighbor_asn=path.source.asn,
         heard_at=path.heard_at,
         stale_since=None if kept is None else kept.since,

@@ -145,6 +145,7 @@ class Connection:
         now: float,
         random: Callable[[], float],
         min_hold_time_s: int = 0,
+        role_strict: bool = False,
     ) -> None:
         self.incoming = incoming
         self.state = State.OPEN_SENT
@@ -158,6 +159,7 @@ class Connection:
         self._local = local
         self._expected_asn = expected_asn
         self._min_hold_time_s = min_hold_time_s
+        self._role_strict = role_strict
         self._random = random
         self._longest = MAX_EXTENDED_MESSAGE_LENGTH if local.extended_message else MAX_MESSAGE_LENGTH
         self._input = b""
@@ -282,8 +284,13 @@ class Connection:
 
     def _negotiate(self, body: bytes) -> Negotiated:
         """Judge the peer's OPEN. Raises: NotificationError."""
-        expected_asn, least_s = self._expected_asn, self._min_hold_time_s
-        found = negotiate(self._local, decode_open(body), expected_asn=expected_asn, min_hold_time_s=least_s)
+        found = negotiate(
+            self._local,
+            decode_open(body),
+            expected_asn=self._expected_asn,
+            min_hold_time_s=self._min_hold_time_s,
+            role_strict=self._role_strict,
+        )
         self.peer_open, self.negotiated = body, found
         return found
 

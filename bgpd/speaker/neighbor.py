@@ -583,6 +583,7 @@ class Neighbor:
             connect_retry_s=getattr(peering.config, "connect_retry_s", 5),
             dials=peering.dials,
             min_hold_time_s=getattr(peering.config, "min_hold_time_s", 0),
+            role_strict=peering.config.role_strict,
         )
 
 

@@ -60,6 +60,8 @@ def neighbor_view(neighbor: Neighbor, router: RouterConfig, defects: Defects) ->
         without_next_hop=[str(family) for family in exchange.without_next_hop] if exchange else [],
         graceful_restart=config.graceful_restart.mode,
         neighbor_graceful_restart=_restart_mode(negotiated) if negotiated else "",
+        role=config.role,
+        neighbor_role=negotiated.peer_role.text if negotiated and negotiated.peer_role is not None else "",
         refused_until=time.time() + held_off_until - now if held_off_until else None,
         authentication=_authentication_word(config),
         tcp_ao=_tcp_ao_view(neighbor),
@@ -116,4 +118,5 @@ def waiting_view(config: NeighborConfig, router: RouterConfig, *, since: float) 
         max_attribute_bytes=attribute_limit(config),
         last_error_at=since,
         graceful_restart=config.graceful_restart.mode,
+        role=config.role,
     )

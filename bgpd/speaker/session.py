@@ -83,6 +83,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     connect_retry_s: float
     dials: bool = True
     min_hold_time_s: int = 0
+    role_strict: bool = False
 
 
 class Dial(msgspec.Struct, frozen=True):
@@ -438,6 +439,7 @@ class Session:
             now=now,
             random=self._random,
             min_hold_time_s=self.settings.min_hold_time_s,
+            role_strict=self.settings.role_strict,
         )
         self._connections[number] = connection
         connection.open()

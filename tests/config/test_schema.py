@@ -318,6 +318,34 @@ def test_password_file_must_hold_a_usable_password(tmp_path: Path) -> None:
     parse_config(ROUTER + neighbor, "x.toml")
 
 
+BAD_ROLES = [
+    ('role = "customers"', "role", '"customers" is unknown'),
+    ('role = "customer"\nlocal_asn = 65201', "role", "the neighbor is internal"),
+    ("role_strict = true", "role_strict", "there is no role"),
+]
+
+
+@pytest.mark.parametrize(("keys", "field", "what"), BAD_ROLES)
+@pytest.mark.parametrize("section", [NEIGHBOR, LISTEN], ids=["neighbor", "listen"])
+def test_roles_that_cannot_be_used(section: str, keys: str, field: str, what: str) -> None:
+    problem = the_problem(ROUTER + section.replace('"external"', "65201") + keys + "\n")
+    assert problem.path.endswith(f"[0].{field}")
+    assert what in problem.what
+
+
+@pytest.mark.parametrize("asn", ["65203", '"internal"'])
+def test_no_internal_neighbor_has_a_role(asn: str) -> None:
+    problem = the_problem(ROUTER + NEIGHBOR.replace("65201", asn) + 'role = "customer"\n')
+    assert (problem.path, problem.what) == ("neighbor[0].role", 'is "customer", and the neighbor is internal')
+
+
+@pytest.mark.parametrize("role", ["customer", "provider", "peer", "rs", "rs-client"])
+def test_external_neighbors_may_have_each_role(role: str) -> None:
+    for asn in ("65201", '"external"'):
+        text = ROUTER + NEIGHBOR.replace("65201", asn) + f'role = "{role}"\nrole_strict = true\n'
+        assert parse_config(text, "x.toml")[0].neighbor[0].role == role
+
+
 @pytest.mark.parametrize(
     ("keys", "path", "words"),
     [

@@ -75,7 +75,8 @@ def test_a_full_block_golden_bytes():
     assert attributes.communities == (0xFDE80001, 0xFFFFFF01)
     assert attributes.extended_communities == (bytes.fromhex("0002fde800000064"),)
     assert attributes.large_communities == ((1, 2, 3),)
-    assert attributes.unknown == (UnknownAttribute(0xC0, 35, b"\0\0\0\5"), UnknownAttribute(0xC0, 99, b"abc"))
+    assert attributes.only_to_customer == 5
+    assert attributes.unknown == (UnknownAttribute(0xC0, 99, b"abc"),)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import pytest
 
 from bgpd.config.schema import RouterConfig
 from bgpd.config.schema_sessions import GracefulRestartConfig, NeighborConfig
+from bgpd.message.exabgp_codec import decode_open, encode_open
 from bgpd.message.open import (
     GracefulRestart,
     LongLived,
@@ -13,7 +14,7 @@ from bgpd.message.open import (
     local_open,
     negotiate,
 )
-from bgpd.model.iana import Family
+from bgpd.model.iana import OPPOSITE_ROLES, Family, Role
 from bgpd.model.wire import NotificationError
 
 ROUTER = RouterConfig(asn=65203, router_id="10.255.1.1", hostname="node1")
@@ -182,3 +183,67 @@ def test_what_only_one_side_offers_is_not_used(flag, mine, theirs):
 def test_the_shorter_hold_time_counts(mine, theirs, agreed):
     local = msgspec.structs.replace(ours(), hold_time_s=mine)
     assert negotiate(local, msgspec.structs.replace(PEER, hold_time_s=theirs), expected_asn=65201).hold_time_s == agreed
+
+
+def with_role(*told, asn=65201):
+    """The peer's OPEN with these values of the capability."""
+    received = tuple((9, bytes((value,))) for value in told)
+    return msgspec.structs.replace(PEER, asn=asn, role=told[-1] if told else None, received=received)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [("provider", 3), ("customer", 0), ("rs", 2), ("rs-client", 1), ("peer", 4)],
+)
+def test_roles_that_fit_each_other_are_negotiated(mine, theirs):
+    agreed = negotiate(ours(role=mine), with_role(theirs, theirs), expected_asn=65201, role_strict=True)
+    assert (agreed.role.text, agreed.peer_role) == (mine, theirs)
+    assert "role" in agreed.in_use
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"), [(role.text, other) for role in Role for other in range(6) if OPPOSITE_ROLES[role] != other]
+)
+def test_roles_that_do_not_fit_are_a_role_mismatch(mine, theirs):
+    with pytest.raises(NotificationError) as refused:
+        negotiate(ours(role=mine), with_role(theirs), expected_asn=65201)
+    assert (refused.value.code, refused.value.subcode) == (2, 11)
+    assert f'ours is "{mine}"' in str(refused.value)
+
+
+@pytest.mark.parametrize("mine", ["", "customer"])
+def test_a_peer_that_tells_several_roles_is_a_role_mismatch(mine):
+    with pytest.raises(NotificationError) as refused:
+        negotiate(ours(role=mine), with_role(0, 1), expected_asn=65201)
+    assert (refused.value.code, refused.value.subcode) == (2, 11)
+
+
+def test_a_peer_without_a_role_is_refused_in_strict_mode_only():
+    agreed = negotiate(ours(role="customer"), with_role(), expected_asn=65201)
+    assert (agreed.role, agreed.peer_role) == (Role.CUSTOMER, None)
+    assert "role" not in agreed.in_use
+    with pytest.raises(NotificationError) as refused:
+        negotiate(ours(role="customer"), with_role(), expected_asn=65201, role_strict=True)
+    assert (refused.value.code, refused.value.subcode) == (2, 11)
+
+
+def test_roles_are_nothing_without_one_of_ours_nor_on_internal_sessions():
+    agreed = negotiate(ours(), with_role(3), expected_asn=65201, role_strict=True)
+    assert (agreed.role, agreed.peer_role) == (None, Role.CUSTOMER)
+    agreed = negotiate(ours(role="customer"), with_role(3, 4, asn=65203), expected_asn="internal", role_strict=True)
+    assert (agreed.role, agreed.peer_role) == (None, None)
+
+
+def test_our_role_is_offered_if_there_is_one():
+    assert ours().role is None
+    assert ours(role="customer").role == 3
+    assert decode_open(encode_open(ours(role="rs-client"))[19:]).role == 2
+
+
+def test_a_role_of_another_length_is_malformed_wherever_it_stands():
+    good, empty = b"\x09\1\3", b"\x09\0"
+    for capabilities in (good + empty, empty + good, b"\x09\2\3\3"):
+        parameters = bytes((2, len(capabilities))) + capabilities
+        body = encode_open(ours())[19:28] + bytes((len(parameters),)) + parameters
+        with pytest.raises(NotificationError, match="RFC 9234"):
+            decode_open(body)

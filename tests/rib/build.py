@@ -10,7 +10,7 @@ from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.kernel.host import Host
 from bgpd.model.as_path import AsPathSegment
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import CeaseSubcode, Family, SegmentType
+from bgpd.model.iana import CeaseSubcode, Family, Role, SegmentType
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.rib.rib import Rib
@@ -195,10 +195,16 @@ class Recorder:
             told[one] = batch.attributes
         self.after_send()
 
-    def up(self, source: Source, config: NeighborConfig, *, families: tuple[Family, ...] = (V4,)) -> Source:
-        self.rib.received.neighbor_up(
-            source, negotiated(ibgp=source.kind is SourceKind.IBGP, families=families), config
-        )
+    def up(
+        self,
+        source: Source,
+        config: NeighborConfig,
+        *,
+        families: tuple[Family, ...] = (V4,),
+        role: Role | None = None,
+    ) -> Source:
+        is_ibgp = source.kind is SourceKind.IBGP
+        self.rib.received.neighbor_up(source, negotiated(ibgp=is_ibgp, families=families, role=role), config)
         return source
 
     def announce(self, source: Source, given: Attributes, next_hop: NextHop | None, *prefixes: str) -> None:

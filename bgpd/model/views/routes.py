@@ -55,7 +55,8 @@ class CandidateView(msgspec.Struct, kw_only=True):
 
     `role` is "best", "multipath", "lost" or "rejected"; `reason` says by which numbered step it lost, or which rule or
     check rejected it ("" for the best). `rule`, in `bgpd explain`: which rules of the import policy decided about it,
-    and where they stand. `heard_at` is when its source said so first (unicast routes that are only repeated keep it).
+    and where they stand. `only_to_customer` is the AS number of OTC (RFC 9234). `heard_at` is when its source said so
+    first (unicast routes that are only repeated keep it).
     `stale_since`, `stale_until`: the session ended then, and the path is kept until that time at most, since its
     neighbor restarts (RFC 4724); of a VRF's route that an EVPN route became, the session of that.
     """
@@ -72,6 +73,7 @@ class CandidateView(msgspec.Struct, kw_only=True):
     communities: list[str] = []
     extended_communities: list[str] = []
     large_communities: list[str] = []
+    only_to_customer: int | None = None
     neighbor_asn: int = 0
     rule: str = ""
     heard_at: float = 0.0

@@ -44,6 +44,9 @@ class NeighborView(msgspec.Struct, kw_only=True):
     `expectation` is what becomes of `expected_hostname`: "met", "unmet" (another name was told), "not-told", or "" (any
     name will do). The neighbor tells `hostname` in its OPEN, LLDP tells `lldp_hostname` where lldpd runs.
 
+    `role` is what this host is to the neighbor (RFC 9234), `neighbor_role` what the neighbor says that it is to this
+    host: "customer", "provider", "peer", "rs", "rs-client", or "" (none).
+
     `refused_until`: it is held off until then, for the reason in `last_error`. `defects`: how often bgpd itself could
     not cope with what the neighbor sent, or with sending to it; `last_defect_messages` are the messages (hex, with
     headers) that were worked off then.
@@ -94,6 +97,8 @@ class NeighborView(msgspec.Struct, kw_only=True):
     tcp_ao: TcpAoView | None = None
     graceful_restart: str = "off"
     neighbor_graceful_restart: str = ""
+    role: str = ""
+    neighbor_role: str = ""
     stale_families: list[str] = []
     stale_routes: int = 0
     stale_since: float | None = None
