@@ -1,4 +1,4 @@
-"""Pages of the reference that are made of the code: command line, events, HTTP API."""
+"""Pages of the reference that are made of the code: command line, events, HTTP API, malformed messages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from bgpd.api.openapi import document
 from bgpd.cli.main import make_parser
 from bgpd.cli.parser import Parser, below, helps_of
+from docs_site.malformed import malformed_messages
 
 PACKAGE = Path(__file__).parent.parent / "bgpd"
 _LEVELS = ("debug", "info", "warning", "error", "exception")
@@ -22,6 +23,7 @@ def pages() -> Iterator[tuple[str, str]]:
     yield "command-line", command_line(make_parser())
     yield "events", events(logged(PACKAGE))
     yield "http-api", http_api(document(over_tcp=False))
+    yield "malformed-messages", malformed_messages()
 
 
 # Command line.

@@ -122,8 +122,9 @@ class AttributeDecoder:
                         kept.append(UnknownAttribute(flags & PASSED_FLAGS, kind, value))
                 except Malformed as malformed:
                     section = malformed.section or rule.section
-                    data = _data(rule.malformed, rule.subcode, flags, kind, value)
-                    errors.append(WireError(rule.malformed, str(malformed), section, name_of(kind), rule.subcode, data))
+                    reaction = malformed.reaction or rule.malformed
+                    data = _data(reaction, rule.subcode, flags, kind, value)
+                    errors.append(WireError(reaction, str(malformed), section, name_of(kind), rule.subcode, data))
             seen.add(kind)
         errors += [
             WireError(_DISCARD, "repeated; the first is used", "RFC 7606 section 3 g", name_of(kind))
@@ -211,10 +212,11 @@ def _keep_unknown(flags: int, kind: int, value: bytes, kept: list[UnknownAttribu
 
 def _wrong_flags(flags: int, kind: int, rule: Rule, value: bytes) -> WireError:
     message = f"flags 0x{flags:02x}: Optional and Transitive must be 0x{rule.flags:02x}"
-    section = "RFC 7606 section 3 c" if rule.wrong_flags is _WITHDRAW else rule.section
+    reaction = rule.wrong_flags if flags & WELL_KNOWN else rule.not_transitive or rule.wrong_flags
+    section = "RFC 7606 section 3 c" if reaction is _WITHDRAW else rule.section
     subcode = UpdateSubcode.ATTRIBUTE_FLAGS_ERROR
-    data = _data(rule.wrong_flags, subcode, flags, kind, value)
-    return WireError(rule.wrong_flags, message, section, name_of(kind), subcode, data)
+    data = _data(reaction, subcode, flags, kind, value)
+    return WireError(reaction, message, section, name_of(kind), subcode, data)
 
 
 def _data(reaction: Reaction, subcode: int, flags: int, kind: int, value: bytes) -> bytes:

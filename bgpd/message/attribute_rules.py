@@ -34,7 +34,8 @@ class Rule(msgspec.Struct, frozen=True):
     """How one attribute type is read: its flags, what a malformed value and wrong flags cost, and its parser.
 
     `subcode` is that of the NOTIFICATION if the error has to reset the session. `field` is where the value goes; an
-    attribute without one is validated, then passed on uninterpreted.
+    attribute without one is validated, then passed on uninterpreted. `not_transitive` is what wrong flags cost if
+    Transitive is among them (None: the same).
     """
 
     flags: int
@@ -44,6 +45,7 @@ class Rule(msgspec.Struct, frozen=True):
     parse: Callable[[bytes], Any]
     field: str = ""
     wrong_flags: Reaction = Reaction.TREAT_AS_WITHDRAW
+    not_transitive: Reaction | None = None
 
 
 TOLD_WHOLE = frozenset(
@@ -96,7 +98,7 @@ _RULES: dict[int, Rule] = {
     AttributeType.PMSI_TUNNEL:
         Rule(_BOTH, _WITHDRAW, "RFC 6514 section 5", _OPTIONAL_ERROR, values.check_pmsi_tunnel),
     AttributeType.TUNNEL_ENCAPSULATION:
-        Rule(_BOTH, _WITHDRAW, "RFC 9012 section 13", _OPTIONAL_ERROR, values.check_tunnels),
+        Rule(_BOTH, _WITHDRAW, "RFC 9012 section 13", _OPTIONAL_ERROR, values.check_tunnels, not_transitive=_DISCARD),
     AttributeType.IPV6_EXTENDED_COMMUNITIES:
         Rule(_BOTH, _WITHDRAW, "RFC 7606 section 7.15", _OPTIONAL_ERROR, values.check_ipv6_extended_communities),
     AttributeType.AIGP:

@@ -14,6 +14,7 @@ from typing import Any
 from bgpd.model.as_path import AsPathSegment, pack_as_path, segments_of, unpack_as_path, unpack_numbers
 from bgpd.model.attributes import Aggregator
 from bgpd.model.iana import AS_TRANS, Origin, SegmentType
+from bgpd.model.wire import Reaction
 
 AS_0 = b"\0\0\0\0"
 AS_SEQUENCE = int(SegmentType.AS_SEQUENCE)
@@ -24,15 +25,21 @@ ORIGINS = {bytes((origin,)): origin for origin in Origin}
 _SEGMENTS = frozenset(map(int, SegmentType))
 _AS_0_SECTION = "RFC 7607 section 2"
 _LABEL_INDEX, _ORIGINATOR_SRGB = 1, 3
+_SRV6_SERVICES, _SRV6_SID = (5, 6), 1
+_SRV6_SECTION = "RFC 9252 section 7"
+_SRV6_SID_SIZE = 21
+_LONG_SUB_TLVS = 128
+"""Sub-TLVs of a tunnel of this type and higher ones have lengths of two bytes."""
 _AsPath = tuple[AsPathSegment, ...]
 
 
 class Malformed(ValueError):
-    """An attribute value that is not what its RFC says: `section`, where another one than the rule's says it."""
+    """An attribute value that is not what its RFC says: `section` and `reaction`, where they are not the rule's."""
 
-    def __init__(self, message: str, section: str = "") -> None:
+    def __init__(self, message: str, section: str = "", reaction: Reaction | None = None) -> None:
         super().__init__(message)
         self.section = section
+        self.reaction = reaction
 
 
 def split_attributes(block: bytes) -> tuple[list[tuple[int, int, bytes]], str]:
@@ -191,32 +198,63 @@ def check_pmsi_tunnel(value: bytes) -> None:
 
 
 def check_tunnels(value: bytes) -> None:
-    """TLVs with 2-byte types and lengths (RFC 9012 section 2)."""
-    _check_tlvs(value, kind_width=2)
+    """TLVs with 2-byte types and lengths, each filled by its sub-TLVs (RFC 9012 sections 2, 3 and 13)."""
+    if not value:
+        raise Malformed("0 bytes, no TLV", reaction=Reaction.ATTRIBUTE_DISCARD)
+    for kind, size, tunnel in _split_tlvs(value, kind_width=2):
+        if size != len(tunnel):
+            raise Malformed("a TLV overruns the attribute")
+        at = 0
+        while at < size:
+            begin = at + (3 if tunnel[at] >= _LONG_SUB_TLVS else 2)
+            at = begin + int.from_bytes(tunnel[at + 1 : begin]) if begin <= size else begin
+        if at != size:
+            raise Malformed(f"a sub-TLV overruns the tunnel of type {kind}")
 
 
 def check_prefix_sid(value: bytes) -> None:
-    """TLVs with 1-byte types and 2-byte lengths (RFC 8669 sections 3 and 6)."""
-    for kind, size in _check_tlvs(value, kind_width=1):
-        if kind == _LABEL_INDEX and size != 7:
+    """TLVs with 1-byte types and 2-byte lengths (RFC 8669 sections 3 and 6), SRv6 services among them (RFC 9252)."""
+    if not value:
+        raise Malformed("0 bytes, no TLV")
+    for kind, size, content in _split_tlvs(value):
+        if kind in _SRV6_SERVICES:
+            _check_srv6_service(size, content)
+        elif size != len(content):
+            raise Malformed("a TLV overruns the attribute")
+        elif kind == _LABEL_INDEX and size != 7:
             raise Malformed(f"a Label-Index TLV of {size} bytes, not 7")
-        if kind == _ORIGINATOR_SRGB and (size < 8 or (size - 2) % 6):
+        elif kind == _ORIGINATOR_SRGB and (size < 8 or (size - 2) % 6):
             raise Malformed(f"an Originator SRGB TLV of {size} bytes, not 2 and a multiple of 6")
 
 
-def _check_tlvs(value: bytes, *, kind_width: int) -> list[tuple[int, int]]:
-    """Type and length of each."""
-    found = []
-    offset, end, head = 0, len(value), kind_width + 2
-    while offset < end:
-        stop = offset + head
-        if stop > end:
-            raise Malformed(f"{end - offset} bytes left, too few for a TLV")
-        size = int.from_bytes(value[stop - 2 : stop])
-        found.append((int.from_bytes(value[offset : offset + kind_width]), size))
-        offset = stop + size
-    if offset != end or not end:
-        raise Malformed("a TLV overruns the attribute" if end else "0 bytes, no TLV")
+def _check_srv6_service(size: int, service: bytes) -> None:
+    """A reserved byte, then sub-TLVs; a SID has 21 bytes, then sub-sub-TLVs. What else they say is not looked at."""
+    wrong = ""
+    if size != len(service):
+        wrong = "an SRv6 Service TLV overruns the attribute"
+    elif not size:
+        wrong = "an SRv6 Service TLV of 0 bytes, fewer than 1"
+    for kind, length, inner in _split_tlvs(service[1:]):
+        if length != len(inner):
+            wrong = wrong or "a sub-TLV overruns its SRv6 Service TLV"
+        elif kind == _SRV6_SID and length < _SRV6_SID_SIZE:
+            wrong = wrong or f"an SRv6 SID Information Sub-TLV of {length} bytes, fewer than {_SRV6_SID_SIZE}"
+        elif kind == _SRV6_SID and any(most != len(least) for _, most, least in _split_tlvs(inner[_SRV6_SID_SIZE:])):
+            wrong = wrong or "a sub-sub-TLV overruns its SRv6 SID Information Sub-TLV"
+    if wrong:
+        raise Malformed(wrong, _SRV6_SECTION, Reaction.TREAT_AS_WITHDRAW)
+
+
+def _split_tlvs(value: bytes, *, kind_width: int = 1) -> list[tuple[int, int, bytes]]:
+    """Type, length and value of each. The last value is shorter than its length where it is cut off; if that is in its
+    header, the length is -1."""
+    found: list[tuple[int, int, bytes]] = []
+    offset = 0
+    while offset < len(value):
+        start = offset + kind_width + 2
+        size = int.from_bytes(value[start - 2 : start]) if start <= len(value) else -1
+        found.append((int.from_bytes(value[offset : offset + kind_width]), size, value[start : start + max(size, 0)]))
+        offset = start + size
     return found
 
 

@@ -269,3 +269,21 @@ def test_an_aggregator_with_a_real_as_number_voids_the_as4_attributes(asn, expec
     attributes, _ = decode(block, ibgp=True, four_octet_as=False)
     assert attributes.as_path[0].asns == expected_path
     assert attributes.aggregator.asn == (70001 if asn == 23456 else 5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (23, b"\0\x08\0\0"),
+        (23, b"\0\x08\0\4\4\2ab" + b"\xff\xff\0\5\x80\0\2cd"),
+        (40, b"\5\0\1\0"),
+        (40, b"\5\0\x1e\0" + b"\1\0\x1a" + bytes(21) + b"\1\0\2ab"),
+        (40, b"\6\0\5\0" + b"\xc8\0\1x" + b"\xc8\0\1y"),
+    ],
+    ids=["empty tunnel", "tunnels with sub-TLVs of both lengths", "empty service", "SRv6 SID", "unknown types"],
+)
+def test_tunnels_and_srv6_services_are_passed_on_as_they_are(kind, value):
+    """RFC 9012 section 13 and RFC 9252 section 7: a type that is not known is not malformed."""
+    attributes, facts = decode(MANDATORY + attribute(kind, value, 0xC0))
+    assert facts.errors == ()
+    assert attributes.unknown == (UnknownAttribute(0xC0, kind, value),)
