@@ -29,7 +29,7 @@ def malformed_messages() -> str:
         "it that no attribute and no error of the code is without a row.",
         "",
         'Where no NLRI tells which routes they are, "the routes" become the session (RFC 7606 section 5.2). What was',
-        "was wrong is in the log: `update.malformed` ([events](events.md)). `bgpd decode` judges any message.",
+        "wrong is in the log: `update.malformed` ([events](events.md)). `bgpd decode` judges any message.",
     ]
     about = ""
     for case in CASES:
