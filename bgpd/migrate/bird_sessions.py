@@ -158,6 +158,11 @@ class Session:
             table.put("passive", True, f"{statement.place}: {statement}")
         if _is_on(statement := protocol.last("ttl", "security")) and statement is not None:
             table.put("ttl_security", True, f"{statement.place}: {statement}")
+        if (statement := protocol.last("local", "role")) is not None and len(statement.words) > 2:
+            role = statement.texts()[2].removesuffix("_server").replace("_", "-")
+            table.put("role", role, f"{statement.place}: {statement}")
+            if _is_on(protocol.last("require", "roles")):
+                table.put("role_strict", True)
         if (statement := protocol.last("allow", "local", "as")) is not None:
             table.put("allow_own_as", min(statement.number("as") or 1, 10), f"{statement.place}: {statement}")
         if (statement := protocol.last("vrf")) is not None and len(statement.words) > 1:
@@ -236,7 +241,8 @@ class Session:
 
     def _tell_rest(self, table: Table) -> None:
         for statement in self._protocol.statements:
-            if statement.words and statement.words[0].text not in _SAME_HERE:
+            is_known = statement.words and statement.words[0].text in _SAME_HERE
+            if statement.words and not is_known and not statement.starts("require", "roles"):
                 self._draft.lose(statement.place, f'"{statement}" is not converted', at=table)
 
 

@@ -28,7 +28,7 @@ _SAME_HERE = {
     "enforce-first-as", "password", "timers", "update-source", "port", "passive", "local-as", "bfd", "ttl-security",
     "maximum-prefix", "allowas-in", "route-map", "prefix-list", "filter-list", "distribute-list", "shutdown",
     "ebgp-multihop", "disable-connected-check", "graceful-restart", "graceful-restart-helper",
-    "graceful-restart-disable", "extended-optional-parameters", "strict-capability-match",
+    "graceful-restart-disable", "extended-optional-parameters", "strict-capability-match", "local-role",
 }  # fmt: skip
 
 
@@ -174,6 +174,10 @@ class PeerWriter:
             if "replace-as" not in line.words:
                 what = f'"{line}": FRR sends the router\'s AS number behind it; here it is replaced'
                 self._draft.lose(line.place, what, at=table)
+        if (line := general.get("local-role")) is not None and line.words[3:]:
+            table.put("role", line.word(3).removesuffix("-server"), f"{line.place}: {line}")
+            if "strict-mode" in line.words:
+                table.put("role_strict", True)
         if "passive" in general and table.section == "neighbor":
             table.put("passive", True, f"{general['passive'].place}: {general['passive']}")
         if (line := general.get("port")) is not None and line.words[-1].isdecimal():

@@ -121,6 +121,20 @@ def test_what_a_built_in_policy_says_gets_its_name(tmp_path: Path, channel: str,
     assert (leaf.import_, leaf.export) == policies
 
 
+@pytest.mark.parametrize(
+    ("said", "role"),
+    [
+        ("local role customer;", ("customer", False)),
+        ("local role rs_server; require roles yes;", ("rs", True)),
+        ("local role rs_client; require roles off;", ("rs-client", False)),
+    ],
+)
+def test_roles(tmp_path: Path, said: str, role: tuple[str, bool]) -> None:
+    body = f"protocol bgp leaf {{ local as 65001; neighbor 10.0.1.2 as 65201; {said} ipv4 {{ import all; }}; }}\n"
+    (leaf,) = configured("bird", written(tmp_path, "router id 10.0.0.1;\n" + body)).neighbor
+    assert (leaf.role, leaf.role_strict) == role
+
+
 def test_without_a_kernel_protocol_nothing_is_installed(tmp_path: Path) -> None:
     body = "router id 10.0.0.1; protocol bgp a { local as 65001; neighbor 10.0.1.2 as 65201; ipv4 { import all; }; }"
     assert configured("bird", written(tmp_path, body)).neighbor[0].import_ == "none"

@@ -162,6 +162,19 @@ def test_what_a_group_says_counts_unless_the_neighbor_says_otherwise(tmp_path: P
     assert (leaf.passive, leaf.port, leaf.source_address) == (True, 1790, "10.0.1.3")
 
 
+@pytest.mark.parametrize(
+    ("line", "role"),
+    [
+        ("local-role customer", ("customer", False)),
+        ("local-role rs-server strict-mode", ("rs", True)),
+        ("local-role rs-client", ("rs-client", False)),
+    ],
+)
+def test_roles(tmp_path: Path, line: str, role: tuple[str, bool]) -> None:
+    (leaf,) = one(tmp_path, f" neighbor 10.0.1.2 {line}\n").neighbor
+    assert (leaf.role, leaf.role_strict) == role
+
+
 def test_indentation_means_nothing(tmp_path: Path) -> None:
     lines = [line.strip() for line in (Path(__file__).parent / "files" / "frr.conf").read_text().splitlines()]
     assert configured("frr", written(tmp_path, "\n".join(lines))) == configured("frr", "frr.conf")

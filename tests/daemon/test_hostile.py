@@ -1,0 +1,140 @@
+"""Hostile and broken leaves, bounded: whatever leaf1 does, leaf2's session stays and its routes go to the kernel.
+
+The measured form takes minutes (`long`); with HOSTILE_RECORD=1 it writes the table of docs/hostile-neighbors.md.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bgpd
+from benchmarks.usage import ran_s
+from tests.daemon.fabric import Fabric, Host, config, kernel_hops, leaf, started, table
+from tests.daemon.hostile import SCENARIOS, STRANGERS, Play, Scenario
+from tests.daemon.wire_peer import WirePeer, update
+
+pytestmark = pytest.mark.netns
+
+MIB = 1 << 20
+MOST = 160 * MIB
+"""Memory that leaf1 may cost at any time: 16 MiB of attributes are permitted, 60,000 prefixes, and 64 KiB messages."""
+ROUTES = 2_000
+LIMITS = {"max_prefixes": 60_000, "max_attribute_bytes": 16 * MIB}
+PAGE = Path(__file__).parents[2] / "docs" / "hostile-neighbors.md"
+BEGIN, END = "<!-- costs: begin -->", "<!-- costs: end -->"
+
+
+class Ground:
+    """The host, its good leaf2, and how often leaf1 was let loose: a limit that is raised lets a refused one back."""
+
+    def __init__(self, fabric: Fabric, host: Host, leaf2: WirePeer) -> None:
+        self.fabric = fabric
+        self.host = host
+        self.played = 0
+        self._good = leaf2.establish()
+        self._routes = 0
+
+    def tables(self) -> tuple[str, ...]:
+        limits = {name: value + self.played for name, value in LIMITS.items()}
+        return (leaf(1, families=["ipv4-unicast"], **limits), *OTHERS)
+
+    def let_loose(self, scenario: Scenario, count: int) -> tuple[int, float, int]:
+        """Units that were done, the daemon's processor time in seconds, and the memory that it took at most."""
+        host, done = self.host, []
+        self.played += 1
+        host.write_config(config(*self.tables()))
+        host.cli("reload")
+        before, established = resident(host), host.neighbor("leaf2")["established_count"]
+        Path(f"/proc/{host.pid}/clear_refs").write_text("5")
+        ran = ran_s([host.pid])
+        with WirePeer(self.fabric.leaf1) as peer:
+            play = Play(self.fabric.leaf1, peer, count, self._await_read)
+            thread = threading.Thread(target=lambda: done.append(scenario.play(play)))
+            thread.start()
+            while not self._leaf2_is_heard(thread):
+                pass
+        host.wait(lambda: "leaf1" not in host.established(), "leaf1's end", timeout_s=60)
+        host.wait(lambda: not host.get("routes", neighbor="leaf1"), "its routes to go", timeout_s=60)
+        view = host.neighbor("leaf2")
+        assert (view["state"], view["established_count"]) == ("established", established)
+        assert done, "the scenario failed: its error is in the test's output"
+        return done[0], ran_s([host.pid]) - ran, max(0, peak(host) - before)
+
+    def _leaf2_is_heard(self, thread: threading.Thread) -> bool:
+        """A route of leaf2 more is in the kernel; whether leaf1 is at its end."""
+        is_over = not thread.is_alive()
+        self._routes += 1
+        prefix = f"10.9.{self._routes % 256}.0/24"
+        self._good.sendall(update((prefix,), asn=65202, next_hop="10.0.2.2"))
+        self.host.wait(lambda: kernel_hops(self.fabric.host, prefix) == ["10.0.2.2%eth1"], prefix, timeout_s=60)
+        thread.join(0.2)
+        return is_over
+
+    def _await_read(self, messages: int) -> object:
+        return self.host.wait(
+            lambda: self.host.neighbor("leaf1")["messages_received"] >= messages, "all to be read", timeout_s=300
+        )
+
+
+OTHERS = (leaf(2, families=["ipv4-unicast"]), table("[workload.kernel]", interfaces=["pod*"]))
+
+
+def resident(host: Host) -> int:
+    return _memory(host, "VmRSS:")
+
+
+def peak(host: Host) -> int:
+    return _memory(host, "VmHWM:")
+
+
+def _memory(host: Host, field: str) -> int:
+    """Of /proc/PID/status, in bytes."""
+    status = Path(f"/proc/{host.pid}/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith(field)))
+
+
+@pytest.fixture(scope="module")
+def ground(fabric: Fabric) -> Iterator[Ground]:
+    lines = [f"route add 10.64.{number >> 8}.{number & 255}/32 dev pod1 proto 99" for number in range(ROUTES)]
+    fabric.host.batch("link set pod1 up", *lines)
+    fabric.leaf1.batch(*(f"address add {address}/24 dev swp1" for address in STRANGERS))
+    first = leaf(1, families=["ipv4-unicast"], **LIMITS)
+    with WirePeer(fabric.leaf2, "10.0.2.2", asn=65202) as leaf2, started(fabric, first, *OTHERS) as host:
+        yield Ground(fabric, host, leaf2)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_what_one_leaf_does_costs_the_other_nothing(ground: Ground, scenario: Scenario) -> None:
+    _, _, memory = ground.let_loose(scenario, scenario.few)
+    assert memory < MOST
+
+
+@pytest.mark.long
+def test_costs_are_bounded_where_it_goes_on(ground: Ground) -> None:
+    rows = []
+    for scenario in SCENARIOS:
+        units, seconds, memory = ground.let_loose(scenario, scenario.many)
+        assert memory < MOST, scenario.name
+        rows.append(_row(scenario, units, seconds, memory))
+    if os.environ.get("HOSTILE_RECORD"):
+        head, _, rest = PAGE.read_text().partition(BEGIN)
+        today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+        told = (
+            f"{today}, bgpd {bgpd.__version__}, Linux {os.uname().release}, {os.cpu_count()} cores, plain Python.\n\n"
+        )
+        table_head = "| what leaf1 does | how much | processor time | for each | memory | how it ends |\n"
+        text = told + table_head + "|---|---:|---:|---:|---:|---|\n" + "".join(rows)
+        PAGE.write_text(f"{head}{BEGIN}\n{text}{END}{rest.partition(END)[2]}")
+
+
+def _row(scenario: Scenario, units: int, seconds: float, memory: int) -> str:
+    each = seconds / units
+    cost = f"{1e6 * each:,.0f} µs" if each < 0.001 else f"{1e3 * each:,.1f} ms"
+    how_much = f"{units:,} {scenario.units}{'s' if units != 1 else ''}"
+    return f"| {scenario.name} | {how_much} | {seconds:.2f} s | {cost} | {memory / MIB:.0f} MiB | {scenario.ends} |\n"
