@@ -7,7 +7,7 @@ import pytest
 
 from bgpd.config.schema_sessions import GracefulRestartConfig, NeighborConfig
 from bgpd.message.open import GracefulRestart, LongLived
-from bgpd.model.iana import COMMUNITY_LLGR_STALE, COMMUNITY_NO_LLGR, Family
+from bgpd.model.iana import COMMUNITY_LLGR_STALE, COMMUNITY_NO_LLGR, Family, Role
 from bgpd.model.path import Source
 from bgpd.rib.saved import SavedRib
 from tests.message.decoding import negotiated
@@ -80,3 +80,37 @@ def test_routes_of_a_neighbor_that_is_the_same_are_kept() -> None:
     before = Recorder(configuration(HELPED))
     away(before)
     assert set(handed_over(before, HELPED).fib) == {key(ONE), key(TWO)}
+
+
+@pytest.mark.parametrize("is_away", [True, False])
+def test_the_roles_of_a_session_count_for_the_routes_that_are_handed_over(is_away: bool) -> None:
+    """A route that came from a provider has OTC, in use and as it was sent on, in the next process as in this one."""
+    config, down = HELPED, session("down", export="all")
+    before = Recorder(configuration(config, down))
+    source = leaf(1)
+    restart = GracefulRestart(restart_time_s=100, families=((1, 1, True),))
+    words = negotiated(families=(V4,), graceful_restart=restart, role=Role.CUSTOMER)
+    before.rib.received.neighbor_up(source, words, config)
+    before.announce(source, attributes(65201), HOP, ONE)
+    below = before.up(leaf(7, name="down"), down, role=Role.PROVIDER)
+    before.acknowledge(key(ONE))
+    before.turn()
+    assert before.told[below][key(ONE)].only_to_customer == 65201
+    if is_away:
+        drain(before.rib.received.remove(before.rib.received.session_lost(source, is_graceful=True, now=0.0)))
+    saved = msgspec.msgpack.decode(msgspec.msgpack.encode(before.rib.to_leave().rest()[0]), type=SavedRib)
+    after = Recorder(configuration(config, down))
+    if not is_away:
+        after.rib.received.neighbor_up(leaf(1), words, config, is_adopted=True)
+    below = leaf(7, name="down")
+    after.rib.received.neighbor_up(below, negotiated(families=(V4,), role=Role.PROVIDER), down, is_adopted=True)
+    former = after.rib.received.restore_former(saved)
+    drain(after.rib.received.restore(saved, former))
+    after.rib.commit_gathered()
+    after.rib.dissemination.release()
+    (path,) = after.rib.table("", V4).routes[key(ONE)].candidates
+    assert path.attributes.only_to_customer == 65201
+    assert path.received.only_to_customer is None
+    after.acknowledge(key(ONE))
+    after.turn()
+    assert below not in after.told, "it was sent the same already"
