@@ -14,7 +14,7 @@ from tests.daemon.wire_peer import WirePeer, attribute, update
 pytestmark = pytest.mark.netns
 
 STATIC = table("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
-CUSTOMER = "neighbor 10.0.2.1 local-role customer"
+CUSTOMER = "neighbor 10.0.1.1 local-role customer"
 OTC = attribute(0xC0, 35, struct.pack("!I", 64999))
 
 
@@ -53,8 +53,8 @@ def test_a_leak_is_kept_and_shown_but_not_used(fabric: Fabric) -> None:
 
 
 def test_a_customer_is_told_that_routes_go_no_further(fabric: Fabric) -> None:
-    with fabric.frr(2, CUSTOMER, networks=(LEARNED,)) as frr, started(fabric, leaf(2, role="provider"), STATIC) as host:
-        host.wait_established("leaf2")
+    with fabric.frr(1, CUSTOMER, networks=(LEARNED,)) as frr, started(fabric, leaf(1, role="provider"), STATIC) as host:
+        host.wait_established("leaf1")
         host.wait(lambda: frr_paths(frr, "10.64.1.5/32"), "the host's address")
         assert "otc 65203" in frr.vtysh("show bgp ipv4 unicast 10.64.1.5/32")
         host.wait(lambda: kernel_hops(fabric.host, LEARNED), "the customer's route")
