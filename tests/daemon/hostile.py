@@ -45,7 +45,8 @@ class Play(msgspec.Struct):
 
 
 class Scenario(msgspec.Struct, frozen=True):
-    """`play` says how many `units` it did. `few` of them prove it, `many` are measured."""
+    """`play` says how many `units` it did. `few` of them prove it, `many` are measured. `ends` is how, in words, and
+    `reason` what the neighbor's `last_error` then has of it."""
 
     name: str
     units: str
@@ -53,6 +54,7 @@ class Scenario(msgspec.Struct, frozen=True):
     few: int
     many: int
     play: Callable[[Play], int]
+    reason: str = ""
 
 
 def reset(connection: socket.socket) -> None:
@@ -227,11 +229,27 @@ SCENARIOS = [
     Scenario("connections of strangers", "connection", "each is closed", 320, 20_000, strangers),
     Scenario("connections of its own that say nothing", "connection", "closed after 5 s", 4, 8, silence),
     Scenario("asks for all routes, and reads nothing", "request", "nothing is ended", 5, 200, slow_reader),
-    Scenario("an UPDATE of one byte a second", "byte", "Hold Timer Expired", 1, 1, drip),
+    Scenario("an UPDATE of one byte a second", "byte", "Hold Timer Expired", 1, 1, drip, "hold timer expired"),
     Scenario("messages of 65 KB: 65,000 times the default route", "message", "nothing is ended", 2, 40, default_routes),
     Scenario("messages of 64 KB: 16,000 prefixes in each", "message", "nothing is ended", 4, 30, minimal_routes),
-    Scenario("a path of 255 AS numbers for each route", "route", "Cease, Out of Resources", 40_000, 40_000, long_paths),
-    Scenario("more routes than max_prefixes", "route", "Cease, Maximum Prefixes", 80_000, 80_000, too_many),
+    Scenario(
+        "a path of 255 AS numbers for each route",
+        "route",
+        "Cease, Out of Resources",
+        40_000,
+        40_000,
+        long_paths,
+        "more than max_attribute_bytes",
+    ),
+    Scenario(
+        "more routes than max_prefixes",
+        "route",
+        "Cease, Maximum Prefixes",
+        80_000,
+        80_000,
+        too_many,
+        "more than max_prefixes",
+    ),
     Scenario("sessions that are reset, with 500 routes each", "session", "dialed more slowly", 2, 20, flap),
     Scenario("requests for all routes, which are read", "request", "few answers", 1, 20, refreshes),
     Scenario("KEEPALIVEs", "message", "nothing is ended", 10, 300, keepalives),

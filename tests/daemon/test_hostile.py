@@ -61,6 +61,7 @@ class Ground:
                 pass
         host.wait(lambda: "leaf1" not in host.established(), "leaf1's end", timeout_s=60)
         host.wait(lambda: not host.get("routes", neighbor="leaf1"), "its routes to go", timeout_s=60)
+        assert scenario.reason in host.neighbor("leaf1")["last_error"]
         view = host.neighbor("leaf2")
         assert (view["state"], view["established_count"]) == ("established", established)
         assert done, "the scenario failed: its error is in the test's output"
