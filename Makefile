@@ -24,14 +24,19 @@ VENV = $(DESTDIR)$(PREFIX)
 UNIT = $(DESTDIR)/etc/systemd/system/bgpd.service
 DRAIN_UNIT = $(DESTDIR)/etc/systemd/system/bgpd-drain.service
 BFD_UNIT = $(DESTDIR)/etc/systemd/system/bgpd-bfd.service
+SHARE = $(DESTDIR)/usr/local/share
+MADE_BY = $(VENV)/bin/python -P -B -m bgpd
 IS_OURS = test -n "$(DESTDIR)" || ! dpkg-query --search $(PREFIX)/pyvenv.cfg >/dev/null 2>&1 || \
   { echo "$(PREFIX) is the Debian package's: apt remove bgpd, or another place: PREFIX="; exit 1; }
 INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/system/bgpd-drain.service \
   /etc/systemd/system/bgpd-bfd.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
-  /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf
+  /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf \
+  /usr/local/share/man/man1/bgpd.1 /usr/local/share/man/man1/bgpd-*.1 /usr/local/share/man/man5/bgpd.toml.5 \
+  /usr/local/share/bash-completion/completions/bgpd /usr/local/share/zsh/site-functions/_bgpd \
+  /usr/local/share/fish/vendor_completions.d/bgpd.fish
 
 .PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-see lab-evpn lab-evpn-vm test test-all test-vm fuzz fuzz-coverage coverage mutants lint audit format bench wheel \
-  docs sdist deb pictures lock install install-python install-files uninstall clean
+  docs sdist deb pictures lock install install-python install-files install-pages uninstall clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -167,9 +172,10 @@ install: ## on a server: bgpd into PREFIX, its unit and kernel settings; or an u
 	@$(IS_OURS)
 	@$(MAKE) --no-print-directory install-python
 	@$(MAKE) --no-print-directory install-files
+	@$(MAKE) --no-print-directory install-pages
 	@echo "Installed: $$($(VENV)/bin/python -P -m bgpd --version)"
-	@echo "First time: edit /etc/bgpd/bgpd.toml; bgpd check; systemd-sysusers; sysctl --system;"
-	@echo "            systemctl daemon-reload; systemctl enable --now bgpd"
+	@echo "First time: bgpd init --output /etc/bgpd/bgpd.toml (or bgpd import), edit it; bgpd check; systemd-sysusers;"
+	@echo "            sysctl --system; systemctl daemon-reload; systemctl enable --now bgpd"
 	@echo "With bfd:   systemctl enable --now bgpd-bfd; after an upgrade: systemctl reload bgpd-bfd"
 	@echo "Upgrade:    systemctl daemon-reload; bgpd upgrade (checks first; sessions go on, routes stay in the kernel)"
 
@@ -183,7 +189,8 @@ install-python: # what of `install` is Python
 install-files: # what of `install` is not Python
 	install -d $(DESTDIR)/etc/bgpd/conf.d $(DESTDIR)/usr/local/bin
 	ln -sf $(PREFIX)/bin/bgpd $(DESTDIR)/usr/local/bin/bgpd
-	test -e $(DESTDIR)/etc/bgpd/bgpd.toml || install -m 644 conf/bgpd.toml $(DESTDIR)/etc/bgpd/bgpd.toml
+	test -e $(DESTDIR)/etc/bgpd/bgpd.toml || { install -m 644 conf/first.toml $(DESTDIR)/etc/bgpd/bgpd.toml && \
+	  sed -i 's|/opt/bgpd|$(PREFIX)|g' $(DESTDIR)/etc/bgpd/bgpd.toml; }
 	install -D -m 644 systemd/bgpd.service $(UNIT)
 	install -D -m 644 systemd/bgpd-drain.service $(DRAIN_UNIT)
 	install -D -m 644 systemd/bgpd-bfd.service $(BFD_UNIT)
@@ -192,6 +199,13 @@ install-files: # what of `install` is not Python
 	install -D -m 644 conf/sysctl.d/90-bgpd.conf $(DESTDIR)/etc/sysctl.d/90-bgpd.conf
 	install -D -m 644 conf/networkd/90-bgpd.conf $(DESTDIR)/etc/systemd/networkd.conf.d/90-bgpd.conf
 	install -D -m 644 conf/rt_protos.d/bgpd.conf $(DESTDIR)/etc/iproute2/rt_protos.d/bgpd.conf
+
+install-pages: # what of `install` the program makes itself: manual pages and completion
+	umask 022 && $(MADE_BY) man $(SHARE)/man
+	install -d $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	umask 022 && $(MADE_BY) completion bash >$(SHARE)/bash-completion/completions/bgpd
+	umask 022 && $(MADE_BY) completion zsh >$(SHARE)/zsh/site-functions/_bgpd
+	umask 022 && $(MADE_BY) completion fish >$(SHARE)/fish/vendor_completions.d/bgpd.fish
 
 uninstall: ## removes what install put there; not the configuration, saved state, user and kernel routes (bgpd flush)
 	@$(IS_OURS)

@@ -55,7 +55,7 @@ def _decisions(directory: Path) -> str:
 
 def _commented(file: Path) -> str:
     """A page with the whole file."""
-    about = "The file that a new install begins with: every setting, commented."
+    about = "Every setting with its default, commented. It comes with each installation, as an example."
     return f"# {file.name}\n\n{about}\n\n```toml\n{file.read_text()}```\n"
 
 

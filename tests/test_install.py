@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -22,6 +23,17 @@ INSTALLED = {
     "etc/systemd/networkd.conf.d/90-bgpd.conf",
     "etc/iproute2/rt_protos.d/bgpd.conf",
 }
+
+
+PAGES = {
+    "usr/local/share/man/man1/bgpd.1",
+    "usr/local/share/man/man1/bgpd-show.1",
+    "usr/local/share/man/man5/bgpd.toml.5",
+    "usr/local/share/bash-completion/completions/bgpd",
+    "usr/local/share/zsh/site-functions/_bgpd",
+    "usr/local/share/fish/vendor_completions.d/bgpd.fish",
+}
+"""Some of what the program makes."""
 
 
 def make(target: str, root: Path, *variables: str) -> subprocess.CompletedProcess[str]:
@@ -68,8 +80,18 @@ def test_an_upgrade_keeps_the_configuration(tmp_path: Path) -> None:
     assert config.read_text() == "# mine\n"
 
 
+def test_configuration_begins_without_settings_and_names_the_example(tmp_path: Path) -> None:
+    make("install-files", tmp_path)
+    text = (tmp_path / "etc/bgpd/bgpd.toml").read_text()
+    assert [line for line in text.splitlines() if not line.startswith("#")] == []
+    assert f"{PREFIX}/share/bgpd/conf/bgpd.toml" in text
+
+
 def test_uninstall_leaves_the_configuration_and_nothing_else(tmp_path: Path) -> None:
     make("install-files", tmp_path)
+    made = make("install-pages", tmp_path, f"MADE_BY={sys.executable} -m bgpd")
+    assert made.returncode == 0, made.stderr
+    assert files(tmp_path) >= PAGES
     venv = tmp_path / PREFIX[1:]
     (venv / "bin").mkdir(parents=True)
     (venv / "pyvenv.cfg").touch()

@@ -55,9 +55,20 @@ def import_(arguments: argparse.Namespace, hooks: Hooks) -> int:
 
 
 def refuse_existing(output: str, *, force: bool) -> None:
-    """Raises: CommandFailed: the file is there already, and is not to be overwritten."""
-    if output and not force and os.path.lexists(output):
+    """Raises: CommandFailed: the file is there already, with settings, and is not to be overwritten."""
+    if output and not force and os.path.lexists(output) and not _has_only_comments(output):
         raise CommandFailed(f"{output} is there already", "name another file, or add --force")
+
+
+def _has_only_comments(file: str) -> bool:
+    """As the one that a new installation brings. A link is none: what it leads to is somebody's."""
+    if os.path.islink(file) or not os.path.isfile(file):
+        return False
+    try:
+        with open(file, encoding="utf-8") as opened:
+            return all(line.startswith("#") or not line.strip() for line in opened)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def write_output(text: str, arguments: argparse.Namespace, remarks: list[str]) -> None:
@@ -77,7 +88,7 @@ def write_output(text: str, arguments: argparse.Namespace, remarks: list[str]) -
 
 def _write_file(text: str, output: str, *, force: bool) -> None:
     try:
-        with open(output, "w" if force else "x", encoding="utf-8") as opened:
+        with open(output, "w" if force or _has_only_comments(output) else "x", encoding="utf-8") as opened:
             opened.write(text)
     except FileExistsError:
         raise CommandFailed(f"{output} is there already", "name another file, or add --force") from None

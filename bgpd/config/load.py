@@ -32,6 +32,10 @@ from bgpd.model.identity import Identity
 
 _ENTRY = re.compile(r"\b(neighbor|listen|vrf|aggregate|workload\.\w+)\[(\d+)\]")
 """How a finding names another entry of a list of tables."""
+_FIRST = (
+    "bgpd init --output FILE writes the first ones, by what is seen of this machine; "
+    "bgpd import those of another program"
+)
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,6 +215,8 @@ def _merge(texts: Sequence[ConfigText], problems: list[Problem]) -> Merged:
         parsed.append((text.text, data))
     if problems:
         raise ConfigError(problems)
+    if not any(data for _, data in parsed):
+        raise ConfigError([Problem(file=texts[0].file, line=0, path="", what="has no settings yet", right=_FIRST)])
     merged = merge(parsed)
     if merged.twice:
         raise ConfigError([_of_twice(path, first, second, texts) for path, first, second in merged.twice])

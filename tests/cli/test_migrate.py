@@ -43,6 +43,21 @@ def test_import_to_standard_output_writes_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_configuration_of_a_new_installation_is_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no settings; what has one, or is a link, is somebody's."""
+    output, link = tmp_path / "bgpd.toml", tmp_path / "link.toml"
+    shutil.copy(REPOSITORY / "conf/first.toml", output)
+    link.symlink_to(output)
+    assert run("check", str(output)) == 1
+    assert "has no settings yet; bgpd init --output FILE writes the first ones" in capsys.readouterr().err
+    assert run("import", "frr", FRR, "--output", str(link)) == 1
+    assert run("import", "frr", FRR, "--output", str(output)) == 0
+    assert "[router]" in output.read_text()
+    assert run("import", "frr", FRR, "--output", str(output)) == 1
+
+
 def test_nothing_is_overwritten_without_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output, key = tmp_path / "bgpd.toml", tmp_path / "swp1.key"
     output.write_text("mine")

@@ -110,5 +110,8 @@ def test_change_is_a_reload_and_errors_reach_no_daemon(machine: Machine, deb: Pa
     assert played(machine, deb, "all")["changed"] == 2, "the file, and the reload"
     wait_until(lambda: "reload.done" in journal(), 30, "the reload")
     reloads = journal().count("reload.done")
+    written = machine.run("cat", "/etc/bgpd/bgpd.toml")
     assert played(machine, deb, "no such policy", check=False)["failed"] == 1
+    assert machine.run("cat", "/etc/bgpd/bgpd.toml") == written
+    assert machine.run("sh", "-c", "ls -d /tmp/*.bgpd /var/tmp/*.bgpd", check=False) == ""
     assert (pid(), journal().count("reload.done")) == (before, reloads)

@@ -22,7 +22,7 @@ from labs.machine import Machine
 from labs.namespace import Namespace, link
 from labs.process import LabError, wait_until
 from labs.traffic import Flow, FlowResult, Pair
-from tests.packages.built import make_deb
+from tests.packages.built import ROOT, make_deb
 
 pytestmark = [pytest.mark.netns, pytest.mark.long]
 
@@ -208,6 +208,8 @@ def test_what_make_install_left_is_not_written_over(host: Host, deb: Path) -> No
 def test_installation_starts_nothing_and_says_what_comes_next(host: Host, deb: Path) -> None:
     said = host.dpkg("--install", str(deb))
     assert "systemctl enable --now bgpd" in said
+    written = host.machine.run("cat", "/etc/bgpd/bgpd.toml")
+    assert written == (ROOT / "conf/first.toml").read_text()
     assert host.machine.run("systemctl", "is-active", "bgpd", check=False).strip() == "inactive"
     assert host.machine.run("systemctl", "is-enabled", "bgpd", check=False).strip() == "disabled"
     assert re.fullmatch(r"bgpd \d\S+ \(compiled\)", host.machine.run("bgpd", "--version").strip())

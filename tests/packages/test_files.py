@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import re
 import shutil
 import subprocess
@@ -44,6 +45,14 @@ def test_no_file_beside_the_program_is_forgotten() -> None:
         name = str(file.relative_to(ROOT))
         if file.is_file():
             assert name in script or f"{Path(name).parent}/*" in script, f"{name} is not in the Debian package"
+
+
+def test_configuration_of_a_new_installation_is_the_same_in_all_versions() -> None:
+    """Where another version of the package has another one, dpkg asks on each server which to have."""
+    digest = hashlib.sha256((ROOT / "conf/first.toml").read_bytes()).hexdigest()
+    assert digest == "a37cd941a8621bf62037b29c2bae08ab6c6b909263e386355e87350483408487"
+    for name in ("packages/build-deb", "packages/image/Dockerfile", "Makefile"):
+        assert "conf/first.toml" in (ROOT / name).read_text(), name
 
 
 def test_changelog_is_in_debian_s_form() -> None:
@@ -128,6 +137,19 @@ def test_removal_that_is_called_off_starts_what_it_has_stopped(tmp_path: Path) -
 @pytest.mark.parametrize("action", ["abort-upgrade", "abort-deconfigure"])
 def test_upgrade_that_is_called_off_touches_no_service(tmp_path: Path, action: str) -> None:
     assert said_of("postinst", tmp_path, action, "1.0-1") == []
+
+
+def test_role_writes_only_what_was_checked() -> None:
+    tasks = yaml.safe_load((PACKAGES / "ansible/roles/bgpd/tasks/main.yml").read_text())
+    (checked,) = (index for index, task in enumerate(tasks) if task.get("ansible.builtin.import_tasks") == "next.yml")
+    copies = [
+        (index, str(task["ansible.builtin.copy"]["dest"]))
+        for index, task in enumerate(tasks)
+        if "ansible.builtin.copy" in task
+    ]
+    written = [index for index, to in copies if to.endswith(".toml")]
+    assert len(written) == 2
+    assert checked < min(written)
 
 
 def test_role_makes_kernel_settings_before_it_starts_the_daemon() -> None:

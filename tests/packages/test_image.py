@@ -38,6 +38,15 @@ until $enter bgpd show workloads --json 2>/dev/null | grep -q '"state": *"announ
     sleep 0.5
 done
 grep -E '^(Uid|CapEff|CapBnd):' /proc/$daemon/status
+plain="${{enter%,+net_admin*}} /opt/bgpd/bin/python3-plain"
+nsenter --net="$2" $plain -I -m bgpd.bfd /run/bgpd-bfd/bfd.sock 2>"$work/bfd" &
+bfd=$!
+trap 'kill $daemon $bfd; wait || true' EXIT
+until grep -q 'listens on /run/bgpd-bfd/bfd.sock' "$work/bfd"; do
+    kill -0 $bfd || {{ cat "$work/bfd" >&2; exit 1; }}
+    sleep 0.5
+done
+sed -n 's/^CapBnd:/BfdCapBnd:/p' /proc/$bfd/status
 ip -n "$4" route show proto 217
 $enter bgpd --version
 du -sm "$root/opt/bgpd" | cut -f 1
@@ -65,6 +74,7 @@ def test_image_s_daemon_runs_as_its_user_with_three_capabilities(tmp_path: Path)
     found = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     assert found["Uid"].split() == ["179"] * 4
     assert (int(found["CapEff"], 16), int(found["CapBnd"], 16)) == (0x3400, 0x3400)
+    assert int(found["BfdCapBnd"], 16) == 0
     assert any(line.startswith("10.64.1.5 dev pod1") for line in lines)
     assert "(compiled)" in lines[-2]
     assert int(lines[-1]) < 110, "MiB below /opt/bgpd"
