@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import pytest
 import yaml
 
 from bgpd.cli.main import make_parser
-from docs_site import reference
+from bgpd.message.notification import _SUBCODES
+from bgpd.model.iana import ErrorCode
+from docs_site import errors, reference
 from docs_site.__main__ import REPOSITORY, write
+from docs_site.notifications import NOTIFICATIONS
 
 LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
@@ -75,6 +79,31 @@ def test_reference_has_each_event() -> None:
     assert events["mrt.files"].levels == ["info", "warning"]
     assert events["session.closed"].levels == ["info", "warning"]
     assert events["bfd.down"].levels == ["warning"]
+
+
+def test_errors_have_each_text_that_the_code_spells_out() -> None:
+    """Those that are made of parts have a gap for each."""
+    page = errors.page(reference.PACKAGE)
+    told = {"Finding": 1, "Rejected": 1, "CommandFailed": 0, "WrongUsage": 0}
+    found = 0
+    for file in reference.PACKAGE.rglob("*.py"):
+        for call in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id not in told:
+                continue
+            what = call.args[told[call.func.id]] if len(call.args) > told[call.func.id] else None
+            if isinstance(what, ast.Constant) and ("cli" in file.parts or call.func.id in ("Finding", "Rejected")):
+                found += 1
+                assert f"| {str(what.value).replace('|', chr(92) + '|')} |" in page, f"{file.name}: {what.value}"
+    assert found > 30
+    assert '| `bmp[].address` | "…" is a prefix | write the address alone: "…" |' in page, "what a function answers"
+    assert "| 408 | the body of the request did not come within 10 s |" in page, "a constant's value"
+
+
+def test_errors_have_each_notification() -> None:
+    subcodes = {code: [int(one) for one in kind] for code, kind in _SUBCODES.items()}
+    known = {(int(code), subcode) for code in ErrorCode for subcode in subcodes.get(code, [0])}
+    assert set(NOTIFICATIONS) - {(6, 0)} == known
+    assert "| 6/2 | `cease/administrative-shutdown` |" in errors.page(reference.PACKAGE)
 
 
 def test_documents_name_events_that_are_there() -> None:
