@@ -148,8 +148,9 @@ docs: setup .venv-docs/.installed ## the documentation site into dist/site, from
 	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs_site/requirements.lock
 	@touch $@
 
-pictures: setup ## the pictures of docs/page.md and docs/demo.md, taken anew
+pictures: setup ## the pictures of docs/page.md, docs/demo.md and docs/concepts.md, made anew
 	@$(PYTHON) -m tests.daemon.page_pictures
+	@$(PYTHON) -m docs_site.drawings
 	@$(PYTHON) -m docs_site.terminal docs/demo.svg $(PYTHON) -m bgpd demo --no-prompt
 
 lock: setup ## write requirements.lock, and those for servers, anew from pyproject.toml

@@ -6,6 +6,7 @@ import argparse
 import ast
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ import yaml
 from bgpd.cli.main import make_parser
 from bgpd.message.notification import _SUBCODES
 from bgpd.model.iana import ErrorCode
-from docs_site import errors, reference
+from docs_site import drawings, errors, reference
 from docs_site.__main__ import REPOSITORY, write
 from docs_site.notifications import NOTIFICATIONS
 
@@ -112,6 +113,15 @@ def test_documents_name_events_that_are_there() -> None:
         text = (REPOSITORY / "docs" / page).read_text()
         found = re.findall(r"`((?:session|bfd|handover|bgpd|fib)\.[a-z_]+)`", text)
         assert [name for name in found if name not in {*names, "bgpd.toml", "fib.protocol"}] == [], page
+
+
+@pytest.mark.parametrize("name", drawings.PICTURES)
+def test_picture_is_as_it_is_drawn_and_shown(name: str) -> None:
+    """`python -m docs_site.drawings` writes them."""
+    text = (REPOSITORY / "docs" / name).read_text()
+    assert text == drawings.PICTURES[name]().svg()
+    assert ElementTree.fromstring(text).find("{http://www.w3.org/2000/svg}title") is not None
+    assert f"]({name})" in (REPOSITORY / "docs/concepts.md").read_text()
 
 
 def test_decisions_have_numbers_of_their_own() -> None:
