@@ -31,10 +31,10 @@ from bgpd.log import EventRing
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.model.prefix import parse_prefix
-from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
+from bgpd.model.views.explained import ExplainView, PastRoutesView, PastView, WhatIfView, WhyNotView
 from bgpd.model.views.host import EventView, HealthView, OverviewView
 from bgpd.model.views.orders import ConfigChangeView, ReloadView
-from bgpd.model.views.queries import ViewQuery
+from bgpd.model.views.queries import PastQuery, ViewQuery
 from bgpd.model.views.routes import FibRouteView, RouteView, WorkloadView
 from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import WorkloadState
@@ -222,12 +222,19 @@ class DaemonBackend:
         events = await self._journal.read(sought)
         if not is_about_routes(sought) or not self._past.is_on:
             return events
-        vrfs = ["", *(one.name for one in self.config().vrf)] if sought.vrf is None else [sought.vrf]
         try:
-            changed = await self._past.changes(sought, vrfs)
+            changed = await self._past.changes(sought, self._vrfs(sought.vrf))
         except Rejected as error:
             changed = [not_known(error.error)]
         return merged(events, changed, sought.limit)
+
+    async def past_routes(self, query: PastQuery) -> PastRoutesView:
+        """The routes of an earlier time. Raises: Rejected: with 404, they are not known, and why."""
+        self._refuse_unknown(query.vrf, "")
+        return await self._past.routes(query, self._vrfs(query.vrf))
+
+    def _vrfs(self, asked: str | None) -> list[str]:
+        return ["", *(one.name for one in self.config().vrf)] if asked is None else [asked]
 
     async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> WhyNotView:
         """What keeps a prefix from being used or announced. Raises: Rejected: with 404, no such VRF or neighbor."""

@@ -14,10 +14,12 @@ import msgspec
 from bgpd.api.backend import Rejected
 from bgpd.history.changes import Asked
 from bgpd.history.recorder import History
+from bgpd.history.tables import AskedRoutes
 from bgpd.journal.store import Sought
 from bgpd.model.prefix import format_address
-from bgpd.model.views.explained import PastView
+from bgpd.model.views.explained import PastRoutesView, PastView
 from bgpd.model.views.host import EventView
+from bgpd.model.views.queries import PastQuery
 from bgpd.runtime.programs import output_of
 
 PATIENCE_S = 50.0
@@ -51,6 +53,13 @@ class Past:
         text = msgspec.json.encode(asked).decode()
         said = await self._said(["show", "events", f"--changes={text}", f"--state={self._directory}"], sought.since)
         return msgspec.json.decode(said, type=list[EventView])
+
+    async def routes(self, query: PastQuery, vrfs: Sequence[str]) -> PastRoutesView:
+        """The routes of an earlier time in these VRFs. Raises: Rejected: they are not known."""
+        query = msgspec.structs.replace(query, at=min(query.at, _LAST))
+        text = msgspec.json.encode(AskedRoutes(query=query, vrfs=tuple(vrfs))).decode()
+        said = await self._said(["show", "routes", f"--past={text}", f"--directory={self._directory}"], query.at)
+        return msgspec.json.decode(said, type=PastRoutesView)
 
     @property
     def is_on(self) -> bool:

@@ -22,6 +22,7 @@ from bgpd.model.views.explained import (
     ForeseenView,
     MessageView,
     PastNeighborView,
+    PastRoutesView,
     PastView,
     RouteChangeView,
     ToldView,
@@ -31,7 +32,7 @@ from bgpd.model.views.explained import (
 )
 from bgpd.model.views.host import EventView, GroupOverview, HealthView, OverviewView, TableOverview, UplinkOverview
 from bgpd.model.views.orders import ConfigChangeView, DrainRequest, DrainView, ReloadView, UpgradeView
-from bgpd.model.views.queries import ErrorView, PageQuery, ViewQuery
+from bgpd.model.views.queries import ErrorView, PageQuery, PastQuery, ViewQuery
 from bgpd.model.views.routes import CandidateView, FibRouteView, KernelRouteView, NextHopView, RouteView, WorkloadView
 from bgpd.model.views.sessions import FamilyCounts, NeighborView
 
@@ -272,6 +273,11 @@ class ScriptedBackend:
             ],
             messages=[MessageView(source="leaf1")],
         )
+
+    async def past_routes(self, query: PastQuery) -> PastRoutesView:
+        if query.at < NOW:
+            raise Rejected(404, "the history of routes begins later")
+        return PastRoutesView(prefix=query.prefix, at=query.at, known_from=NOW, total=2, routes=[route(1)])
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         if vrf not in ("", "blue"):

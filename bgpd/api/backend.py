@@ -14,10 +14,10 @@ from bgpd.config.schema import Config
 from bgpd.journal.store import Sought
 from bgpd.log import EventRing
 from bgpd.model.iana import Family
-from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
+from bgpd.model.views.explained import ExplainView, PastRoutesView, PastView, WhatIfView, WhyNotView
 from bgpd.model.views.host import EventView, HealthView, OverviewView
 from bgpd.model.views.orders import DrainRequest, DrainView, ReloadView, UpgradeView
-from bgpd.model.views.queries import PageQuery, ViewQuery
+from bgpd.model.views.queries import PageQuery, PastQuery, ViewQuery
 
 Listing = Callable[[ViewQuery], Iterator[msgspec.Struct | None]]
 """Makes the views of one listing, one at a time, for the query (which it may narrow by; the server does so anyway).
@@ -182,6 +182,10 @@ class Backend(Protocol):
 
     async def explain_past(self, address: bytes, vrf: str, at: float) -> PastView:
         """What the RIB had for a packed address at that time. Raises: Rejected: with 404, it is not known, and why."""
+        ...
+
+    async def past_routes(self, query: PastQuery) -> PastRoutesView:
+        """The routes of an earlier time. Raises: Rejected: with 404, they are not known, and why."""
         ...
 
     async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> WhyNotView:

@@ -16,10 +16,10 @@ from bgpd.config.schema import Config
 from bgpd.model.reports import ThawReport, WorkloadReport
 from bgpd.model.service import Service, ServiceView
 from bgpd.model.views.evpn import EvpnRouteView, VrfView
-from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
+from bgpd.model.views.explained import ExplainView, PastRoutesView, PastView, WhatIfView, WhyNotView
 from bgpd.model.views.host import EventView, HealthView, OverviewView
 from bgpd.model.views.orders import DrainRequest, DrainView, ReloadView, UpgradeRequest, UpgradeView
-from bgpd.model.views.queries import ErrorView, PageQuery, PageView, ViewQuery
+from bgpd.model.views.queries import ErrorView, PageQuery, PageView, PastQuery, ViewQuery
 from bgpd.model.views.routes import AggregateView, ExchangedRouteView, FibRouteView, RouteView, WorkloadView
 from bgpd.model.views.sessions import BfdView, NeighborView
 from bgpd.model.workload import Workload
@@ -68,7 +68,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 def _of(kind: type[msgspec.Struct]) -> tuple[Parameter, ...]:
     """The fields of a query struct."""
-    return tuple(Parameter(field.name, "", field.type) for field in msgspec.structs.fields(kind))
+    return tuple(Parameter(one.name, "", one.type, required=one.required) for one in msgspec.structs.fields(kind))
 
 
 _VRF = Parameter("vrf", 'the VRF; "": the main table')
@@ -129,6 +129,13 @@ def _read() -> Iterable[Operation]:
             _VRF,
             Parameter("at", "seconds since the epoch", float),
         ),
+    )
+    yield Operation(
+        method="get",
+        path="/v1/past/routes",
+        summary="routes of an earlier time",
+        answers=(PastRoutesView,),
+        parameters=_of(PastQuery),
     )
     yield Operation(
         method="get",

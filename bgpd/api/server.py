@@ -32,6 +32,7 @@ from bgpd.api.live import Live
 from bgpd.api.openapi import encoded_document
 from bgpd.api.page_files import PageFiles
 from bgpd.api.pages import Pages
+from bgpd.api.past import Past
 from bgpd.api.prometheus import CONTENT_TYPE
 from bgpd.api.stream import byte_slices, follow_events, send_slices, text_slices, view_slices
 from bgpd.api.tcp_listener import TcpListener
@@ -165,6 +166,7 @@ def make_app(backend: Backend, *, access: Access | None = None) -> web.Applicati
     app.router.add_get("/v1/drain", routes.once_started(routes.drain_status))
     app.router.add_get("/v1/upgrade", routes.upgrade_status)
     app.router.add_get("/v1/explain/{address}", routes.explain)
+    app.router.add_get("/v1/past/routes", routes.once_started(Past(backend, routes.answers).routes))
     app.router.add_get("/v1/why-not", routes.why_not)
     app.router.add_get("/v1/what-if", routes.what_if)
     if access is None:

@@ -1,5 +1,5 @@
-"""`bgpd explain ADDRESS --at TIME`: how it was, from the daemon's history of routes or from the files that it left; and
-what became of a prefix, from such files.
+"""`bgpd explain ADDRESS --at TIME` and `bgpd show routes PREFIX --at TIME`: how it was, from the daemon's history of
+routes or from the files that it left; and what became of a prefix, from such files.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import ipaddress
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +21,13 @@ from bgpd.cli.progress import progress
 from bgpd.cli.render import route_lines, section, sent_line, withheld_line
 
 if TYPE_CHECKING:
+    from bgpd.history.tables import AskedRoutes
     from bgpd.journal.store import Sought
+    from bgpd.model.views.explained import PastRoutesView
     from bgpd.model.views.host import EventView
+
+MOST_THEN = 1000
+"""Routes of an earlier time in one answer."""
 
 
 def explain_past(arguments: argparse.Namespace, hooks: Hooks, address: str) -> int:
@@ -74,6 +80,76 @@ def _of_files(arguments: argparse.Namespace, address: str, at: float) -> dict[st
     return found
 
 
+def routes_of_then(arguments: argparse.Namespace, parameters: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    """`bgpd show routes PREFIX --at TIME`: the views, and on standard error what is to be known about them.
+
+    Raises: WrongUsage: of no prefix, or narrowed by what the history does not have. CommandFailed.
+    """
+    given = dict(parameters)
+    if "prefix" not in given:
+        raise WrongUsage(
+            "--at is about a prefix or an address", "bgpd show routes 10.64.0.0/16 --longer-prefixes --at 02:51"
+        )
+    if other := given.keys() - {"prefix", "longer_prefixes", "vrf", "limit"}:
+        raise WrongUsage(f"--at and --{min(other)} do not go together", "the history has routes by their prefixes")
+    query = {**given, "at": arguments.at, "limit": min(given.get("limit") or MOST_THEN, MOST_THEN)}
+    if arguments.directory:
+        view = _routes_of_files(arguments.directory, query)
+    else:
+        query["at"] = f"{arguments.at:.6f}"
+        with progress.of("the history of routes is read"):
+            parts = Client(arguments.socket).stream("GET", "/v1/past/routes", query, timeout_s=TIMEOUT_S)
+            view = json.loads(b"".join(parts))
+    print(f"as it was at {moment(arguments.at)}; the history begins at {moment(view['known_from'])}", file=sys.stderr)
+    if view["remark"]:
+        print(view["remark"], file=sys.stderr)
+    if view["total"] > len(view["routes"]):
+        print(f"the first {len(view['routes'])} of {view['total']}", file=sys.stderr)
+    yield view["routes"]
+
+
+def _routes_of_files(state: str, query: dict[str, Any]) -> dict[str, Any]:
+    import msgspec
+
+    from bgpd.history.reading import NotKnown, vrfs_of
+    from bgpd.history.tables import AskedRoutes
+    from bgpd.model.views.queries import PastQuery
+
+    vrf = query.get("vrf")
+    try:
+        vrfs = tuple(vrfs_of(Path(state))) if vrf is None else (vrf,)
+    except NotKnown as error:
+        raise CommandFailed(str(error)) from None
+    asked = AskedRoutes(query=msgspec.convert(query, PastQuery), vrfs=vrfs)
+    found: dict[str, Any] = msgspec.to_builtins(_routes(Path(state), asked))
+    return found
+
+
+def print_routes(asked: str, state: str) -> int:
+    """The routes of an earlier time, as JSON, for the daemon."""
+    import msgspec
+
+    from bgpd.history.tables import AskedRoutes
+
+    print(msgspec.json.encode(_routes(Path(state), msgspec.json.decode(asked, type=AskedRoutes))).decode())
+    return 0
+
+
+def _routes(state: Path, asked: AskedRoutes) -> PastRoutesView:
+    """Raises: CommandFailed: they are not known."""
+    from bgpd.history.reading import NotKnown
+    from bgpd.history.tables import routes
+    from bgpd.log import quiet
+    from bgpd.message.exabgp_codec import load
+
+    load()
+    try:
+        with quiet(), reading() as part:
+            return routes(state, asked, part)
+    except NotKnown as error:
+        raise CommandFailed(str(error)) from None
+
+
 def print_changes(asked: str, state: str) -> int:
     """What became of a prefix, as JSON, for the daemon."""
     import msgspec
@@ -88,13 +164,15 @@ def print_changes(asked: str, state: str) -> int:
 def changes_of_files(state: Path, sought: Sought) -> list[EventView]:
     """What became of a prefix, from the files that a daemon has left; nothing where there are none."""
     from bgpd.history.changes import Asked, not_known
+    from bgpd.history.reading import NotKnown, vrfs_of
     from bgpd.history.segments import DIRECTORY
 
     if not (state / DIRECTORY).is_dir():
         return []
     try:
-        return _changes(state, Asked(sought=sought, vrfs=(sought.vrf or "",)))
-    except CommandFailed as error:
+        vrfs = (sought.vrf,) if sought.vrf is not None else tuple(vrfs_of(state))
+        return _changes(state, Asked(sought=sought, vrfs=vrfs))
+    except (CommandFailed, NotKnown) as error:
         return [not_known(str(error))]
 
 

@@ -17,7 +17,7 @@ from bgpd.message.report import MessageReport
 from bgpd.model.reports import HostStatus, ThawReport, WorkloadReport
 from bgpd.model.service import Service, ServiceView
 from bgpd.model.views.evpn import EvpnRouteView, VrfView
-from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
+from bgpd.model.views.explained import ExplainView, PastRoutesView, PastView, WhatIfView, WhyNotView
 from bgpd.model.views.host import EventView, HealthView, OverviewView
 from bgpd.model.views.orders import ConfigChangeView, DrainRequest, DrainView, ReloadView, UpgradeRequest, UpgradeView
 from bgpd.model.views.queries import ErrorView
@@ -46,6 +46,7 @@ SCHEMAS: dict[str, Any] = {
     "events": list[EventView],
     "explain": ExplainView,
     "explain-at": PastView,
+    "routes-at": PastRoutesView,
     "why-not": WhyNotView,
     "what-if": WhatIfView,
     "overview": OverviewView,

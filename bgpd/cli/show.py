@@ -18,7 +18,7 @@ from bgpd.cli.client import Client, CommandFailed, WrongUsage, segment
 from bgpd.cli.decode import Hooks
 from bgpd.cli.listing import form_of, writer
 from bgpd.cli.near import did_you_mean, near, near_names
-from bgpd.cli.past import changes_of_files, explain_past, print_changes
+from bgpd.cli.past import changes_of_files, explain_past, print_changes, print_routes, routes_of_then
 from bgpd.cli.progress import progress
 from bgpd.cli.render import explain_lines, status_lines, why_not_lines
 from bgpd.cli.tables import SHOWN
@@ -43,24 +43,31 @@ def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd show KIND`: a table, CSV, or the API's JSON as it is."""
     if getattr(arguments, "changes", None):
         return print_changes(arguments.changes, arguments.state)
+    if getattr(arguments, "past", None):
+        return print_routes(arguments.past, arguments.directory)
     form = form_of(arguments)
     parameters = _parameters(arguments)
     client = Client(arguments.socket)
     target = f"/v1/{arguments.kind}"
     file = getattr(arguments, "file", None)
-    if form == "json" and not arguments.fields and not file:
+    is_of_then = getattr(arguments, "at", None) is not None
+    if form == "json" and not arguments.fields and not file and not is_of_then:
         for chunk in client.stream("GET", target, parameters):
             sys.stdout.buffer.write(chunk)
         return 0
     writing = writer(arguments.kind, form, arguments.fields)
     count = 0
     with progress.of(lambda: f"{count:,} {arguments.kind}") if not sys.stdout.isatty() else contextlib.nullcontext():
-        for views in _events_of_file(file, parameters) if file else client.views(target, parameters):
+        if is_of_then:
+            parts = routes_of_then(arguments, parameters)
+        else:
+            parts = _events_of_file(file, parameters) if file else client.views(target, parameters)
+        for views in parts:
             writing.write(views)
             count += len(views)
     if not writing.end() and form == "table":
         print(f"no {_NAMES.get(arguments.kind, arguments.kind)}{' that fit' if parameters else ''}", flush=True)
-        if hint := did_you_mean(near(client, arguments.kind, parameters) if not file else []):
+        if hint := did_you_mean(near(client, arguments.kind, parameters) if not file and not is_of_then else []):
             print(hint, file=sys.stderr)
     return 0
 

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bgpd.history.messages import Message
 from bgpd.history.prefixes import Change
-from bgpd.history.reading import NotKnown, Progress, best_text, read, unsaid, way_text
+from bgpd.history.reading import (
+    NotKnown,
+    Progress,
+    best_text,
+    read,
+    unsaid,
+    way_text,
+    whether_it_ran,
+    why_not_known,
+)
 from bgpd.history.replay import Replay
 from bgpd.history.segments import known_from
 from bgpd.history.wanted import These
@@ -47,7 +55,7 @@ def past(
     segments, (found,) = read(state, (vrf,), family, These(keys), since=at - CHANGES_S, until=at, progress=progress)
     since = known_from(segments)
     if found.problem:
-        raise NotKnown(_why_not_known(found.problem, since, at))
+        raise NotKnown(why_not_known(found.problem, since, at))
     table = found.prefixes.table
     key = longest_match(table, family, address) or longest_match(table, family, address, usable=False)
     route = None if key is None else route_view(table, family, key, vrf=vrf)
@@ -110,25 +118,11 @@ def _withheld(found: Replay, key: bytes) -> Iterator[WithheldView]:
             )
 
 
-def _why_not_known(problem: str, since: float | None, at: float) -> str:
-    if since is None:
-        return f"the history of routes does not say it: {problem}"
-    if at < since:
-        return f"the history of routes begins at {_time(since)}"
-    return f"the history of routes does not say what was at {_time(at)}: {problem}"
-
-
-def _time(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-
-
 def _verdict(found: Replay, route: RouteView | None) -> str:
+    remark = whether_it_ran(found)
     if found.ended_at:
-        return f"bgpd did not run: it had ended at {_time(found.ended_at)}; kernel routes stayed as they were then"
-    if found.anew_at:
-        between = f"{_time(found.at)} and {_time(found.anew_at)}"
-        return f"{_verdict_of(route)}; whether bgpd still ran is not known: it ended without a word between {between}"
-    return _verdict_of(route)
+        return remark
+    return f"{_verdict_of(route)}; {remark}" if remark else _verdict_of(route)
 
 
 def _verdict_of(route: RouteView | None) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bgpd.history.messages import Decoders
-from bgpd.history.records import AnyRecord
+from bgpd.history.records import AnyRecord, BaseBegan
 from bgpd.history.replay import Replay, replay
 from bgpd.history.segments import DIRECTORY, Segment, known_from, records_of, segments_of
-from bgpd.history.wanted import Wanted
+from bgpd.history.wanted import These, Wanted
 from bgpd.model.as_path import as_path_text
 from bgpd.model.iana import Family
 from bgpd.model.path import Path as Way
@@ -23,6 +24,25 @@ Progress = Callable[[float], None]
 
 class NotKnown(Exception):
     """The history does not say it: why, and what it does say."""
+
+
+def vrfs_of(state: Path) -> list[str]:
+    """The VRFs that the history says something of, the main table first. Raises: NotKnown: it cannot be read."""
+    found: dict[str, None] = {"": None}
+    try:
+        for segment in segments_of(state / DIRECTORY):
+            for records in records_of(segment, These(())):
+                found |= dict.fromkeys(vrf for one in records if not isinstance(one, str) for vrf in _vrfs_in(one))
+    except OSError as error:
+        raise NotKnown(f"the history of routes cannot be read: {state / DIRECTORY}: {error.strerror}") from None
+    return list(found)
+
+
+def _vrfs_in(record: AnyRecord) -> Iterator[str]:
+    if isinstance(record, BaseBegan):
+        yield from (vrf for vrf, *_ in (*record.next_hops, *record.addresses))
+    elif isinstance(vrf := getattr(record, "vrf", None), str):
+        yield vrf
 
 
 def unsaid(part: float) -> None:
@@ -107,6 +127,30 @@ def _look_ahead(segments: Sequence[Segment], found: Sequence[Replay], at: float)
         if not isinstance(block, str):
             for one in found:
                 one.look_ahead(block[0])
+
+
+def why_not_known(problem: str, since: float | None, at: float) -> str:
+    """Why a moment is not known; the history begins `since`, if it is there at all."""
+    if since is None:
+        return f"the history of routes does not say it: {problem}"
+    if at < since:
+        return f"the history of routes begins at {time_text(since)}"
+    return f"the history of routes does not say what was at {time_text(at)}: {problem}"
+
+
+def whether_it_ran(found: Replay) -> str:
+    """What is said where bgpd did not run at the moment, or may not have; "" where it did."""
+    if found.ended_at:
+        return f"bgpd did not run: it had ended at {time_text(found.ended_at)}; kernel routes stayed as they were then"
+    if found.anew_at:
+        between = f"{time_text(found.at)} and {time_text(found.anew_at)}"
+        return f"whether bgpd still ran is not known: it ended without a word between {between}"
+    return ""
+
+
+def time_text(at: float) -> str:
+    """A time of day with its date."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def way_text(path: Way | None) -> str:

@@ -2,9 +2,10 @@
 
 import { EMPTY, ask } from "./api.js";
 import { age, el, fill, health, number, stamp, table } from "./dom.js";
-import { go, link, place, timeShown } from "./place.js";
+import { go, link, moment, place, timeShown } from "./place.js";
 
 const MAIN = "main";
+const ADDRESS = /^[0-9a-f]*[.:][0-9a-f.:]*(\/[0-9]+)?$/i;
 const best = (route) => route.candidates.find((one) => one.role === "best") ?? route.candidates[0] ?? {};
 const KERNEL = { installed: "ok", local: "ok", pending: "warning", blocked: "warning", failed: "critical" };
 const CLAIM = { announced: "ok", pending: "warning", suppressed: "warning", damped: "warning", moved: "warning", conflict: "critical", failed: "critical" };
@@ -114,15 +115,40 @@ export function tableView(root, shared, kind) {
     go({ ...place(), after });
   }
 
+  /** Of an earlier time the history knows the routes to a prefix; rows of now beside that time would be taken for them. */
+  async function loadThen(vrf, signal) {
+    const then = timeShown();
+    shared.listed = [];
+    fill(found);
+    fill(pages);
+    const isAsked = kind === "routes" && ADDRESS.test(query.q ?? "") && !query.state;
+    fill(note, isAsked ? [] : [el("strong", {}, `${title} of ${stamp(then)} are not shown. `), kind === "routes"
+      ? "The history has routes by their prefixes, and not what the kernel had: search for a prefix or an address, in any state."
+      : "They are not kept. Explain tells of an address as it was, and the journal what happened."]);
+    status.textContent = "";
+    if (!isAsked) return;
+    const view = await ask("past/routes", { prefix: query.q, longer_prefixes: query.q.includes("/"), vrf, at: moment(then) }, signal);
+    shared.listed = view.routes;
+    const of = view.total > view.routes.length ? ` of ${number(view.total)}` : "";
+    status.textContent = [`${number(view.routes.length)}${of} ${noun}${view.total === 1 ? "" : "s"} as of ${stamp(then)}`,
+      `the history begins at ${stamp(view.known_from)}`, view.remark].filter(Boolean).join("; ");
+    const known = columns.filter(([name]) => name !== "Kernel").map((one) => (one[0] === "Heard" ? ["Heard", (row) => age(best(row).heard_at, then)] : one));
+    fill(found, table(title, known, view.routes, { empty: "no neighbor had announced one, and this host had none" }));
+  }
+
   async function load(signal) {
     const vrf = query.vrf === MAIN ? EMPTY : query.vrf;
+    if (timeShown()) {
+      await loadThen(vrf, signal);
+      return;
+    }
     const asked = { search: query.q, vrf, state: query.state, type: query.type, family: query.family, after: query.after };
     const page = await ask(`pages/${kind}`, asked, signal);
     shared.listed = page.rows;
     const of = page.total === null ? "" : ` of ${number(page.total)}`;
     const more = page.rows.length || !page.after ? "" : " so far; the search goes on with the next page";
     status.textContent = `${number(page.rows.length)}${of} ${noun}${(page.total ?? page.rows.length) === 1 ? "" : "s"}${more}`;
-    fill(note, timeShown() ? [el("strong", {}, "These are the rows of now"), `, not of ${stamp(timeShown())}: tables are not kept. Explain tells of an address as it was.`] : []);
+    fill(note);
     fill(found, table(title, columns, page.rows, { empty: "nothing is found" }));
     fill(pages,
       el("button", { type: "button", "data-key": "first", disabled: !query.after, onclick: () => { before.length = 0; turn(""); } }, "First"),

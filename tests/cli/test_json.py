@@ -85,6 +85,7 @@ COMMANDS = [
     ("top", "top"),
     ("explain 10.0.0.1", "explain"),
     ("explain 10.0.0.1 --at 2023-11-14T23:00:00+00:00", "explain-at"),
+    ("show routes 10.64.9.0/24 --at 2023-11-14T23:00:00+00:00", "routes"),
     ("why-not 10.0.0.1", "why-not"),
     ("what-if --down leaf1", "what-if"),
     ("what-if --reload good.toml", "what-if"),

@@ -745,3 +745,18 @@ def test_bundle_without_a_daemon_says_once_why_so_much_is_missing(
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "is not running" in line]
     assert line.startswith("bgpd: not in it, since bgpd is not running: nothing answers on /nowhere/bgpd.sock: ")
     assert "/v1/neighbors" in line
+
+
+@pytest.mark.usefixtures("daemon")
+def test_routes_of_an_earlier_time_are_told_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("show", "routes", "10.64.9.0/24", "--at", "2023-11-14T23:00:00+00:00") == 0
+    told = capsys.readouterr()
+    assert "10.0.0.1/32" in told.out
+    assert "as it was at 2023-11-1" in told.err
+    assert "the first 1 of 2" in told.err
+    assert run("show", "routes", "--at", "10m") == 2
+    assert "--at is about a prefix or an address" in capsys.readouterr().err
+    assert run("show", "routes", "10.64.9.0/24", "--neighbor", "leaf1", "--at", "10m") == 2
+    assert "--at and --neighbor do not go together" in capsys.readouterr().err
+    assert run("show", "routes", "10.64.9.0/24", "--at", "2001-11-14T23:00") == 1
+    assert "the history of routes begins later" in capsys.readouterr().err

@@ -162,7 +162,14 @@ def test_time_moves_the_whole_page(host: Host, frr: Frr, chromium: Browser) -> N
         expect(page.locator(".chain li.critical").first).to_contain_text("Neighbor leaf1down")
         expect(page.get_by_role("group", name="Changes in the hour before")).to_contain_text("10.9.0.0/16")
         go(page, f"#view=workloads&at={during:.3f}")
-        expect(page.get_by_role("note")).to_contain_text("These are the rows of now, not of ")
+        expect(page.get_by_role("note")).to_contain_text("are not shown. They are not kept.")
+        expect(page.get_by_role("group", name="Workloads")).to_have_count(0)
+        for at, count in ((during, 0), (before, 1)):
+            go(page, f"#view=routes&q=10.0.0.0/8&at={at:.3f}")
+            expect(page.get_by_role("group", name="Routes").get_by_role("link", name="10.9.0.0/16")).to_have_count(
+                count
+            )
+            expect(page.get_by_role("status").filter(has_text="the history begins at")).to_be_visible()
         go(page, f"#view=explain&q=10.9.1.1&at={before:.3f}")
         expect(page.locator(".chain li")).to_have_count(2)
         expect(page.locator(".chain li.critical")).to_have_count(0)

@@ -99,6 +99,21 @@ class PastView(msgspec.Struct, kw_only=True):
     withheld: list[WithheldView] = []
 
 
+class PastRoutesView(msgspec.Struct, kw_only=True):
+    """`bgpd show routes PREFIX --at TIME`: the routes of that time, in the order of their prefixes.
+
+    They are decided anew, as in a PastView; `fib` is "local" for this host's own, else not known. `total` counts all,
+    of which these are the first. `remark` says what is not sure, "" if nothing is. The history begins at `known_from`.
+    """
+
+    prefix: str
+    at: float
+    known_from: float
+    remark: str = ""
+    total: int = 0
+    routes: list[RouteView] = []
+
+
 class WithheldView(msgspec.Struct, kw_only=True):
     """A neighbor that could be sent a prefix: whether it was, and if not, why, and since when it has not got it (null:
     not known)."""

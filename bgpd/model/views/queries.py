@@ -38,6 +38,20 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 100
 
 
+class PastQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Parameters of `GET /v1/past/routes`: `at` in seconds since the epoch.
+
+    `prefix` is a prefix, with `longer_prefixes` also all inside it, or an address: all that cover it. `vrf` None is all
+    VRFs, "" the main table.
+    """
+
+    prefix: str
+    at: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+    longer_prefixes: bool = False
+    vrf: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 500
+
+
 class ErrorView(msgspec.Struct, kw_only=True):
     """What the API answers instead, with a status of 400 or more: what was wrong, and what to do."""
 

@@ -1,0 +1,71 @@
+"""`bgpd show routes PREFIX --at TIME`: the routes of an earlier time, from the files of the history alone.
+
+It is asked for a prefix and what is inside it, never for a whole table: a million routes would be decided anew.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import msgspec
+
+from bgpd.history.prefixes import MOST_KEYS, TooMany
+from bgpd.history.reading import NotKnown, Progress, read, unsaid, whether_it_ran, why_not_known
+from bgpd.history.segments import known_from
+from bgpd.history.wanted import Inside, These, Wanted
+from bgpd.model.iana import Family
+from bgpd.model.prefix import covering_keys, parse_prefix
+from bgpd.model.views.explained import PastRoutesView
+from bgpd.model.views.queries import PastQuery
+from bgpd.rib.views import route_view
+
+
+class AskedRoutes(msgspec.Struct, frozen=True, kw_only=True):
+    """Which routes of which VRFs."""
+
+    query: PastQuery
+    vrfs: tuple[str, ...] = ("",)
+
+
+def routes(state: Path, asked: AskedRoutes, progress: Progress = unsaid) -> PastRoutesView:
+    """The routes of a time of day, by address and length. Raises: NotKnown."""
+    query = asked.query
+    try:
+        family, wanted = _wanted(query)
+    except ValueError as error:
+        raise NotKnown(f'"{query.prefix}" is no prefix: {error}') from None
+    try:
+        segments, found = read(state, asked.vrfs, family, wanted, since=query.at, until=query.at, progress=progress)
+    except TooMany:
+        raise NotKnown(f"more than {MOST_KEYS:,} prefixes are inside {query.prefix}: ask for a longer one") from None
+    since = known_from(segments)
+    known = [one for one in found if not one.problem]
+    if not known:
+        raise NotKnown(why_not_known(found[0].problem, since, query.at))
+    remarks = [whether_it_ran(known[0])]
+    remarks += [f"VRF {one.prefixes.vrf or 'main'}: {one.problem}" for one in found if one.problem]
+    places = [(one.prefixes, key) for one in known for key in sorted(one.prefixes.table.routes, key=_by_address)]
+    views = [route_view(one.table, family, key, vrf=one.vrf) for one, key in places[: query.limit]]
+    return PastRoutesView(
+        prefix=query.prefix,
+        at=query.at,
+        known_from=max([since or known[0].at, *(gap for one in known for gap, _ in one.gaps)]),
+        remark="; ".join(filter(None, remarks)),
+        total=len(places),
+        routes=[view for view in views if view is not None],
+    )
+
+
+def _wanted(query: PastQuery) -> tuple[Family, Wanted]:
+    """Raises: ValueError: neither an address nor a prefix."""
+    if "/" in query.prefix:
+        family, key = parse_prefix(query.prefix)
+        return family, Inside(key) if query.longer_prefixes else These([key])
+    packed = ipaddress.ip_address(query.prefix).packed
+    family = Family.IPV4_UNICAST if len(packed) == 4 else Family.IPV6_UNICAST
+    return family, These(covering_keys(family, packed))
+
+
+def _by_address(key: bytes) -> tuple[bytes, int]:
+    return key[1:], key[0]
