@@ -34,6 +34,8 @@ _LONG = "%Y-%m-%dT%H:%M:%SZ"
 _SHORT = "%Y-%m-%d %H:%M:%S"
 _EXTENDED = "%a, %d %b %Y %H:%M:%S +0000"
 _OWN = "bgpd"
+_MAIN = "master"
+"""What BIRD calls its main table; a VRF's has the name of the VRF."""
 
 _Routes = Iterator[dict[str, Any] | None]
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -53,6 +55,7 @@ class Birdwatcher:
             "filtered": self._filtered,
             "noexport": self._not_exported,
             "export": self._exported,
+            "table": self._in_table,
         }
         app.router.add_get("/birdwatcher/status", self._status)
         app.router.add_get("/birdwatcher/protocols", once_started(self._protocols))
@@ -60,6 +63,8 @@ class Birdwatcher:
         app.router.add_get("/birdwatcher/protocols/short", once_started(self._short))
         for name, made in routes.items():
             app.router.add_get(f"/birdwatcher/routes/{name}/{{name}}", once_started(self._handler(made)))
+        filtered = self._handler(self._filtered_in_table)
+        app.router.add_get("/birdwatcher/routes/table/{name}/filtered", once_started(filtered))
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
         health = await in_turn(self._backend.health)
@@ -121,6 +126,20 @@ class Birdwatcher:
     def _exported(self, name: str) -> _Routes:
         for view in self._exchanged("advertised", name):
             yield None if view is None else _exchanged_route(view, source=_OWN)
+
+    def _in_table(self, name: str) -> _Routes:
+        """What may be used of a table: a path of each neighbor; alice-lg searches in it."""
+        return self._paths_of(name, is_rejected=False)
+
+    def _filtered_in_table(self, name: str) -> _Routes:
+        return self._paths_of(name, is_rejected=True)
+
+    def _paths_of(self, name: str, *, is_rejected: bool) -> _Routes:
+        for view in self._backend.listings["routes"](ViewQuery(vrf="" if name == _MAIN else name)):
+            yield None
+            for one in view.candidates if isinstance(view, RouteView) else ():
+                if (one.role == "rejected") is is_rejected:
+                    yield _used_route(view, one)
 
     def _not_exported(self, name: str) -> _Routes:
         """The best path of each route that the neighbor was not sent; not what itself announces."""
@@ -212,7 +231,7 @@ def _state(view: NeighborView) -> str:
 
 
 def _table(view: NeighborView) -> str:
-    return view.vrf or "master"
+    return view.vrf or _MAIN
 
 
 def _exchanged_route(view: ExchangedRouteView, *, source: str = "") -> dict[str, Any]:
@@ -222,10 +241,10 @@ def _exchanged_route(view: ExchangedRouteView, *, source: str = "") -> dict[str,
     return route
 
 
-def _used_route(view: RouteView, best: CandidateView) -> dict[str, Any]:
-    route = _route(view.prefix, best.source, best.next_hop, best.heard_at)
-    route["learnt_from"], route["primary"] = route["gateway"], True
-    route["bgp"] = _bgp(best)
+def _used_route(view: RouteView, path: CandidateView) -> dict[str, Any]:
+    route = _route(view.prefix, path.source, path.next_hop, path.heard_at)
+    route["learnt_from"], route["primary"] = route["gateway"], path.role == "best"
+    route["bgp"] = _bgp(path)
     return route
 
 

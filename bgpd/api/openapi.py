@@ -72,8 +72,9 @@ def _of(kind: type[msgspec.Struct]) -> tuple[Parameter, ...]:
 
 
 _VRF = Parameter("vrf", 'the VRF; "": the main table')
-_NAME = Parameter("name", "of a neighbor", place="path", required=True)
+_NAME = Parameter("name", "of a neighbor, or a table", place="path", required=True)
 _PAGES = (Parameter("page", "number of the page, from 0", int), Parameter("page_size", "routes of a page; 0: all", int))
+_TABLES = ("table/{name}", "table/{name}/filtered")
 _ID = Parameter("id", "of the workload, or name of the service", place="path", required=True)
 LISTINGS: Mapping[str, Any] = {
     "neighbors": NeighborView,
@@ -165,10 +166,10 @@ def _read() -> Iterable[Operation]:
     yield Operation(method="get", path="/openapi.json", summary="this description", answers=(_OBJECT,))
     for path in ("status", "protocols", "protocols/bgp", "protocols/short"):
         yield Operation(method="get", path=f"/birdwatcher/{path}", summary="for alice-lg", answers=(_OBJECT,))
-    for kind in ("protocol", "filtered", "noexport", "export"):
+    for kind in ("protocol/{name}", "filtered/{name}", "noexport/{name}", "export/{name}", *_TABLES):
         yield Operation(
             method="get",
-            path=f"/birdwatcher/routes/{kind}/{{name}}",
+            path=f"/birdwatcher/routes/{kind}",
             summary="for alice-lg",
             answers=(_OBJECT,),
             parameters=(_NAME, *_PAGES),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import jsonschema_rs
 import pytest
 
 from bgpd.api.backend import Listing, Rejected
@@ -16,7 +17,7 @@ from bgpd.config.schema import ApiConfig
 from bgpd.model.views.queries import ViewQuery
 from bgpd.model.views.routes import ExchangedRouteView
 from tests.api.test_server import get
-from tests.scripted_backend import ScriptedBackend
+from tests.scripted_backend import ScriptedBackend, route
 
 RECEIVED = [
     ExchangedRouteView(
@@ -58,6 +59,92 @@ async def http(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession("http://bgpd", connector=aiohttp.UnixConnector(path=path)) as session:
         yield session
     await server.stop()
+
+
+TEXT, NUMBER, COUNT = {"type": "string"}, {"type": "number"}, {"type": "integer", "minimum": 0}
+DIGITS = {"type": "string", "pattern": r"^\d+$"}
+SHORT = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$"}
+HEAD = {
+    "ttl": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"},
+    "api": {
+        "type": "object",
+        "required": ["Version", "result_from_cache", "cache_status"],
+        "properties": {
+            "Version": TEXT,
+            "result_from_cache": {"type": "boolean"},
+            "cache_status": {"type": "object", "required": ["cached_at"]},
+        },
+    },
+}
+
+
+def parts(properties: dict[str, Any]) -> dict[str, Any]:
+    """An object with these fields, and maybe others."""
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+PATHS = {"type": "array", "items": {"type": "array", "items": NUMBER}}
+ROUTE = parts(
+    {
+        **dict.fromkeys(("network", "gateway", "interface", "from_protocol", "learnt_from"), TEXT),
+        "age": SHORT,
+        "metric": NUMBER,
+        "primary": {"type": "boolean"},
+        "type": {"type": "array", "items": TEXT},
+        "bgp": parts(
+            {
+                **dict.fromkeys(("origin", "next_hop"), TEXT),
+                **dict.fromkeys(("local_pref", "med"), DIGITS),
+                "as_path": {"type": "array", "items": DIGITS},
+                "communities": PATHS,
+                "large_communities": PATHS,
+                "ext_communities": {"type": "array", "items": {"type": "array", "minItems": 3, "maxItems": 3}},
+            }
+        ),
+    }
+)
+NEIGHBOR = parts(
+    {
+        **dict.fromkeys(("state", "description", "neighbor_address", "last_error"), TEXT),
+        "bird_protocol": {"const": "BGP"},
+        "state_changed": SHORT,
+        "neighbor_as": COUNT,
+        "routes": parts(dict.fromkeys(("imported", "filtered", "exported"), COUNT)),
+    }
+)
+ALICE = {
+    "status": parts(
+        {**HEAD, "status": parts(dict.fromkeys(("router_id", "message", "version", "last_reconfig"), TEXT))}
+    ),
+    "protocols/bgp": parts({**HEAD, "protocols": {"type": "object", "additionalProperties": NEIGHBOR}}),
+    "protocols/short?uncached=true": parts(
+        {**HEAD, "protocols": {"type": "object", "additionalProperties": parts({"state": TEXT, "since": SHORT})}}
+    ),
+    **{
+        f"routes/{what}": parts({**HEAD, "routes": {"type": "array", "items": ROUTE}})
+        for what in (
+            *("protocol/leaf1", "filtered/leaf1", "noexport/leaf2", "export/leaf1"),
+            *("table/master", "table/master/filtered"),
+        )
+    },
+}
+"""What alice-lg asks a source of the type single_table for, and what its parser takes for granted
+(pkg/sources/birdwatcher of alice-lg 6): a field of another type ends it."""
+
+
+@pytest.mark.parametrize("target", ALICE)
+async def test_answer_is_what_alice_s_parser_takes_for_granted(http: aiohttp.ClientSession, target: str) -> None:
+    answer = await get(http, f"/birdwatcher/{target}")
+    jsonschema_rs.validator_for(ALICE[target]).validate(answer)
+
+
+async def test_tables_have_a_path_of_each_neighbor(http: aiohttp.ClientSession) -> None:
+    routes = (await get(http, "/birdwatcher/routes/table/master"))["routes"]
+    first = [(one["from_protocol"], one["primary"]) for one in routes if one["network"] == "10.0.0.0/32"]
+    assert first == [("leaf1", True), ("leaf2", False)]
+    rejected = (await get(http, "/birdwatcher/routes/table/master/filtered"))["routes"]
+    assert all(not one["primary"] for one in rejected)
+    assert len(routes) + len(rejected) == sum(len(route(number).candidates) for number in range(3))
 
 
 def check_head(answer: dict[str, Any]) -> None:
