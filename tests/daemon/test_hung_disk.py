@@ -1,0 +1,111 @@
+"""A disk that hangs, as a frozen file system does: who writes to it waits in the kernel, and no signal ends the wait.
+
+Sessions, routes and answers about now go on; what was to be written is written when the disk goes on.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.fabric import Fabric, kernel_routes, leaf, started, table
+from tests.daemon.wire_peer import WirePeer, update, withdrawal
+
+pytestmark = pytest.mark.netns
+
+FIRST, SECOND = "10.200.0.0/24", "10.201.0.0/24"
+POD = table("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
+
+
+class Disk:
+    """A small file system of its own, mounted at `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def hang(self) -> None:
+        subprocess.run(["fsfreeze", "--freeze", str(self.directory)], check=True)
+
+    def go_on(self) -> None:
+        """Also where it does not hang."""
+        subprocess.run(["fsfreeze", "--unfreeze", str(self.directory)], check=False, capture_output=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    image, directory = tmp_path / "image", tmp_path / "disk"
+    directory.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
+    mounted = subprocess.run(["mount", "-o", "loop", str(image), str(directory)], check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no file can be mounted here: {mounted.stderr.decode().strip()}")
+    found = Disk(directory)
+    with ExitStack() as stack:
+        stack.callback(subprocess.run, ["umount", "--lazy", str(directory)], check=True)
+        stack.callback(found.go_on)
+        yield found
+
+
+def test_sessions_routes_and_answers_do_not_wait_for_a_disk_that_hangs(fabric: Fabric, disk: Disk) -> None:
+    state = table("[state]", directory=str(disk.directory))
+    with (
+        ExitStack() as stack,
+        started(fabric, leaf(1), POD, state) as host,
+        WirePeer(fabric.leaf1) as peer,
+        peer.establish() as connection,
+    ):
+        stack.callback(disk.go_on)
+        host.wait_established("leaf1")
+        connection.sendall(update((FIRST,), asn=65201))
+        host.wait(lambda: FIRST in kernel_routes(fabric.host), "the route")
+        disk.hang()
+        connection.sendall(withdrawal(FIRST))
+        connection.sendall(update((SECOND,), asn=65201))
+        host.wait(lambda: set(kernel_routes(fabric.host)) >= {SECOND}, "the route, while the disk hangs")
+        host.wait(lambda: FIRST not in kernel_routes(fabric.host), "the withdrawal, while the disk hangs")
+        fabric.host.run("ip", "link", "set", "pod1", "down")
+        host.wait(lambda: json_states(host.get("workloads")) != ["announced"], "the loss of the workload")
+        fabric.host.run("ip", "link", "set", "pod1", "up")
+        host.wait(lambda: json_states(host.get("workloads")) == ["announced"], "the workload")
+        assert host.established() == ["leaf1"]
+        assert "10.201.0.0/24" in host.cli("explain", "10.201.0.1")
+        disk.go_on()
+        host.wait(lambda: "route.announced" in host.cli("show", "events", "--prefix", SECOND), "what was to be written")
+        assert host.established() == ["leaf1"]
+
+
+def test_a_stop_does_not_wait_for_it(fabric: Fabric, disk: Disk) -> None:
+    """The neighbor is told at once; the process is gone when the disk goes on, at the latest: the kernel keeps it."""
+    state = table("[state]", directory=str(disk.directory))
+    with (
+        ExitStack() as stack,
+        started(fabric, leaf(1), state) as host,
+        WirePeer(fabric.leaf1) as peer,
+        peer.establish() as connection,
+    ):
+        stack.callback(disk.go_on)
+        host.wait_established("leaf1")
+        disk.hang()
+        connection.sendall(update((FIRST,), asn=65201))
+        host.wait(lambda: FIRST in kernel_routes(fabric.host), "the route")
+        host.processes[-1].send_signal(signal.SIGINT)
+        connection.settimeout(20)
+        heard = b""
+        while b"\x03\x06\x02" not in heard:  # NOTIFICATION, Cease, Administrative Shutdown
+            part = connection.recv(4096)
+            assert part, "the session was closed without a word"
+            heard += part
+        host.wait(lambda: host.log("bgpd.disk_hangs"), "the word that the disk hangs")
+        disk.go_on()
+        host.processes[-1].wait(20)
+
+
+def json_states(views: list[dict[str, str]]) -> list[str]:
+    return [view["state"] for view in views]
