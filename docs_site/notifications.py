@@ -33,7 +33,7 @@ NOTIFICATIONS = {
     ),
     (2, 11): (
         "The roles of both sides do not go together (RFC 9234).",
-        "bgpd sends no role: do not make it strict on the leaf.",
+        "The role of this session at the leaf, and here, if one is configured.",
     ),
     (3, 1): ("The attributes of an UPDATE cannot be taken apart.", _DEFECT),
     (3, 2): ("An attribute claims to be well-known and is not known.", _DEFECT),

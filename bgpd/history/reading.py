@@ -32,7 +32,8 @@ def vrfs_of(state: Path) -> list[str]:
     try:
         for segment in segments_of(state / DIRECTORY):
             for records in records_of(segment, These(())):
-                found |= dict.fromkeys(vrf for one in records if not isinstance(one, str) for vrf in _vrfs_in(one))
+                for record in records if not isinstance(records, str) else ():
+                    found |= dict.fromkeys(_vrfs_in(record), None)
     except OSError as error:
         raise NotKnown(f"the history of routes cannot be read: {state / DIRECTORY}: {error.strerror}") from None
     return list(found)
