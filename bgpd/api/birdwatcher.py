@@ -137,7 +137,9 @@ class Birdwatcher:
     def _paths_of(self, name: str, *, is_rejected: bool) -> _Routes:
         for view in self._backend.listings["routes"](ViewQuery(vrf="" if name == _MAIN else name)):
             yield None
-            for one in view.candidates if isinstance(view, RouteView) else ():
+            if not isinstance(view, RouteView):
+                continue
+            for one in view.candidates:
                 if (one.role == "rejected") is is_rejected:
                     yield _used_route(view, one)
 
