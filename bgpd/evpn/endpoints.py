@@ -137,9 +137,10 @@ class Endpoints:
 
     def thaw(self, mac: bytes) -> int:
         """End the freeze of a MAC; how many endpoints of this host that concerns."""
-        verdicts = list(self._mobility.thaw(mac, self._clock.time()))
+        now = self._clock.time()
+        verdicts = list(self._mobility.thaw(mac, now))
         self._act(verdicts, {})
-        return len(verdicts)
+        return len(verdicts) + self._mobility.forget(mac, now)
 
     def remote_changed(self, vrf: str, prefixes: Iterable[bytes]) -> None:
         """What neighbors announce for these addresses changed."""

@@ -212,6 +212,14 @@ class MacMobility:
             if endpoint.mac == mac:
                 yield endpoint, self._thaw(endpoint, own, now)
 
+    def forget(self, mac: bytes, now: float) -> int:
+        """What another process has left of a MAC whose endpoints have not appeared here does not count any more; how
+        many of them were frozen."""
+        going = [one for endpoint, one in self._left.items() if endpoint.mac == mac]
+        for one in going:
+            del self._left[Endpoint(one.vrf, one.mac, one.ip)]
+        return sum(bool(one.frozen) and _still_counts(one, now) for one in going)
+
     def _thaw(self, endpoint: Endpoint, own: _Own, now: float) -> Verdict:
         own.thaw()
         own.verdict = self._take(own, now)

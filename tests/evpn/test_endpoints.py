@@ -318,6 +318,21 @@ def test_what_another_host_announces_and_withdraws_in_one_turn_is_not_given_up()
     assert sequence(host) == 2
 
 
+def test_a_freeze_that_was_handed_over_is_ended_before_its_workload_is_there_again() -> None:
+    before, _ = frozen()
+    mac = bytes.fromhex(MAC.replace(":", ""))
+    after = Host()
+    after.now = before.now + 1
+    after.up(1)
+    after.evpn.endpoints.moves_left(before.evpn.endpoints.saved_moves())
+    assert after.evpn.endpoints.thaw(bytes(6)) == 0
+    assert after.evpn.endpoints.thaw(mac) == 1
+    assert after.evpn.endpoints.thaw(mac) == 0
+    assert after.evpn.endpoints.saved_moves() == []
+    after.workload("10.64.0.7/32", mac=MAC)
+    assert [verdict.state.value for _, verdict in after.evpn.endpoints.all()] == ["held"]
+
+
 def test_a_frozen_workload_stays_as_it_is_over_a_hand_over() -> None:
     """One that was advertised is, one that was not is not; both until the time is over."""
     is_here = Host()
