@@ -235,6 +235,22 @@ class Rig:
         """How many routes the server's kernel has of bgpd."""
         return int(self.machine.run("sh", "-c", "ip -4 route show proto bgpd | wc -l"))
 
+    def keep_logs(self, directory: Path) -> None:
+        """Have what was logged of all, from the boot on, in a directory."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, words in {
+            "journal": ("journalctl", "--no-pager", "--output=short-precise"),
+            "bgpd": ("journalctl", "--no-pager", "--output=short-precise", "--unit=bgpd"),
+            "unit": ("systemctl", "show", "bgpd"),
+            "status": ("/usr/local/bin/bgpd", "status", "--json"),
+        }.items():
+            (directory / f"{name}.log").write_text(self.machine.run(*words, check=False))
+        (directory / "frr.json").write_text(json.dumps(self.frr.vtysh_json("show bgp neighbors json"), indent=1))
+        (directory / "bird.log").write_text(self.bird.birdc("show protocols all host"))
+        for daemon in (self.frr, self.bird, self.gobgp):
+            for log in daemon.logs:
+                (directory / f"{daemon.kind}-{log.name}").write_bytes(log.read_bytes())
+
     def restart(self) -> None:
         self.machine.run("systemctl", "restart", "bgpd", timeout_s=120)
 

@@ -1,6 +1,7 @@
 """`systemctl restart bgpd` under a real systemd is seen by no neighbor: FRR, BIRD and GoBGP say so themselves.
 
-BGPD_HANDOVERS=100 BGPD_ROUTES=100000 make it the long run.
+BGPD_HANDOVERS=100 BGPD_ROUTES=100000 make it the long run. A test that fails leaves all logs of that moment, the whole
+journal of the machine among them, in BGPD_LOGS, or else in pytest's directory of the run.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -34,7 +36,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 @pytest.fixture(autouse=True)
-def settled(server: Rig) -> None:
+def logs(server: Rig, request: pytest.FixtureRequest) -> Iterator[None]:
+    before = request.session.testsfailed
+    yield
+    if request.session.testsfailed > before:
+        server.keep_logs(Path(os.environ.get("BGPD_LOGS", server.directory)) / request.node.name)
+
+
+@pytest.fixture(autouse=True)
+def settled(server: Rig, logs: None) -> None:
     server.wait_established()
     server.unit.wait(lambda: server.received() == ROUTES + 200, "all routes of BIRD")
     server.unit.wait(lambda: server.status()["fib_pending"] == 0, "the kernel to have all")
