@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,19 +32,14 @@ from bgpd.export.exports import Exports
 from bgpd.export.sessions import TappedSessions
 from bgpd.fib.dataplane import CannotWrite
 from bgpd.fib.protocol import read_protocol_in_force
-from bgpd.handover.store import (
-    SIGNALS,
-    DescriptorStore,
-    HandOverFailed,
-    StoreUnusable,
-    store_of_service,
-)
+from bgpd.handover.store import SIGNALS
 from bgpd.history.recorder import History
 from bgpd.history.segments import DIRECTORY as HISTORY
-from bgpd.inheritance import SNAPSHOT, Inheritance, Left, saved_daemon
+from bgpd.inheritance import Inheritance
 from bgpd.journal.journal import NAME as JOURNAL
 from bgpd.journal.journal import Journal
 from bgpd.kernel.monitor import KernelMonitor
+from bgpd.leaving import Leaving
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing, set_up_logging
 from bgpd.message.evpn_nlri import EvpnNlri
@@ -54,7 +49,6 @@ from bgpd.model.iana import Family
 from bgpd.model.views.orders import ReloadView
 from bgpd.past import Past
 from bgpd.readiness import Readiness
-from bgpd.rib.prepared import PreparedRib
 from bgpd.routing import Routing
 from bgpd.runtime import systemd as systemd_notify
 from bgpd.runtime.descriptors import Shortage, is_exhausted, raise_limit
@@ -75,8 +69,6 @@ log = structlog.get_logger()
 
 EX_SOFTWARE = 70
 """Exit code after a defect of bgpd itself (sysexits.h); the service manager starts it again."""
-SETTLE_S = 1.0
-"""How long a hand-over waits for what neighbors have said to be in the kernel; the next process writes the rest."""
 SHUTDOWN_TEXT = "bgpd is stopped"
 
 
@@ -189,6 +181,15 @@ class Daemon:
         )
         self._drain = Drain(self._routing, config=lambda: self._configuration.in_force, changed=self._drain_changed)
         self._readiness.why_drained = self._drain.reason
+        self._leaving = Leaving(
+            self._routing,
+            configuration=self._configuration,
+            exports=self._exports,
+            journal=journal,
+            history=self._history,
+            started=self._started,
+            stop=self._stop,
+        )
         self._backend = DaemonBackend(
             self._routing,
             walks=self._walks,
@@ -198,7 +199,7 @@ class Daemon:
             health=self._readiness.view,
             drain=self._drain,
             past=Past(self._history, config.state.directory),
-            upgrade=Upgrade(self.hand_over, spawn=self._spawn, started=self._started.is_set),
+            upgrade=Upgrade(self._leaving.hand_over, spawn=self._spawn, started=self._started.is_set),
             metrics=lambda: self._metrics.render(),
             reload=self._reload,
             confirm=self._configuration.confirm,
@@ -239,7 +240,7 @@ class Daemon:
         """Start, run, stop; the exit code."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._loop_exception)
-        loop.add_signal_handler(signal.SIGTERM, self._leave_soon)
+        loop.add_signal_handler(signal.SIGTERM, lambda: self._spawn(self._leaving.restart()))
         loop.add_signal_handler(signal.SIGINT, self._stop_for_good)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -255,8 +256,7 @@ class Daemon:
             self._garbage.start()  # before tables are there: looking at those takes long
             await self._routing.start(self._left)
         except (SocketUnusable, AnotherRuns, LockUnusable, CannotWrite, OSError) as error:
-            log.error("bgpd.cannot_start", error=str(error))
-            print(f"bgpd: {error}", file=sys.stderr)
+            self._cannot_start(error)
             for task in self._tasks:
                 task.cancel()
             if self._api is not None:
@@ -300,6 +300,10 @@ class Daemon:
                 task.cancel()
         return self._exit_code
 
+    def _cannot_start(self, error: Exception) -> None:
+        log.error("bgpd.cannot_start", error=str(error))
+        print(f"bgpd: {error}", file=sys.stderr)
+
     async def _serve(self) -> None:
         """Answer the API from now on. Raises: SocketUnusable: with what to do."""
         from bgpd.api.server import ApiServer
@@ -318,83 +322,9 @@ class Daemon:
         try:
             await self._serve()
         except (SocketUnusable, OSError) as error:
-            log.error("bgpd.cannot_start", error=str(error))
-            print(f"bgpd: {error}", file=sys.stderr)
+            self._cannot_start(error)
             self._exit_code = 1
             self._stop.set()
-
-    async def hand_over(self, store: DescriptorStore, leave: Callable[[], object]) -> None:
-        """Leave the sessions and all that is known to the next process: have `store` keep them, then call `leave`,
-        which ends this process, or becomes the next one.
-
-        Raises: HandOverFailed: with the reason; this process goes on as if nothing had been.
-        """
-        if not self._started.is_set() or self._stop.is_set() or self._routing.ending:
-            raise HandOverFailed("bgpd is starting or stopping")
-        async with self._configuration.changing:
-            if self._stop.is_set():
-                raise HandOverFailed("bgpd is stopping")
-            prepared = await self._routing.prepare_to_leave()
-            began = time.monotonic()
-            self._routing.speaker.hold(True)
-            try:
-                await self._routing.settle(SETTLE_S)
-                await self._exports.settle(SETTLE_S)
-                if self._stop.is_set():
-                    raise HandOverFailed("bgpd is stopping")
-                self._leave_behind(store, leave, began, prepared)
-            except (StoreUnusable, OSError, UnicodeEncodeError) as error:  # the name of an interface may be no UTF-8
-                raise HandOverFailed(str(error)) from error
-            finally:
-                prepared.end()
-                self._routing.speaker.hold(False)
-
-    def _leave_behind(
-        self, store: DescriptorStore, leave: Callable[[], object], began: float, prepared: PreparedRib
-    ) -> None:
-        """From here on the loop does not turn until the process has ended."""
-        speaker, descriptors = self._routing.speaker.saved()
-        rib, base = prepared.rest()
-        left = Left(
-            daemon=saved_daemon(
-                converged=self._routing.converged, protocols=self._routing.foreign_protocols, unread_since=began
-            ),
-            speaker=speaker,
-            rib=rib,
-            base=base,
-            kernel=self._routing.tables.saved(prepared.columns(rib)),
-            feeds=self._routing.workloads.saved(is_complete=self._routing.synchronised),
-            moves=self._routing.evpn.endpoints.saved_moves(),
-            descriptors=descriptors,
-        )
-        descriptors = left.write()
-        try:
-            store.keep(descriptors)
-            sessions, seconds = len(speaker.sessions), round(time.monotonic() - began, 3)
-            log.info("handover.left", sessions=sessions, seconds=seconds, prepared=bool(base))
-            self._journal.close()
-            self._history.close(is_handed_over=True)
-            leave()
-        finally:
-            os.ftruncate(descriptors[SNAPSHOT], 0)  # this process goes on after all: nobody may take it for new
-            os.close(descriptors[SNAPSHOT])
-
-    def _leave_soon(self) -> None:
-        store = store_of_service()
-        if store is None:
-            self._stop.set()
-        else:
-            self._spawn(self._leave(store))
-
-    async def _leave(self, store: DescriptorStore) -> None:
-        """Hand over once all has started; a graceful restart if that cannot be."""
-        await self._started.wait()
-        try:
-            if not self._stop.is_set():
-                await self.hand_over(store, lambda: os._exit(0))
-        except HandOverFailed as error:
-            log.warning("handover.failed", reason=str(error), instead="graceful restart")
-        self._stop.set()
 
     def _stop_for_good(self) -> None:
         self._is_for_good = True

@@ -31,11 +31,11 @@ _SAID = 600
 
 
 class Upgrade:
-    """The API's Upgrade. `hand_over` is the daemon's; `spawn` makes a task of it."""
+    """The API's Upgrade. `hand_over` is that of leaving.py; `spawn` makes a task of it."""
 
     def __init__(
         self,
-        hand_over: Callable[[DescriptorStore, Callable[[], object]], Awaitable[None]],
+        hand_over: Callable[[DescriptorStore, Callable[[int], object]], Awaitable[None]],
         *,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         started: Callable[[], bool],
@@ -82,9 +82,9 @@ class Upgrade:
     async def _become(self) -> None:
         store = ExecStore()
 
-        def leave() -> None:
+        def leave(signals: int) -> None:
             end_children()
-            store.become([sys.executable, *sys.orig_argv[1:]])
+            store.become([sys.executable, *sys.orig_argv[1:]], signals=signals)
 
         try:
             await self._hand_over(store, leave)

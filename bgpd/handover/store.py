@@ -17,6 +17,7 @@ from typing import Protocol
 
 import msgspec
 
+from bgpd.handover.signals import raise_again
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.runtime import systemd
 
@@ -34,6 +35,7 @@ START_S = 90.0
 KEPT = "bgpd"
 """The name that systemd keeps all of them by; the unit knows it, too."""
 _LIST = "bgpd-descriptors"
+_KEPT_SIGNALS = "signals"
 _Where = tuple[int, int]
 """Device and inode of what a descriptor is of: no two are alike as long as both are open."""
 
@@ -103,12 +105,15 @@ class ExecStore:
             self._close()
             raise StoreUnusable(f"no descriptor is left: {error.strerror}") from error
 
-    def become(self, command: Sequence[str]) -> None:
-        """Become this program, which finds the descriptors by `inherited`, and has SIGNALS blocked until it hears them.
-        If it has not done so after BEGIN_S, the kernel ends it (SIGALRM).
+    def become(self, command: Sequence[str], *, signals: int | None = None) -> None:
+        """Become this program, which finds the descriptors by `inherited`, and has SIGNALS blocked until it hears them,
+        also those that the descriptor `signals` has (signals.py). If it has not done so after BEGIN_S, the kernel ends
+        it (SIGALRM).
 
         Raises: OSError: it cannot be run; nothing is kept any more.
         """
+        if signals is not None:
+            self._kept[_KEPT_SIGNALS] = os.dup(signals)
         environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
         environment[VARIABLE] = ",".join(f"{name}={descriptor}" for name, descriptor in self._kept.items())
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -138,8 +143,10 @@ def inherited() -> dict[str, int]:
     """What a predecessor left to this process, by name, each once: a second call finds nothing. There is time for the
     rest of the start from now on."""
     found = _left_open()
+    if _KEPT_SIGNALS in found:
+        raise_again(found.pop(_KEPT_SIGNALS))
     signal.setitimer(signal.ITIMER_REAL, 0)
-    systemd.extend_start(START_S)
+    systemd.extend_timeout(START_S)
     passed = [descriptor for _, descriptor in systemd.passed_descriptors()]
     if passed:
         systemd.remove_descriptors(KEPT)

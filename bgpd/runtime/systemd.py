@@ -122,8 +122,9 @@ def reloading() -> tuple[str, str]:
     return "RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
 
 
-def extend_start(seconds: float) -> None:
-    """The start of the service may take so long from now on, whatever its unit says (TimeoutStartSec=)."""
+def extend_timeout(seconds: float) -> None:
+    """The start of the service, or its stop, may take so long from now on, whatever its unit says (TimeoutStartSec=,
+    TimeoutStopSec=)."""
     notify(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
 
 

@@ -3,14 +3,61 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from bgpd.daemon import Daemon
+from bgpd.configuration import Configuration
+from bgpd.export.exports import Exports
 from bgpd.handover.store import DescriptorStore, HandOverFailed, StoreUnusable
+from bgpd.history.recorder import History
+from bgpd.journal.journal import Journal
+from bgpd.leaving import Leaving
 from bgpd.rib.prepared import PreparedRib
+from bgpd.routing import Routing
+
+STORE = cast(DescriptorStore, None)
+
+
+class Left(Leaving):
+    """The process of a test. `holds`: what neighbors were told; `ended`: what is of no use any more."""
+
+    def __init__(self, *, error: Exception | None = None) -> None:
+        self.holds: list[bool] = []
+        self.ended: list[str] = []
+        self.left = 0
+        self.error = error
+        self.changing = asyncio.Lock()
+        self.stop = asyncio.Event()
+        started = asyncio.Event()
+        started.set()
+        routing = SimpleNamespace(
+            ending=False,
+            speaker=SimpleNamespace(hold=self.holds.append),
+            settle=self.settle,
+            prepare_to_leave=self.prepare_to_leave,
+        )
+        super().__init__(
+            cast(Routing, routing),
+            configuration=cast(Configuration, SimpleNamespace(changing=self.changing)),
+            exports=cast(Exports, SimpleNamespace(settle=self.settle)),
+            journal=cast(Journal, None),
+            history=cast(History, None),
+            started=started,
+            stop=self.stop,
+        )
+
+    async def settle(self, patience_s: float) -> None: ...
+
+    async def prepare_to_leave(self) -> PreparedRib:
+        return cast(PreparedRib, SimpleNamespace(end=lambda: self.ended.append("prepared")))
+
+    def _leave_behind(self, *given: object) -> None:
+        self.left += 1
+        if self.error is not None:
+            raise self.error
 
 
 @pytest.mark.parametrize(
@@ -18,45 +65,37 @@ from bgpd.rib.prepared import PreparedRib
     [StoreUnusable("nobody keeps them"), OSError(28, "no room"), UnicodeEncodeError("utf-8", "\udcff", 0, 1, "no")],
 )
 async def test_what_cannot_be_left_is_no_end_of_the_process(error: Exception) -> None:
-    holds: list[bool] = []
-    ended: list[str] = []
-
-    async def settle(patience_s: float) -> None: ...
-
-    async def prepare_to_leave() -> PreparedRib:
-        return cast(PreparedRib, SimpleNamespace(end=lambda: ended.append("prepared")))
-
-    def leave_behind(*given: object) -> None:
-        raise error
-
-    started = asyncio.Event()
-    started.set()
-    speaker = SimpleNamespace(hold=holds.append)
-    routing = SimpleNamespace(ending=False, speaker=speaker, settle=settle, prepare_to_leave=prepare_to_leave)
-    daemon = SimpleNamespace(
-        _started=started,
-        _stop=asyncio.Event(),
-        _routing=routing,
-        _exports=SimpleNamespace(settle=settle),
-        _configuration=SimpleNamespace(changing=asyncio.Lock()),
-        _leave_behind=leave_behind,
-    )
+    left = Left(error=error)
     with pytest.raises(HandOverFailed):
-        await Daemon.hand_over(cast(Daemon, daemon), cast(DescriptorStore, None), lambda: None)
-    assert holds == [True, False]
-    assert ended == ["prepared"]
+        await left.hand_over(STORE, lambda signals: None)
+    assert left.holds == [True, False]
+    assert left.ended == ["prepared"]
 
 
 async def test_a_second_order_does_not_prepare_where_the_first_has_ended_the_process() -> None:
-    started, stop, changing = asyncio.Event(), asyncio.Event(), asyncio.Lock()
-    started.set()
-    configuration, routing = SimpleNamespace(changing=changing), SimpleNamespace(ending=False)
-    daemon = SimpleNamespace(_started=started, _stop=stop, _configuration=configuration, _routing=routing)
-    async with changing:
-        second = asyncio.ensure_future(
-            Daemon.hand_over(cast(Daemon, daemon), cast(DescriptorStore, None), lambda: None)
-        )
+    left = Left()
+    async with left.changing:
+        second = asyncio.ensure_future(left.hand_over(STORE, lambda signals: None))
         await asyncio.sleep(0)
-        stop.set()
+        left.stop.set()
     with pytest.raises(HandOverFailed, match="stopping"):
         await second
+    assert left.ended == []
+
+
+async def test_signal_that_came_before_the_loop_stands_still_is_heard() -> None:
+    """Its handler has run, and nothing else: the process that it becomes would not know of it."""
+    left = Left()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, left.stop.set)
+    try:
+        left.settle = _terminated  # type: ignore[method-assign]
+        left._exports = cast(Exports, SimpleNamespace(settle=_terminated))
+        with pytest.raises(HandOverFailed, match="stopping"):
+            await left.hand_over(STORE, lambda signals: None)
+    finally:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+    assert not left.left
+
+
+async def _terminated(patience_s: float) -> None:
+    signal.raise_signal(signal.SIGTERM)

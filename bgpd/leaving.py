@@ -1,0 +1,153 @@
+"""How this process leaves its sessions and all that it knows to the next one, and what makes it stay.
+
+inheritance.py says what is left, handover/ how it gets there. Until the process has ended nothing was changed but that
+reading has paused and a KEEPALIVE was sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+
+import structlog
+
+from bgpd.configuration import Configuration
+from bgpd.export.exports import Exports
+from bgpd.handover.signals import KeptSignals
+from bgpd.handover.store import DescriptorStore, HandOverFailed, StoreUnusable, store_of_service
+from bgpd.history.recorder import History
+from bgpd.inheritance import SNAPSHOT, Left, saved_daemon
+from bgpd.journal.journal import Journal
+from bgpd.rib.prepared import PreparedRib
+from bgpd.routing import Routing
+from bgpd.runtime import systemd
+
+log = structlog.get_logger()
+
+SETTLE_S = 1.0
+"""How long a hand-over waits for what neighbors have said to be in the kernel; the next process writes the rest."""
+LEAVE_S = 20.0
+"""How long each part of a hand-over may take before systemd ends the process, which is a graceful restart: what is
+written while neighbors are heard, and what is written then. On a busy host both together may take longer than
+TimeoutStopSec= of the unit, which is as long."""
+_TURNS = 8
+"""Of the loop, until it has heard the signals that had come."""
+
+
+class Leaving:
+    """The end of a process that another one follows. `started` is set once all parts run, `stop` ends the process."""
+
+    def __init__(
+        self,
+        routing: Routing,
+        *,
+        configuration: Configuration,
+        exports: Exports,
+        journal: Journal,
+        history: History,
+        started: asyncio.Event,
+        stop: asyncio.Event,
+    ) -> None:
+        self._routing = routing
+        self._configuration = configuration
+        self._exports = exports
+        self._journal = journal
+        self._history = history
+        self._started = started
+        self._stop = stop
+        self._is_restarting = False
+
+    async def restart(self) -> None:
+        """The service manager wants another process in this one's place: hand over to it, once all has started, or end
+        for a graceful restart."""
+        store = store_of_service()
+        if store is None:
+            self._stop.set()
+            return
+        self._is_restarting = True
+        await self._started.wait()
+        try:
+            if not self._stop.is_set():
+                await self._hand_over(store, lambda _signals: os._exit(0))
+        except HandOverFailed as error:
+            log.warning("handover.failed", reason=str(error), instead="graceful restart")
+        self._stop.set()
+
+    async def hand_over(self, store: DescriptorStore, leave: Callable[[int], object]) -> None:
+        """Leave the sessions and all that is known to the next process: have `store` keep them, then call `leave`,
+        which makes this process the next one, with the descriptor of signals that come meanwhile (handover/signals.py).
+
+        Raises: HandOverFailed: with the reason; this process goes on as if nothing had been.
+        """
+        if self._is_restarting:
+            raise HandOverFailed("bgpd is being restarted")
+        await self._hand_over(store, leave)
+
+    async def _hand_over(self, store: DescriptorStore, leave: Callable[[int], object]) -> None:
+        if not self._started.is_set() or self._stop.is_set() or self._routing.ending:
+            raise HandOverFailed("bgpd is starting or stopping")
+        was_restarting = self._is_restarting
+        async with self._configuration.changing:
+            self._check(was_restarting)
+            systemd.extend_timeout(LEAVE_S)
+            prepared = await self._routing.prepare_to_leave()
+            systemd.extend_timeout(LEAVE_S)
+            began = time.monotonic()
+            self._routing.speaker.hold(True)
+            try:
+                await self._routing.settle(SETTLE_S)
+                await self._exports.settle(SETTLE_S)
+                with KeptSignals() as kept:
+                    for _ in range(_TURNS):
+                        await asyncio.sleep(0)
+                    self._check(was_restarting)
+                    self._leave_behind(store, leave, began, prepared, kept)
+            except (StoreUnusable, OSError, UnicodeEncodeError) as error:  # the name of an interface may be no UTF-8
+                raise HandOverFailed(str(error)) from error
+            finally:
+                prepared.end()
+                self._routing.speaker.hold(False)
+
+    def _check(self, was_restarting: bool) -> None:
+        """Raises: HandOverFailed: a signal has said otherwise meanwhile."""
+        if self._stop.is_set():
+            raise HandOverFailed("bgpd is stopping")
+        if self._is_restarting and not was_restarting:
+            raise HandOverFailed("bgpd is being restarted")
+
+    def _leave_behind(
+        self,
+        store: DescriptorStore,
+        leave: Callable[[int], object],
+        began: float,
+        prepared: PreparedRib,
+        kept: KeptSignals,
+    ) -> None:
+        """From here on the loop does not turn until the process has ended."""
+        speaker, descriptors = self._routing.speaker.saved()
+        rib, base = prepared.rest()
+        left = Left(
+            daemon=saved_daemon(
+                converged=self._routing.converged, protocols=self._routing.foreign_protocols, unread_since=began
+            ),
+            speaker=speaker,
+            rib=rib,
+            base=base,
+            kernel=self._routing.tables.saved(prepared.columns(rib)),
+            feeds=self._routing.workloads.saved(is_complete=self._routing.synchronised),
+            moves=self._routing.evpn.endpoints.saved_moves(),
+            descriptors=descriptors,
+        )
+        written = left.write()
+        try:
+            store.keep(written)
+            sessions, seconds = len(speaker.sessions), round(time.monotonic() - began, 3)
+            log.info("handover.left", sessions=sessions, seconds=seconds, prepared=bool(base))
+            self._journal.close()
+            self._history.close(is_handed_over=True)
+            leave(kept.descriptor)
+        finally:
+            os.ftruncate(written[SNAPSHOT], 0)  # this process goes on after all: nobody may take it for new
+            os.close(written[SNAPSHOT])
