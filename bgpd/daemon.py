@@ -255,6 +255,9 @@ class Daemon:
             self._drain.restore()
             self._garbage.start()  # before tables are there: looking at those takes long
             await self._routing.start(self._left)
+            is_adopting = self._left.daemon is not None  # it was readable
+            if not is_adopting:
+                await self._routing.complete(self._left)
         except (SocketUnusable, AnotherRuns, LockUnusable, CannotWrite, OSError) as error:
             self._cannot_start(error)
             for task in self._tasks:
@@ -264,14 +267,16 @@ class Daemon:
             self._left.sessions.close()
             return 1
         self._configuration.follow_links()
-        self._exports.reconfigure()
+        self._exports.reconfigure(tables_are_known=not is_adopting)
         await asyncio.sleep(0)
         self._selector.reset()
         async with asyncio.TaskGroup() as tasks:
-            running = [
+            running = [tasks.create_task(self._routing.speaker.run())]
+            if is_adopting:
+                await self._complete()
+            running += [
                 tasks.create_task(self._routing.run()),
                 tasks.create_task(self._routing.say_bases()),
-                tasks.create_task(self._routing.speaker.run()),
                 tasks.create_task(self._routing.workloads.run()),
                 tasks.create_task(self._routing.servers.run()),
                 tasks.create_task(self._configuration.run()),
@@ -286,9 +291,8 @@ class Daemon:
                 tasks.create_task(self._run_api()),
                 tasks.create_task(_feed_watchdog()),
             ]
-            await asyncio.sleep(0)  # all have begun: a process that leaves now goes on with its sessions already
+            await asyncio.sleep(0)  # all have begun
             if is_left:
-                log.info("handover.heard", sessions=self._left.adopted, seconds=self._left.heard(time.monotonic()))
                 await self._serve_late()
             self._started.set()
             systemd_notify.notify(systemd_notify.READY)
@@ -299,6 +303,14 @@ class Daemon:
             for task in running:
                 task.cancel()
         return self._exit_code
+
+    async def _complete(self) -> None:
+        """The rest of what another process has left is taken up, while its neighbors are heard."""
+        await asyncio.sleep(0)  # their sessions have gone on
+        log.info("handover.heard", sessions=self._left.adopted, seconds=self._left.heard(time.monotonic()))
+        await self._routing.complete(self._left)
+        log.info("handover.complete", seconds=self._left.since_unread(time.monotonic()))
+        self._exports.reconfigure()
 
     def _cannot_start(self, error: Exception) -> None:
         log.error("bgpd.cannot_start", error=str(error))

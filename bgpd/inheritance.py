@@ -99,9 +99,12 @@ class Inheritance:
 
     def heard(self, now: float) -> float:
         """Neighbors are read again, from `now` on; for so many seconds they were not."""
-        if self.daemon is not None:
-            self._unread_s = round(now - self.daemon.unread_since, 3)
+        self._unread_s = self.since_unread(now)
         return self._unread_s
+
+    def since_unread(self, now: float) -> float:
+        """Seconds from when on neighbors were not read until `now`."""
+        return 0.0 if self.daemon is None else round(now - self.daemon.unread_since, 3)
 
     def routes(self) -> SavedRib | None:
         """What neighbors announced and were sent; None if nothing was left, or it cannot be read."""

@@ -178,8 +178,8 @@ class Routing:
         return sum(len(table.routes) for table in self.rib.tables.values())
 
     async def start(self, left: Inheritance) -> None:
-        """Adopt what the kernel has, then follow it, and `left`, what another process has; claims of workloads come
-        first.
+        """Adopt what the kernel has, then follow it, and `left`, what another process has; its sessions may be heard
+        afterwards, while `complete` goes on.
 
         Raises: CannotWrite: CAP_NET_ADMIN is missing. OSError: the kernel refused.
         """
@@ -210,8 +210,16 @@ class Routing:
                 if state.source.name not in self._established(state.source):
                     self.evpn.neighbor_up(state.source, state.families)
                     self.evpn.neighbor_away(state.source)
-            await self._walks.run_to_end(self.rib.received.restore(routes, former))
-            routes = None
+            await self._walks.run_to_end(self.rib.received.restore_sessions(routes, former))
+
+    async def complete(self, left: Inheritance) -> None:
+        """The rest of a start: all routes that another process has left, then the claims of workloads.
+
+        Raises: OSError: the kernel refused.
+        """
+        if self._is_adopting:
+            await self._walks.run_to_end(self.rib.received.restore_routes())
+            self.speaker.routes_are_complete()
             self.tables.compare_known(self._monitor.look_at_all_routes)
             self._memory_freed()
             self._watch_stale()
@@ -485,7 +493,7 @@ class Routing:
     @changes_shared_state
     def _stale_due(self) -> None:
         self._stale_timer = None
-        if self.ending:
+        if self.ending or not self.rib.received.is_complete:  # what is left of their routes is looked at afterwards
             return
         going, long_lived = self.rib.received.stale.due(_now())
         for source, family in long_lived:

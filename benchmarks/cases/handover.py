@@ -18,7 +18,7 @@ from benchmarks.topology import Topology
 from labs.daemons import Bgpd
 from labs.process import wait_until
 
-_LEFT, _HEARD, _COMPARED = "handover.left", "handover.heard", "fib.compared"
+_LEFT, _HEARD, _COMPLETE, _COMPARED = "handover.left", "handover.heard", "handover.complete", "fib.compared"
 
 
 def jobs(options: Options) -> Iterator[Job]:
@@ -31,7 +31,8 @@ def jobs(options: Options) -> Iterator[Job]:
 
 
 def run(contestant: str, routes: InternetTable) -> Figures:
-    """From when the process reads no more until the next one reads, and until it has compared its table."""
+    """From when the process reads no more until the next one reads, until that has all routes, and until it has
+    compared its table."""
     with Topology(leaves=2) as topology:
         running = peers.start_bgpd(topology, name=contestant, level="info")
         try:
@@ -51,11 +52,14 @@ def run(contestant: str, routes: InternetTable) -> Figures:
 
 def figures(log: Path) -> dict[str, float]:
     """What the log of the daemon says of its hand-over."""
-    (left,), (heard,), (compared,) = (events_of(log, name) for name in (_LEFT, _HEARD, _COMPARED))
+    (left,), (heard,), (complete,), (compared,) = (
+        events_of(log, name) for name in (_LEFT, _HEARD, _COMPLETE, _COMPARED)
+    )
     began = left["timestamp"] - left["seconds"]
     return {
         "seconds": compared["timestamp"] - began,
         "until_heard_s": heard["seconds"],
+        "until_complete_s": complete["seconds"],
         "leaving_s": left["seconds"],
     }
 

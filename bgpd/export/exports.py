@@ -36,10 +36,11 @@ class Exports:
         self._config = config
         self._running: dict[BmpConfig | MrtConfig, _Running] = {}
 
-    def reconfigure(self) -> None:
-        """Begin with what is new, and end what is no longer wanted. Stations are connected to in the background."""
+    def reconfigure(self, *, tables_are_known: bool = True) -> None:
+        """Begin with what is new, and end what is no longer wanted. Stations are connected to in the background, and
+        only once tables are known, which they are sent first."""
         config = self._config().exports
-        wanted: list[BmpConfig | MrtConfig] = list(config.bmp)
+        wanted: list[BmpConfig | MrtConfig] = list(config.bmp) if tables_are_known else []
         if config.mrt.directory:
             wanted.append(config.mrt)
         for gone in self._running.keys() - set(wanted):

@@ -248,7 +248,7 @@ class FamilyRoutes:
 
     def confirm(self, changes: dict[bytes, NextHops | None], target_of: TargetOf) -> dict[bytes, NextHops | None]:
         """Have those adopted routes confirmed that are as desired; answers the others. The keys are of one part."""
-        if not (self.adopted and changes) or self.distrusted or self.changing or self.failed or self.blocked:
+        if not (self.adopted and changes) or self._is_disturbed(changes):
             return changes
         part = self.installed.part(next(iter(changes)))
         values, targets = list(changes.values()), list(map(part.get, changes))
@@ -271,6 +271,11 @@ class FamilyRoutes:
             others = {key: value for (key, value), pair in zip(changes.items(), pairs) if pair not in fitting}
         self._confirmed(changes, others)
         return others
+
+    def _is_disturbed(self, changes: Mapping[bytes, object]) -> bool:
+        """Whether something is under way with some of the keys, or known to be wrong."""
+        places: tuple[Collection[bytes], ...] = (self.distrusted, self.changing, self.failed)
+        return bool(self.blocked) or any(not changes.keys().isdisjoint(place) for place in places if place)
 
     def _confirmed(self, changes: Mapping[bytes, object], others: Mapping[bytes, object]) -> None:
         """All of the changed keys but for the others need not wait for the sweep."""

@@ -32,6 +32,11 @@ _ROOM = 256
 _LEAST_ROOM = 8_192
 
 
+def part_number(key: bytes) -> int:
+    """The number of a key's dict."""
+    return PART_OF[key[-2] if len(key) > 1 else 0]
+
+
 def _runs(numbers: bytes) -> list[tuple[int, int, int]] | None:
     """(number, start, end) of each stretch of equal numbers; None if there are so many that they are of no use."""
     found: list[tuple[int, int, int]] = []

@@ -80,6 +80,7 @@ class ReceivedRoutes:
         self._states: dict[Source, NeighborState] = {}
         self._former: dict[Source, NeighborState] = {}
         self._ageing = 0
+        self._restored: Restored | None = None
         self._advertisements = Advertisements()
         self.recorder = Recorder()
 
@@ -204,7 +205,7 @@ class ReceivedRoutes:
             return (
                 self.places(source.name) if self.stale.forget(source.name) else [(source, one) for one in state.tables]
             )
-        holding = [family for family in covered if state.tables[family].received.get(source)]
+        holding = [one for one in covered if self._restored or state.tables[one].received.get(source)]
         going = self.stale.keep(source, negotiated, covered, holding=holding, now=now)
         for family in holding:
             state.tables[family].stale[source] = self.stale.kept[source][family]
@@ -293,6 +294,10 @@ class ReceivedRoutes:
         state = self._states.get(source)
         if state is None:
             return
+        if self._restored is not None:
+            for batch in batches:
+                if batch.family in state.tables:
+                    self._restored.demand(state.tables[batch.family], batch)
         changed: dict[LocRib, None] = {}
         at = 0
         try:
@@ -506,13 +511,41 @@ class ReceivedRoutes:
 
     def restore(self, saved: SavedRib, former: Mapping[int, NeighborState]) -> Iterator[None]:
         """Stepping takes up what another process has left of the sessions that were adopted, and of `former` ones."""
+        yield from self.restore_sessions(saved, former)
+        yield from self.restore_routes()
+
+    def restore_sessions(self, saved: SavedRib, former: Mapping[int, NeighborState]) -> Iterator[None]:
+        """Stepping takes up what they were sent; afterwards they may be heard, but for those that `must_wait`."""
         states = {source.name: state for source, state in self._states.items()}
-        yield from Restored(saved, states, former, tables=self._tables, evpn=self.evpn).walk(self._advertisements)
-        for state in states.values():
+        self._restored = Restored(saved, states, former, tables=self._tables, evpn=self.evpn)
+        self._tables.keeps_next_hops = True
+        return self._restored.begin(self._advertisements)
+
+    def restore_routes(self) -> Iterator[None]:
+        """Then, stepping takes up what they had announced."""
+        if self._restored is None:
+            return
+        yield from self._restored.walk()
+        self._restored = None
+        self._tables.keeps_next_hops = False
+        for state in list(self._states.values()):
             for family, table in state.tables.items():
                 reason = state.why_too_many(family, table.received.get(state.source, 0))
                 self._end_if(state, reason, CeaseSubcode.MAXIMUM_PREFIXES)
             self._end_if(state, state.why_out_of_resources(), CeaseSubcode.OUT_OF_RESOURCES)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the tables have all: nothing of `restore_routes` is left."""
+        return self._restored is None
+
+    def must_wait(self, source: Source) -> bool:
+        """Whether a session cannot be heard before all is in the tables: its routes are counted one by one, or told
+        apart by when they were announced."""
+        state = self._states.get(source)
+        if state is None or self.is_complete:
+            return False
+        return state.watches_limit or any(state.adj_rib_in.refreshed(one) is not None for one in state.tables)
 
     def room_came(self, source: Source) -> None:
         """The connection to a neighbor takes more again."""
@@ -627,7 +660,9 @@ class ReceivedRoutes:
         others: list[Iterable[NextHop]] = []
         for state in self._all():
             for family in () if state.source.guest else state.tables:
-                named = state.adj_rib_in.interned(family).next_hops
+                named: Iterable[NextHop] = state.adj_rib_in.interned(family).next_hops
+                if self._restored is not None:
+                    named = self._restored.next_hops(state, family).union(named)
                 if (state.source, family) in chosen:
                     mine.update(named)
                 else:

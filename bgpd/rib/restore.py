@@ -1,18 +1,20 @@
 """Takes up the RIB that another process has left (saved.py): routes enter the tables as if they had been announced, by
 the policies of now (restored_table.py), and what neighbors were sent counts as sent.
 
-Decisions are made anew; the work is a walk. Sessions that were not adopted are left out.
+Decisions are made anew; the work is two walks. Between them neighbors may be heard again: what they name meanwhile
+is taken up first. Sessions that were not adopted are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import Overlay
+from bgpd.model.path import NextHop, Overlay, RouteBatch
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
-from bgpd.rib.loc_rib import SLICE
+from bgpd.rib.loc_rib import SLICE, LocRib
 from bgpd.rib.neighbor_state import NeighborState
 from bgpd.rib.ports import EvpnRoutes
 from bgpd.rib.restored_table import TableWalk
@@ -41,9 +43,11 @@ class Restored:
         ]
         self._tables = tables
         self._evpn = evpn
+        self._walks: list[TableWalk] = []
+        self._by_table: defaultdict[LocRib, list[TableWalk]] = defaultdict(list)
 
-    def walk(self, advertisements: Advertisements) -> Iterator[None]:
-        """Stepping takes all of it up."""
+    def begin(self, advertisements: Advertisements) -> Iterator[None]:
+        """Stepping takes up what sessions were sent, and all else that has to be known before they are heard."""
         for saved, state in zip(self._saved.neighbors, self._states):
             if state is not None:
                 self._begin(saved, state)
@@ -51,19 +55,39 @@ class Restored:
                     into = state.exports.get(Family(export.family))
                     if into is not None:
                         yield from self._export(export, into, advertisements)
-        instead = {
-            (table.vrf, table.family): frozenset(table.instead) for table in self._saved.tables if not table.guest
-        }
+        instead = {(table.vrf, table.family): table.instead for table in self._saved.tables if not table.guest}
         base = self._saved.base
         if base is not None:
             for table in base.tables:
-                yield from self._table(base, table, skipped=instead.get((table.vrf, table.family), frozenset()))
+                self._add(base, table, instead.get((table.vrf, table.family), ()))
+                yield
         for table in self._saved.tables:
-            yield from self._table(self._saved, table)
+            self._add(self._saved, table)
 
-    def _table(self, saved: SavedRib, table: SavedTable, *, skipped: frozenset[bytes] = frozenset()) -> Iterator[None]:
+    def walk(self) -> Iterator[None]:
+        """Stepping takes up the routes."""
+        while self._walks:
+            walk = self._walks[0]
+            yield from walk.walk()
+            self._walks.remove(walk)
+            self._by_table[walk.table].remove(walk)
+
+    def demand(self, table: LocRib, batch: RouteBatch) -> None:
+        """Take up at once what is left of these routes: a session is about to say something newer of them."""
+        for walk in self._by_table.get(table, ()):
+            walk.demand(batch.withdrawn)
+            walk.demand(batch.announced)
+
+    def next_hops(self, state: NeighborState, family: Family) -> set[NextHop]:
+        """Those that the routes of a session had, also the routes that are not taken up yet."""
+        table = state.tables.get(family)
+        walks = self._by_table.get(table, ()) if table is not None else ()
+        return set().union(*[walk.next_hops(state) for walk in walks])
+
+    def _add(self, saved: SavedRib, table: SavedTable, skipped: Iterable[bytes] = ()) -> None:
         walk = TableWalk(saved, table, self._states, tables=self._tables, evpn=self._evpn, skipped=skipped)
-        yield from walk.walk()
+        self._walks.append(walk)
+        self._by_table[walk.table].append(walk)
 
     def _begin(self, saved: SavedNeighbor, state: NeighborState) -> None:
         evpn = state.tables.get(Family.L2VPN_EVPN)

@@ -232,9 +232,15 @@ class Decisions:
 
     def drop_unused(self) -> None:
         """Drop the decisions that no key was given, since something was raised."""
+        for _ in self.without_unused():
+            pass
+
+    def without_unused(self) -> Iterator[None]:
+        """Stepping drops the decisions that no key has."""
         for part in self._several:
             for candidates in [candidates for candidates, decision in part.items() if not decision.routes]:
                 del part[candidates]
+            yield
 
     def several(self) -> Iterator[Decision]:
         """All distinct decisions over several candidates; the table must not change meanwhile."""

@@ -37,7 +37,7 @@ class Tables:
 
     `exports_learned(vrf, family)`: whether a neighbor may be sent routes that were learned from another.
     `schedule(callback)` runs it soon. `kernel`, `evpn`, `aggregation` and `contested` are to be set once before the
-    first change.
+    first change. `keeps_next_hops`: next hops that no route has may still be those of paths that are to be entered.
     """
 
     kernel: KernelRoutes
@@ -65,6 +65,7 @@ class Tables:
         self._crowded_guests: set[tuple[str, Family]] = set()
         self._gathering: dict[LocRib, None] = {}
         self._is_scheduled = False
+        self.keeps_next_hops = False
         self._watchers: dict[object, DecisionWatch] = {}
 
     def watch(self, owner: object, watch: DecisionWatch) -> None:
@@ -155,7 +156,7 @@ class Tables:
         elif table not in self._gathering and pending:
             self._gathering[table] = None
             self.wanted()
-        if self._crowded or self._crowded_guests:
+        if (self._crowded or self._crowded_guests) and not self.keeps_next_hops:
             self._prune()
 
     @changes_shared_state

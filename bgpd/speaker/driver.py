@@ -111,6 +111,7 @@ class Driver:
         self._is_gathering = False
         self._readable_since = -math.inf
         self.is_held = False
+        self._put_off: RefreshReceived | None = None
         self._run = RunLength()
 
     @property
@@ -144,7 +145,8 @@ class Driver:
             self._wire.pause()
         elif not held:
             self._session.put_off(_now())
-            self.pump()
+            put_off, self._put_off = self._put_off, None
+            self._report(partial(self._perform, put_off) if put_off is not None else lambda: None)
 
     def settle(self) -> bool:
         """Pass on all that was taken of the session, which is held; whether it is as another process can go on with."""
@@ -264,6 +266,8 @@ class Driver:
             if output is None:
                 return True
             self._perform(output)
+            if self.is_held and end < math.inf:
+                return True
             now = clock()
             messages -= 1
             if now > end or messages <= 0:
@@ -353,8 +357,11 @@ class Driver:
                 self._owner.session_ended(exchange, down)
             case AttemptFailed(reason, notified):
                 self._owner.attempt_failed(reason, notified)
-            case RefreshReceived(refresh):
-                if self.exchange is not None:
+            case RefreshReceived(refresh) as received:
+                if self.exchange is not None and self.exchange.must_wait(refresh):
+                    self._put_off = received
+                    self.hold(True)
+                elif self.exchange is not None:
                     self.exchange.refresh_received(refresh, _now())
             case KeepaliveReceived():
                 pass

@@ -93,6 +93,13 @@ class RouteTaker(Protocol):
     def routes_received(self, source: Source, batches: Sequence[RouteBatch]) -> None:
         """Routes of consecutive UPDATEs, in order."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all is known that sessions had announced which another process has left."""
+
+    def must_wait(self, source: Source) -> bool:
+        """Whether such a session can only be heard once that is so."""
+
     def room_came(self, source: Source) -> None:
         """The connection takes more again, after `Neighbors.has_room` said that it does not."""
 
@@ -328,6 +335,11 @@ class Exchange:
         if self._gathered:
             batches, self._gathered = self._gathered, []
             self._routes.routes_received(self.source, batches)
+
+    def must_wait(self, refresh: RouteRefresh) -> bool:
+        """Whether nothing more can be taken before all is known that was announced: what follows is told apart from it
+        (RFC 7313)."""
+        return refresh.subtype != 0 and not self._routes.is_complete
 
     def refresh_received(self, refresh: RouteRefresh, now: float) -> None:
         """Pass on a ROUTE-REFRESH; one for a family that was not negotiated is ignored (RFC 2918 section 4)."""

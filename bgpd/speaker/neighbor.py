@@ -377,6 +377,11 @@ class Neighbor:
 
     # From one process to the next
 
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing is read of it."""
+        return self._driver.is_held
+
     def hold(self, held: bool) -> None:
         """Leave unread all that it sends, until told otherwise; its hold timer waits."""
         self._driver.hold(held)
@@ -476,7 +481,7 @@ class Neighbor:
         self._driver.pump()
 
     def go_on(self, saved: SavedSession) -> None:
-        """The routes of an adopted session are known: read on, where the other process has stopped. If the session has
+        """What an adopted session was sent is known: read on, where the other process has stopped. If the session has
         ended since, another one may begin."""
         if self.exchange is not None:
             for family in self.exchange.given_otherwise(saved.exchange):

@@ -321,10 +321,22 @@ class Speaker:
                 neighbor.transport_lost(f"local address {format_address(neighbor.exchange.local)} was removed")
 
     def _go_on(self) -> None:
-        """What the adopted sessions had announced is known: read on."""
+        """Hear the adopted sessions again, but for those that have to wait until all is known that they had announced,
+        which is asked for meanwhile."""
+        waiting: list[tuple[Neighbor, SavedSession]] = []
         for neighbor, saved in self._adopted:
-            neighbor.go_on(saved)
-        self._adopted.clear()
+            if neighbor.exchange is not None and self._around.routes.must_wait(neighbor.exchange.source):
+                waiting.append((neighbor, saved))
+            else:
+                neighbor.go_on(saved)
+        self._adopted = waiting
+
+    def routes_are_complete(self) -> None:
+        """All is known that the adopted sessions had announced: those are heard again that had to wait."""
+        self._go_on()
+        for neighbor in self.neighbors:
+            if neighbor.is_held:
+                neighbor.hold(False)
 
     # Again and again
 

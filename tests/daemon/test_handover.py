@@ -226,7 +226,7 @@ def test_crash_after_adoption_is_a_graceful_restart(fabric: Fabric, peer: WirePe
 FAILING = """
 from bgpd.rib import restore
 
-def walk(self, advertisements):
+def walk(self):
     yield
     raise RuntimeError("planted: it cannot be taken up")
 
@@ -252,6 +252,52 @@ def test_next_process_that_cannot_take_up_the_routes_ends_and_does_not_wait_for_
         again = peer.establish()
         again.sendall(update(("10.9.0.0/16",), asn=65201) + END_OF_RIB)
         host.wait_ready()
+
+
+STALLED = """
+import os
+from pathlib import Path
+from bgpd.rib import restore
+
+walk = restore.Restored.walk
+
+def stalled(self):
+    while not Path(os.environ["GATE"]).exists():
+        yield
+    yield from walk(self)
+
+restore.Restored.walk = stalled
+"""
+
+
+def test_neighbors_are_heard_while_their_routes_are_taken_up(
+    fabric: Fabric, peer: WirePeer, other: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they say reaches the kernel, and what was there before counts as before; nobody hears anything new."""
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    (tmp_path / "sitecustomize.py").write_text(STALLED)
+    with managed(fabric, leaf(1, **IPV4), leaf(2, **IPV4), POD) as host:
+        first = spoken(peer, host, "10.9.0.0/16", "10.10.0.0/16", "10.12.0.0/16")
+        second = spoken(other, host, "10.10.0.0/16", "10.12.0.0/16", "10.13.0.0/16", next_hop="10.0.2.2")
+        said(first)
+        heard, began = len(host.log("handover.heard")), len(host.log("bgpd.started"))
+        host.processes[-1].send_signal(signal.SIGUSR1)
+        host.wait(lambda: len(host.log("handover.heard")) > heard, "the next process to hear", timeout_s=60)
+        first.sendall(withdrawal("10.9.0.0/16", "10.10.0.0/16") + update(("10.11.0.0/16",), asn=65201))
+        for number, names in ((9, ""), (10, "2"), (11, "1"), (12, "12"), (13, "2")):
+            hops = [f"10.0.{name}.2%eth{name}" for name in names]
+            prefix = f"10.{number}.0.0/16"
+            host.wait(lambda prefix=prefix, hops=hops: kernel_hops(fabric.host, prefix) == hops, f"{prefix} by {hops}")
+        second.close()
+        host.wait(lambda: kernel_hops(fabric.host, "10.12.0.0/16") == ["10.0.1.2%eth1"], "the loss of leaf2")
+        assert len(host.log("handover.complete")) == heard
+        (tmp_path / "gate").touch()
+        host.wait(lambda: len(host.log("bgpd.started")) > began, "the next process to start", timeout_s=60)
+        host.wait(lambda: host.neighbor("leaf1")["families"]["ipv4-unicast"]["received"] == 2, "the rest")
+        assert {route["prefix"] for route in host.get("routes")} >= {"10.11.0.0/16", "10.12.0.0/16"}
+        assert said(first) == []
+        assert host.neighbor("leaf1")["established_count"] == 1
 
 
 SLOW = """

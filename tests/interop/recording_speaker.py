@@ -84,6 +84,11 @@ class Recorder:
             table[format_key(batch.family, key)] = batch.next_hop
             self.attributes[source.name, format_key(batch.family, key)] = batch.attributes
 
+    is_complete = True
+
+    def must_wait(self, source: Source) -> bool:
+        return False
+
     def room_came(self, source: Source) -> None:
         self.drained += 1
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.message.open import GracefulRestart
 from bgpd.model.path import RouteBatch, Source
 from bgpd.rib import restored_table
 from bgpd.rib.loc_rib import LocRib
@@ -46,6 +47,7 @@ def _small_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(restored_table, "_ENTRIES", 2)
         patched.setattr(restored_table, "_PATHS", 1)
+        patched.setattr(restored_table, "_KEYS", 1)
         yield
 
 
@@ -98,7 +100,7 @@ def successor(former: Recorder, prepared: PreparedRib | None = None) -> tuple[Re
     return one, saved
 
 
-def described(table: LocRib) -> dict[bytes, object]:
+def described(table: LocRib, *, without_times: bool = False) -> dict[bytes, object]:
     found: dict[bytes, object] = {}
     for one, entry in table.routes.items():
         paths = [
@@ -107,7 +109,7 @@ def described(table: LocRib) -> dict[bytes, object]:
                 path.received.block,
                 path.attributes.contents,
                 path.next_hop,
-                path.heard_at,
+                0 if without_times else path.heard_at,
                 path.rejected,
                 entry.role(path),
             )
@@ -117,8 +119,9 @@ def described(table: LocRib) -> dict[bytes, object]:
     return found
 
 
-def check_counts(table: LocRib) -> None:
-    """All that a table counts is what its keys have."""
+def check_counts(table: LocRib, *, are_found: bool = True) -> None:
+    """All that a table counts is what its keys have. `are_found`: no path was heard again, and took the place of one
+    that is like it."""
     entries = Counter(table.routes.values())
     assert all(entry.routes == count for entry, count in entries.items())
     keys = Counter(path for entry in table.routes.values() for path in entry.candidates)
@@ -132,8 +135,15 @@ def check_counts(table: LocRib) -> None:
     for source, interned in table.interned.items():
         its = [path for path in keys if path.source is source]
         assert interned.next_hops == Counter(path.next_hop for path in its if path.next_hop is not None)
-        assert all(interned.get(path.entered) in its for path in its if path.entered is not None)
+        if are_found:
+            assert all(interned.get(path.entered) in its for path in its if path.entered is not None)
         assert bool(interned.bytes_kept) == bool(its)
+
+
+def heard_again(one: Recorder, saved: SavedRib) -> Iterator[None]:
+    """The sessions may be heard; what is left is to step."""
+    drain(one.rib.received.restore_sessions(saved, {}))
+    return one.rib.received.restore_routes()
 
 
 def stale(one: Recorder) -> set[tuple[str, bytes]]:
@@ -277,6 +287,106 @@ def test_session_that_ends_meanwhile(changes: Announcements, refreshing: int | N
     assert described(one.rib.table("", V4)) == described(former.rib.table("", V4))
     check_counts(one.rib.table("", V4))
     assert one.fib == former.fib
+
+
+@given(announcements, announcements, st.lists(st.integers(0, 9), min_size=1), st.booleans())
+def test_what_neighbors_say_meanwhile(
+    changes: Announcements, news: Announcements, pauses: list[int], is_prepared: bool
+) -> None:
+    """Each route has what was said of it last, by whom ever, and what was there before until then."""
+    former = filled(changes[::2])
+    prepared = None
+    if is_prepared:
+        prepared = former.rib.to_leave()
+        assert prepared.begin()
+        prepared.packed = prepared.base()
+    speaking = [state.source for state in former.rib.received.states()]
+    change(former, speaking, changes[1::2])
+    former.rib.commit_gathered()
+    one, saved = successor(former, prepared)
+    steps, heard, waiting = heard_again(one, saved), list(news), list(pauses)
+    hearing = [state.source for state in one.rib.received.states()]
+    while heard:
+        change(one, hearing, [heard.pop(0)])
+        one.rib.commit_gathered()
+        for _ in range(waiting.pop(0) if waiting else 0):
+            next(steps, None)
+    drain(steps)
+    change(former, speaking, news)
+    former.rib.commit_gathered()
+    table = one.rib.table("", V4)
+    assert described(table, without_times=True) == described(former.rib.table("", V4), without_times=True)
+    check_counts(table, are_found=False)
+    assert all(decision.routes for decision in table.several())
+    assert one.fib == former.fib
+    assert one.rib.received.is_complete
+
+
+@given(announcements, announcements, st.integers(0, 20), st.integers(0, 20), st.integers(0, 2))
+def test_what_neighbors_say_while_a_session_ends_and_a_next_hop_goes(
+    changes: Announcements, news: Announcements, ending: int, going: int, which: int
+) -> None:
+    former = filled(changes)
+    one, saved = successor(former)
+    speaking = [state.source for state in former.rib.received.states()]
+    hearing = [state.source for state in one.rib.received.states()]
+    steps, heard = heard_again(one, saved), list(news)
+    for number in range(max(ending, going, len(heard)) + 1):
+        if heard:
+            change(one, hearing, [heard.pop(0)])
+        if number == ending:
+            end_session(one, which)
+        if number == going:
+            one.resolved[HOPS[0]] = "down"
+            drain(one.rib.next_hop_changed(HOPS[0], "down"))
+        next(steps, None)
+    drain(steps)
+    change(former, speaking, news)
+    end_session(former, which)
+    former.resolved[HOPS[0]] = "down"
+    drain(former.rib.next_hop_changed(HOPS[0], "down"))
+    one.rib.commit_gathered()
+    former.rib.commit_gathered()
+    table = one.rib.table("", V4)
+    assert described(table, without_times=True) == described(former.rib.table("", V4), without_times=True)
+    check_counts(table, are_found=False)
+    assert one.fib == former.fib
+
+
+def test_routes_of_a_session_that_restarts_meanwhile_are_kept_though_none_was_in_the_table() -> None:
+    former = filled([(0, 0, PREFIXES, (65201,), 0), (1, 1, PREFIXES, (65202,), 0)])
+    one, saved = successor(former)
+    received = one.rib.received
+    steps = heard_again(one, saved)
+    (state,) = [state for state in received.states() if state.source.name == "leaf1"]
+    assert received.next_hops_of_only([(state.source, V4)]) == {HOPS[0]}
+    words = negotiated(families=(V4,), graceful_restart=GracefulRestart(restart_time_s=100, families=((1, 1, True),)))
+    state.negotiated = words
+    drain(received.remove(received.session_lost(state.source, is_graceful=True, now=0.0)))
+    drain(steps)
+    one.rib.commit_gathered()
+    assert described(one.rib.table("", V4)) == described(former.rib.table("", V4))
+    assert received.stale_counts("leaf1") == {V4: len(PREFIXES)}
+
+
+def test_session_whose_routes_are_told_apart_or_counted_has_to_wait() -> None:
+    changes: Announcements = [(0, 0, PREFIXES, (65201,), 0), (1, 1, PREFIXES, (65202,), 0)]
+    former = filled(changes, refreshing=0)
+    one, saved = successor(former)
+    received = one.rib.received
+    sources = {state.source.name: state.source for state in received.states()}
+    steps = heard_again(one, saved)
+    assert {name: received.must_wait(source) for name, source in sources.items()} == {
+        "leaf1": True,
+        "leaf2": False,
+        "leaf3": False,
+    }
+    received.states()[1].use(session("leaf2", max_prefixes=5, max_prefixes_action="discard"))
+    assert received.must_wait(sources["leaf2"])
+    assert not received.is_complete
+    drain(steps)
+    assert received.is_complete
+    assert not any(map(received.must_wait, sources.values()))
 
 
 OTHER_CONFIG = configuration(

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
+from bgpd.message.exabgp_codec import RouteRefresh
 from bgpd.runtime.turns import WINDOW_S
-from bgpd.speaker.connection import State
+from bgpd.speaker.connection import RefreshReceived, State, UpdateReceived
 from bgpd.speaker.driver import GATHERED_BYTES, LEAST_RUN, RUN_MESSAGES, STEP_S, Driver, RunLength
 from bgpd.speaker.session import Output
 from bgpd.speaker.transport import READ_SIZE
@@ -86,6 +87,56 @@ def connected() -> tuple[Driver, Connected, QuietSession]:
     driver.adopt(1, cast(Any, wire))
     driver.carry(cast(Any, None), cast(Any, wire))
     return driver, wire, session
+
+
+class Refreshed:
+    """An exchange whose tables are not complete until the test says so; `taken`: what it took, in order."""
+
+    is_behind = False
+
+    def __init__(self) -> None:
+        self.is_complete = False
+        self.taken: list[object] = []
+
+    def must_wait(self, refresh: RouteRefresh) -> bool:
+        return refresh.subtype != 0 and not self.is_complete
+
+    def refresh_received(self, refresh: RouteRefresh, now: float) -> None:
+        self.taken.append(refresh.subtype)
+
+    def take(self, bodies: list[bytes]) -> None:
+        self.taken += bodies
+        bodies.clear()
+
+    def updates_done(self) -> None:
+        pass
+
+    def deadline(self) -> float | None:
+        return None
+
+
+def test_refresh_that_begins_before_the_tables_are_complete_waits_and_so_does_what_follows() -> None:
+    async def work() -> None:
+        driver, wire, session = connected()
+        exchange = Refreshed()
+        driver.carry(cast(Any, exchange), cast(Any, wire))
+        waiting: list[Output] = [
+            RefreshReceived(RouteRefresh(1, 1)),
+            UpdateReceived(b"before"),
+            RefreshReceived(RouteRefresh(1, 1, 1)),
+            UpdateReceived(b"after"),
+        ]
+        session.next_output = lambda now: waiting.pop(0) if waiting else None  # type: ignore[method-assign]
+        await wire.says()
+        assert exchange.taken == [0, b"before"]
+        assert driver.is_held
+        assert not wire.is_read
+        exchange.is_complete = True
+        driver.hold(False)
+        assert exchange.taken == [0, b"before", 1, b"after"]
+        assert wire.is_read
+
+    in_simulated_time(work())
 
 
 async def passes(windows: float) -> None:

@@ -143,6 +143,11 @@ class Session:
     def routes_received(self, source: Source, batches: Sequence[RouteBatch]) -> None:
         self.told += [("routes", list(batch.announced), list(batch.withdrawn)) for batch in batches]
 
+    is_complete = True
+
+    def must_wait(self, source: Source) -> bool:
+        return False
+
     def room_came(self, source: Source) -> None:
         self.told.append(("room",))
 
