@@ -185,6 +185,7 @@ class Daemon:
             self._routing,
             configuration=self._configuration,
             exports=self._exports,
+            drain=self._drain,
             journal=journal,
             history=self._history,
             started=self._started,
@@ -252,7 +253,7 @@ class Daemon:
                 await self._serve()
             await self._lock.acquire()
             self._configuration.identity.keep()
-            self._drain.restore()
+            self._drain.restore(self._left.drain)
             self._garbage.start()  # before tables are there: looking at those takes long
             await self._routing.start(self._left)
             is_adopting = self._left.daemon is not None  # it was readable

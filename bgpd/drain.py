@@ -93,6 +93,15 @@ class Saved(msgspec.Struct, frozen=True):
                 raise ValueError(f"{key.hex()} is no {family} prefix")
 
 
+class LeftDrain(msgspec.Struct, frozen=True):
+    """What one process leaves to the next: what the file should say, when the stage began (monotonic, seconds), and why
+    the file does not say it, "" if it does."""
+
+    saved: Saved
+    stage_at: float
+    not_saved: str
+
+
 class Drain:
     """The order in force, and how far it is carried out. `changed()` is called when `reason` may have.
 
@@ -137,17 +146,35 @@ class Drain:
 
     # Orders
 
-    def restore(self) -> None:
-        """Go on where the last run was, before a neighbor is sent anything."""
+    def left(self) -> bytes:
+        """What `restore` of the next process takes."""
+        return msgspec.msgpack.encode(LeftDrain(self._to_save(), self._stage_at, self._not_saved))
+
+    def restore(self, packed: bytes = b"") -> None:
+        """Go on where the last run was, before a neighbor is sent anything: by what it has left, else by the file."""
+        left = None
+        with contextlib.suppress(*UNREADABLE):  # there is none, or it is of another form
+            left = msgspec.msgpack.decode(packed, type=LeftDrain)
+        saved = left.saved if left is not None else self._read_file()
+        if saved is not None:
+            self._go_on(saved)
+        if left is not None:
+            self._not_saved = left.not_saved
+            if self._stage is left.saved.stage:
+                self._stage_at = left.stage_at
+
+    def _read_file(self) -> Saved | None:
         try:
-            saved = msgspec.json.decode(self._path.read_bytes(), type=Saved)
+            return msgspec.json.decode(self._path.read_bytes(), type=Saved)
         except FileNotFoundError:
-            return
+            return None
         except (OSError, *UNREADABLE) as error:
             with contextlib.suppress(OSError):
                 self._path.replace(self._path.with_name("drain.json.damaged"))
             log.error("drain.state_unreadable", path=str(self._path), error=str(error), kept_as="drain.json.damaged")
-            return
+            return None
+
+    def _go_on(self, saved: Saved) -> None:
         order, stage, drained_at = saved.order, saved.stage, saved.drained_at
         while order is not None and order.boot_id and order.boot_id != self._boot_id():
             log.info("drain.ended", reason="the host was started anew")
@@ -230,10 +257,12 @@ class Drain:
             "AS: bgpd show routes PREFIX; --force drains all the same",
         )
 
+    def _to_save(self) -> Saved:
+        return Saved(self._order, self._stage, self._drained_at, tuple(self._kept))
+
     async def _save(self) -> None:
-        saved = Saved(self._order, self._stage, self._drained_at, tuple(self._kept))
         try:
-            await asyncio.to_thread(replace_file, self._path, msgspec.json.encode(saved))
+            await asyncio.to_thread(replace_file, self._path, msgspec.json.encode(self._to_save()))
             self._not_saved = ""
         except OSError as error:
             self._not_saved = f"{self._path}: {error}"
@@ -260,6 +289,9 @@ class Drain:
 
     async def run(self) -> None:
         """Carry out what is ordered, until cancelled."""
+        if self._not_saved:
+            async with self._changing:
+                await self._save()
         while True:
             if self._order is None:
                 await self._wake.wait()

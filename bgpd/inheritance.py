@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SNAPSHOT = "snapshot"
 """The name of its descriptor."""
-_SECTIONS = ("daemon", "speaker", "rib", "kernel", "feeds", "moves")
+_SECTIONS = ("daemon", "speaker", "rib", "kernel", "feeds", "moves", "drain")
 _BASE = "base"
 """The section of what the RIB has written beforehand (rib/prepared.py); b"": nothing."""
 _OTHER_FORM = "the snapshot has another form than this version of bgpd reads"
@@ -55,7 +55,8 @@ class SavedDaemon(msgspec.Struct, frozen=True, kw_only=True):
 
 class Left(msgspec.Struct, kw_only=True):
     """What a process leaves. `kernel`: the routes of kernel tables, by VRF. `feeds`: what orchestrators have said, by
-    source. `moves`: how often endpoints of VRFs have moved of late. `base` goes with `rib`, as it is."""
+    source. `moves`: how often endpoints of VRFs have moved of late. `drain`: whether this host is in service, and why.
+    `base` goes with `rib`, as it is."""
 
     daemon: SavedDaemon
     speaker: SavedSpeaker
@@ -64,6 +65,7 @@ class Left(msgspec.Struct, kw_only=True):
     kernel: dict[str, SavedKernelTable]
     feeds: dict[str, bytes]
     moves: list[SavedMoves]
+    drain: bytes
     descriptors: dict[str, int]
 
     def write(self) -> dict[str, int]:
@@ -85,6 +87,7 @@ class Inheritance:
         self.daemon: SavedDaemon | None = None
         self.sessions = LeftSessions([], {})
         self.feeds: dict[str, bytes] = {}
+        self.drain = b""
         self._rib = self._base = self._kernel = self._moves = b""
         self.problem = ""
         self.refused: dict[str, str] = {}
@@ -192,7 +195,7 @@ def read(descriptors: Mapping[str, int]) -> Inheritance:
             found.problem = f"{_OTHER_FORM}: {error}"
         os.close(memory)
     if found.problem:
-        found.daemon, found.feeds = None, {}
+        found.daemon, found.feeds, found.drain = None, {}, b""
         for number in left.values():
             with contextlib.suppress(OSError):
                 os.close(number)
@@ -211,6 +214,8 @@ def _read(memory: int, descriptors: Mapping[str, int], found: Inheritance) -> No
     found.keep(rib=sections["rib"], base=sections[_BASE], kernel=sections["kernel"], moves=sections.get("moves", b""))
     found.daemon = msgspec.msgpack.decode(sections["daemon"], type=SavedDaemon)
     found.feeds = msgspec.msgpack.decode(sections["feeds"], type=dict[str, bytes])
+    if "drain" in sections:
+        found.drain = msgspec.msgpack.decode(sections["drain"], type=bytes)
     found.sessions = left_sessions.read(sections["speaker"], descriptors)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import structlog
 
 from bgpd.configuration import Configuration
+from bgpd.drain import Drain
 from bgpd.export.exports import Exports
 from bgpd.handover.signals import KeptSignals
 from bgpd.handover.store import DescriptorStore, HandOverFailed, StoreUnusable, store_of_service
@@ -45,6 +46,7 @@ class Leaving:
         *,
         configuration: Configuration,
         exports: Exports,
+        drain: Drain,
         journal: Journal,
         history: History,
         started: asyncio.Event,
@@ -53,6 +55,7 @@ class Leaving:
         self._routing = routing
         self._configuration = configuration
         self._exports = exports
+        self._drain = drain
         self._journal = journal
         self._history = history
         self._started = started
@@ -138,6 +141,7 @@ class Leaving:
             kernel=self._routing.tables.saved(prepared.columns(rib)),
             feeds=self._routing.workloads.saved(is_complete=self._routing.synchronised),
             moves=self._routing.evpn.endpoints.saved_moves(),
+            drain=self._drain.left(),
             descriptors=descriptors,
         )
         written = left.write()

@@ -23,6 +23,7 @@ from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN
 from bgpd.model.path import Source
 from bgpd.model.views.orders import DrainRequest
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, hop, key, leaf, session
+from tests.waiting import until
 
 POD, SERVICE = "10.64.1.5/32", "10.64.100.1/32"
 SETTLE_S = 10
@@ -32,7 +33,9 @@ UPLINK = Counter(INTERFACE, "eth0", "received")
 class Site:
     """A drain over a RIB with a pod and a service, which another host announces too unless `alone`."""
 
-    def __init__(self, directory: Path, *, alone: bool = False, boot_id: str = "boot1", now: float = 1000.0) -> None:
+    def __init__(
+        self, directory: Path, *, alone: bool = False, boot_id: str = "boot1", now: float = 1000.0, left: bytes = b""
+    ) -> None:
         neighbors = session("leaf1", interface="eth0"), session("leaf2")
         self.config: Config = msgspec.structs.replace(
             configuration(*neighbors),
@@ -60,7 +63,7 @@ class Site:
             read=self._read,
             boot_id=lambda: boot_id,
         )
-        self.drain.restore()
+        self.drain.restore(left)
         rib.announce_local(LOCAL, V4, [key(POD)], attributes())
         rib.announce_local(LOCAL, V4, [key(SERVICE)], attributes(), exception=True, is_service=True)
         self.leaf1, self.leaf2 = (self._up(number, one) for number, one in enumerate(neighbors, 1))
@@ -307,6 +310,39 @@ async def test_a_damaged_file_is_kept_aside_and_a_directory_that_cannot_be_writt
     lost = Site(tmp_path / "file" / "below")
     await lost.on()
     assert "drain.json" in lost.drain.view().not_saved
+
+
+async def test_the_next_process_goes_on_though_the_file_could_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    nowhere = tmp_path / "file" / "below"
+    before = Site(nowhere)
+    await before.on()
+    await before.look(after_s=SETTLE_S - 1)
+    after = Site(nowhere, now=before.now, left=before.drain.left())
+    assert after.drain.view().stage == before.drain.view().stage == "graceful-shutdown"
+    assert "drain.json" in after.drain.view().not_saved
+    assert after.sent() == {POD: True, SERVICE: True}
+    await after.look(after_s=1)
+    assert after.drain.view().stage == "services-withdrawn", "the fabric has had its time"
+    await after.until_drained()
+    again = Site(nowhere, now=after.now, left=after.drain.left())
+    assert again.drain.view().state == "drained"
+    assert again.drain.view().drained_at == after.drain.view().drained_at
+
+
+async def test_what_the_former_process_says_counts_and_not_an_older_file(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    await site.on()
+    (tmp_path / "file").touch()
+    before = Site(tmp_path / "file" / "below", left=site.drain.left())
+    await before.drain.off(who="test")
+    after = Site(tmp_path, left=before.drain.left())
+    assert after.drain.view().state == "off"
+    running = asyncio.ensure_future(after.drain.run())
+    await until(lambda: not after.drain.view().not_saved)
+    running.cancel()
+    assert Site(tmp_path).drain.view().state == "off", "and the file is right again"
+    assert Site(tmp_path, left=b"of another form").drain.view().state == "off"
 
 
 async def test_packets_of_bfd_are_allowed_for_on_the_uplink(tmp_path: Path) -> None:

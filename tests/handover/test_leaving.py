@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from bgpd.configuration import Configuration
+from bgpd.drain import Drain
 from bgpd.export.exports import Exports
 from bgpd.handover.store import DescriptorStore, HandOverFailed, StoreUnusable
 from bgpd.history.recorder import History
@@ -43,6 +44,7 @@ class Left(Leaving):
             cast(Routing, routing),
             configuration=cast(Configuration, SimpleNamespace(changing=self.changing)),
             exports=cast(Exports, SimpleNamespace(settle=self.settle)),
+            drain=cast(Drain, None),
             journal=cast(Journal, None),
             history=cast(History, None),
             started=started,
