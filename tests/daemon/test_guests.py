@@ -23,7 +23,16 @@ from tests.daemon.fabric import (
 )
 from tests.daemon.managed import ManagedHost, managed
 from tests.daemon.wire_guest import WireGuest, connected
-from tests.daemon.wire_peer import KEEPALIVE, Restart, attribute, message, notification, open_message
+from tests.daemon.wire_peer import (
+    KEEPALIVE,
+    Restart,
+    attribute,
+    message,
+    notification,
+    open_message,
+    update,
+    withdrawal,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -297,5 +306,12 @@ def test_a_guest_does_not_notice_a_hand_over(host: ManagedHost, fabric: Fabric, 
         one.announce("10.9.9.102/32")
         wait_heard(host, frr, "10.9.9.102/32")
         assert frr_paths(frr, "10.9.9.101/32")[0]["version"] == since
-        one.withdraw("10.9.9.101/32")
+        whole = update(("10.9.9.103/32",), asn=64512, next_hop="127.0.0.2")
+        received = host.neighbor("one")["messages_received"]
+        one.socket.sendall(withdrawal("10.9.9.101/32") + whole[:30])
+        host.wait(lambda: host.neighbor("one")["messages_received"] > received, "the whole message")
+        host.hand_over()
+        one.socket.sendall(whole[30:])
+        wait_heard(host, frr, "10.9.9.103/32")
         wait_lost(host, frr, "10.9.9.101/32")
+        assert host.neighbor("one")["since"] == began

@@ -286,11 +286,11 @@ def test_neighbors_are_heard_while_their_routes_are_taken_up(
         host.wait(lambda: len(host.log("handover.heard")) > heard, "the next process to hear", timeout_s=60)
         first.sendall(withdrawal("10.9.0.0/16", "10.10.0.0/16") + update(("10.11.0.0/16",), asn=65201))
         for number, names in ((9, ""), (10, "2"), (11, "1"), (12, "12"), (13, "2")):
-            hops = [f"10.0.{name}.2%eth{name}" for name in names]
+            hops = [f"10.0.{name}.2%eth{int(name) - 1}" for name in names]
             prefix = f"10.{number}.0.0/16"
             host.wait(lambda prefix=prefix, hops=hops: kernel_hops(fabric.host, prefix) == hops, f"{prefix} by {hops}")
         second.close()
-        host.wait(lambda: kernel_hops(fabric.host, "10.12.0.0/16") == ["10.0.1.2%eth1"], "the loss of leaf2")
+        host.wait(lambda: kernel_hops(fabric.host, "10.12.0.0/16") == ["10.0.1.2%eth0"], "the loss of leaf2")
         assert len(host.log("handover.complete")) == heard
         (tmp_path / "gate").touch()
         host.wait(lambda: len(host.log("bgpd.started")) > began, "the next process to start", timeout_s=60)
@@ -589,6 +589,35 @@ def test_drained_host_stays_so_and_sends_nothing(fabric: Fabric, peer: WirePeer)
         host.hand_over()
         assert said(connection) == []
         assert json.loads(host.request("/v1/drain")[1])["state"] != "off"
+
+
+def test_state_directory_that_cannot_be_written_costs_nothing(fabric: Fabric, peer: WirePeer, tmp_path: Path) -> None:
+    """What would be in its files goes from process to process."""
+    (tmp_path / "file").touch()
+    nowhere = table("[state]", directory=str(tmp_path / "file" / "below"))
+    slow = table("[drain]", settle_s=600)
+    with managed(fabric, leaf(1, **IPV4), POD, "[workload.api]\n", nowhere, slow) as host:
+        connection = spoken(peer, host, "10.9.0.0/16")
+        host.cli(
+            "workload", "add", "web", "--address", "10.64.1.7", "--interface", "pod1", "--timeout", "0", check=False
+        )
+        host.wait(lambda: "10.64.1.7" in kernel_routes(fabric.host), "the route")
+        host.cli("drain", "on", "--force", check=False)
+        assert said(connection)
+        before = json.loads(host.request("/v1/drain")[1])
+        assert before["state"] != "off"
+        for _ in range(2):
+            host.hand_over()
+            assert said(connection) == []
+            assert "10.64.1.7" in kernel_routes(fabric.host)
+            after = json.loads(host.request("/v1/drain")[1])
+            assert (after["since"], after["stage"]) == (before["since"], before["stage"])
+            assert str(tmp_path) in after["not_saved"]
+        host.cli("drain", "off", check=False)
+        assert said(connection)
+        host.hand_over()
+        assert said(connection) == []
+        assert json.loads(host.request("/v1/drain")[1])["state"] == "off"
 
 
 def dialled(fabric: Fabric, **fields: Any) -> socket.socket:

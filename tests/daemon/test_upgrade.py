@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from labs.daemons import REPOSITORY
 from labs.process import LabError
 from tests.daemon.fabric import Fabric, Host, config, leaf, started
 from tests.daemon.managed import said
 from tests.daemon.test_handover import IPV4, POD, last_of, spoken
-from tests.daemon.wire_peer import KEEPALIVE, WirePeer, update
+from tests.daemon.wire_peer import KEEPALIVE, NOTIFICATION, WirePeer, update
 
 pytestmark = pytest.mark.netns
 
@@ -73,6 +76,33 @@ def test_configuration_that_the_installed_version_does_not_take_changes_nothing(
         assert "can start" in host.cli("upgrade", "--check")
         assert host.get("upgrade")["born"] == born
         assert said(connection) == []
+
+
+KILLED = """
+import os, signal
+from bgpd.handover import store
+
+become = store.ExecStore.become
+
+def killed(self, command, **given):
+    os.kill(os.getpid(), signal.SIGTERM)
+    become(self, command, **given)
+
+store.ExecStore.become = killed
+"""
+
+
+def test_signal_that_comes_when_nobody_hears_it_ends_the_next_program(
+    fabric: Fabric, peer: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
+    (tmp_path / "sitecustomize.py").write_text(KILLED)
+    with started(fabric, leaf(1, **IPV4), POD) as host:
+        connection = spoken(peer, host, "10.9.0.0/16")
+        host.cli("upgrade", check=False)
+        host.wait(lambda: host.processes[-1].exit_code == 0, "the next program to end")
+        assert last_of(connection) == NOTIFICATION, "it was stopped, and said so"
+        assert "handover.heard" in host.log_path.read_text()
 
 
 class HangingHost(Host):
