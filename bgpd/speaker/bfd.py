@@ -22,9 +22,10 @@ from bgpd.kernel.host import Host
 from bgpd.model.prefix import covers, format_address, is_link_local
 from bgpd.model.views.sessions import BfdView
 from bgpd.speaker.bfd_channel import BfdChannel
-from bgpd.speaker.neighbor import Neighbor, Surroundings
+from bgpd.speaker.neighbor import Neighbor
 from bgpd.speaker.neighbors import Neighbors
 from bgpd.speaker.peering import Peering
+from bgpd.speaker.surroundings import Surroundings
 
 log = structlog.get_logger()
 

@@ -95,9 +95,10 @@ class Hostnames:
                 log.warning("lldp.not_read", reason=problem)
         self.look()
 
-    def session_changed(self, neighbor: Neighbor) -> None:
+    def session_changed(self, name: str) -> None:
         """A session began or ended: what the neighbor calls itself counts until it says something else."""
-        if not _expected(neighbor):
+        neighbor = self._neighbors.named(name)
+        if neighbor is None or not _expected(neighbor):
             return
         exchange = neighbor.exchange
         if exchange is not None:

@@ -16,11 +16,12 @@ from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.sections import comes_to, range_of
 from bgpd.model.prefix import format_address
 from bgpd.speaker import ruled_vrfs
-from bgpd.speaker.neighbor import REJECTED, Neighbor, Surroundings
+from bgpd.speaker.neighbor import REJECTED, Neighbor
 from bgpd.speaker.neighbors import Neighbors
 from bgpd.speaker.peering import Peering, of_listen
 from bgpd.speaker.places import ConnectRates, divided, gives_way, why_full
 from bgpd.speaker.socket_options import arrival_index
+from bgpd.speaker.surroundings import Surroundings
 from bgpd.speaker.transport import Wire
 
 log = structlog.get_logger()

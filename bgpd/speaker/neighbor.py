@@ -14,30 +14,25 @@ import msgspec
 import structlog
 
 from bgpd.config.effects import resets_session
-from bgpd.config.schema import RouterConfig
-from bgpd.config.schema_sessions import ListenConfig, SessionConfig, attribute_limit
-from bgpd.kernel.host import Host
+from bgpd.config.schema_sessions import SessionConfig
 from bgpd.message.exabgp_codec import Notification
-from bgpd.message.open import Negotiated, local_open
+from bgpd.message.open import Negotiated
 from bgpd.model.iana import CeaseSubcode, ErrorCode
-from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import format_address
 from bgpd.model.unreadable import UNREADABLE
-from bgpd.model.wire import NlriDecoders
-from bgpd.runtime.rates import LineBudget
 from bgpd.runtime.shared_state import SharedStateBroken
+from bgpd.speaker.beginning import ends_hold_off, new_exchange, settings, tell_tap
 from bgpd.speaker.connection import Connection, State
-from bgpd.speaker.defects import LOGGED_BYTES, Defects
+from bgpd.speaker.defects import LOGGED_BYTES
 from bgpd.speaker.driver import Driver
-from bgpd.speaker.exchange import Exchange, RouteTaker, SpeakerEvents
+from bgpd.speaker.exchange import Exchange
 from bgpd.speaker.failure_log import FailureLog
-from bgpd.speaker.listening import Listening
 from bgpd.speaker.peering import Peering
 from bgpd.speaker.reach import NOT_HEARD, Reach, Unreachable
 from bgpd.speaker.saved import SavedSession, SavedWait
 from bgpd.speaker.session import Notified, Session, SessionDown, SessionSettings
 from bgpd.speaker.socket_options import set_send_hold_time
-from bgpd.speaker.tap import SessionTap, TappedSession
+from bgpd.speaker.surroundings import Surroundings
 from bgpd.speaker.transport import Wire
 
 log = structlog.get_logger()
@@ -46,61 +41,6 @@ WITHOUT_HOLD_TIME_S = 240.0
 """In place of a hold time of 0, for how long the peer may take nothing: twice as long, 8 minutes (RFC 9687)."""
 REJECTED = Notification(ErrorCode.CEASE, CeaseSubcode.CONNECTION_REJECTED)
 BFD_DOWN = Notification(ErrorCode.CEASE, CeaseSubcode.BFD_DOWN)
-
-
-class PathWatch(Protocol):
-    """Who watches the paths to neighbors (bfd.py)."""
-
-    def why_held(self, peering: Peering) -> str:
-        """Why the neighbor may not be connected with yet, "" if it may."""
-
-
-class Unwatched:
-    """No path is watched: nothing is waited for."""
-
-    def why_held(self, peering: Peering) -> str:
-        return ""
-
-
-class NameWatch(Protocol):
-    """Who looks whether neighbors are those that are expected (hostnames.py)."""
-
-    def session_changed(self, neighbor: Neighbor) -> None:
-        """A session began or ended."""
-
-
-class Unnamed:
-    """No name is expected."""
-
-    def session_changed(self, neighbor: Neighbor) -> None:
-        pass
-
-
-class Surroundings(msgspec.Struct, kw_only=True):
-    """What all neighbors share. `restarting`: the daemon was restarted, and this host has forwarded on (RFC 4724).
-    `is_starting`: not all neighbors were heard yet since its start."""
-
-    router: RouterConfig
-    hostname: str
-    host: Host
-    routes: RouteTaker
-    events: SpeakerEvents
-    nlri_decoders: NlriDecoders
-    listening: Listening
-    defects: Defects
-    tasks: asyncio.TaskGroup
-    restarting: bool = False
-    is_starting: bool = True
-    paths: PathWatch = Unwatched()
-    names: NameWatch = Unnamed()
-    tap: SessionTap | None = None
-    lines: dict[str, LineBudget] = {}
-
-    def lines_for(self, peering: Peering) -> LineBudget:
-        """The log lines of a neighbor, or of a range: of the neighbors that come and go in it together."""
-        config = peering.config
-        name = config.prefix if isinstance(config, ListenConfig) else peering.name
-        return self.lines.setdefault(name, LineBudget())
 
 
 class NeighborOwner(Protocol):
@@ -126,7 +66,7 @@ class Neighbor:
         self._owner = owner
         self._is_first = True
         self._reach = Reach(peering, around.host, around.listening)
-        self._session = Session(self._settings(), random=random.random)
+        self._session = Session(self._settings_now(), random=random.random)
         self._driver = Driver(self._session, self, tasks=around.tasks)
 
     # What others ask
@@ -244,9 +184,9 @@ class Neighbor:
         A higher limit, or another answer to what is beyond it, ends a hold-off at once.
         """
         old = self.peering.config
-        raised = _ends_hold_off(old, config)
+        raised = ends_hold_off(old, config)
         self._reach.peering = msgspec.structs.replace(self.peering, config=config)
-        self._session.settings = self._settings()
+        self._session.settings = self._settings_now()
         if old.tcp_ao != config.tcp_ao and not self.read_keys():
             self.roll_keys()
         if raised:
@@ -267,7 +207,7 @@ class Neighbor:
 
     def start_is_over(self) -> None:
         """All neighbors were heard since the daemon's start: its next OPEN is not one of a restart any more."""
-        self._session.settings = self._settings()
+        self._session.settings = self._settings_now()
 
     def pause_reading(self, paused: bool) -> None:
         """Leave unread what it sends, or read on."""
@@ -365,15 +305,15 @@ class Neighbor:
         self._reach.roll(wire, is_new=True)
         self.established_count += 1
         self._is_first = False
-        self._session.settings = self._settings()
+        self._session.settings = self._settings_now()
         self.failures.recovered(
             asn=negotiated.peer_asn,
             hold_time_s=negotiated.hold_time_s,
             families=[str(family) for family in negotiated.families],
         )
         self._around.events.session_established(exchange.source, negotiated, self.peering.config)
-        self._tell_tap(exchange, self._session.established, wire)
-        self._around.names.session_changed(self)
+        tell_tap(self.peering, exchange, self._session.established, wire, self._around)
+        self._around.names.session_changed(self.peering.name)
 
     # From one process to the next
 
@@ -411,7 +351,7 @@ class Neighbor:
             return
         config = self.peering.config
         is_same = type(before) is type(config) and not resets_session(saved.section, before, config)
-        if is_same and not _ends_hold_off(before, config):
+        if is_same and not ends_hold_off(before, config):
             self._session.resume(saved.retries, _now())
 
     def saved(self, descriptor: str, now: float) -> tuple[SavedSession, int] | None:
@@ -472,12 +412,12 @@ class Neighbor:
         self.established_count, self.flaps = saved.established_count, saved.flaps
         self._former_martians = saved.former_martians
         self._is_first = False
-        self._session.settings = self._settings()
+        self._session.settings = self._settings_now()
         self.failures.restore(saved.failures)
         self.failures.adopted(established_at=saved.state_since, families=[str(one) for one in negotiated.families])
         wire.write(former.unsent)
         self._around.events.session_adopted(exchange.source, negotiated, self.peering.config)
-        self._tell_tap(exchange, connection, wire)
+        tell_tap(self.peering, exchange, connection, wire, self._around)
         self._driver.pump()
 
     def go_on(self, saved: SavedSession) -> None:
@@ -491,48 +431,11 @@ class Neighbor:
 
     def _new_exchange(self, negotiated: Negotiated, wire: Wire) -> Exchange:
         """Raises: OSError: the connection is already gone."""
-        around = self._around
-        source = Source(
-            name=self.peering.name,
-            kind=SourceKind.IBGP if negotiated.is_ibgp else SourceKind.EBGP,
-            asn=negotiated.peer_asn,
-            router_id=negotiated.peer_router_id,
-            address=wire.peer.address,
-            interface=self.interface,
-            guest=self.peering.guest,
-        )
-        return Exchange(
-            source,
-            negotiated,
-            local=wire.local.address,
-            host=around.host,
-            vrf=self.peering.config.vrf,
-            nlri_decoders=around.nlri_decoders,
-            routes=around.routes,
-            events=around.events,
-            write=self._driver.write,
-            accept_martians=self.peering.config.accept_martians,
-            accept_as_sets=self.peering.config.accept_as_sets,
-            takes_any_next_hop=bool(self.peering.guest),
-            tap=around.tap,
-        )
+        write = self._driver.write
+        return new_exchange(self.peering, negotiated, wire, self._around, interface=self.interface, write=write)
 
-    def _tell_tap(self, exchange: Exchange, connection: Connection | None, wire: Wire) -> None:
-        if self._around.tap is None or connection is None:
-            return
-        sent, received = connection.opens
-        session = TappedSession(
-            source=exchange.source,
-            vrf=self.peering.config.vrf,
-            local_address=exchange.local,
-            ports=wire.ports,
-            sent_open=sent,
-            received_open=received,
-            four_octet_as=exchange.negotiated.four_octet_as,
-            is_behind=lambda: exchange.is_behind,
-            encode=exchange.encode,
-        )
-        self._around.tap.session_up(session)
+    def _settings_now(self) -> SessionSettings:
+        return settings(self.peering, self._around, is_first=self._is_first)
 
     def session_ended(self, exchange: Exchange | None, down: SessionDown) -> None:
         """The established session is over; `exchange` is None if it had ended before routes were exchanged."""
@@ -546,7 +449,7 @@ class Neighbor:
                 told = down.notified
                 sent = told is not None and told.sent
                 self._around.tap.session_down(exchange.source, told.notification if told else None, sent=sent)
-        self._around.names.session_changed(self)
+        self._around.names.session_changed(self.peering.name)
         self._owner.connection_ended(self)
 
     def attempt_failed(self, reason: str, notified: Notified | None) -> None:
@@ -571,40 +474,6 @@ class Neighbor:
     def room_came(self, exchange: Exchange) -> None:
         """Its connection takes more again."""
         self._around.routes.room_came(exchange.source)
-
-    def _settings(self) -> SessionSettings:
-        around, peering = self._around, self.peering
-        is_first = self._is_first and around.is_starting
-        return SessionSettings(
-            local=local_open(
-                around.router,
-                peering.config,
-                over_ipv6=peering.is_ipv6,
-                restarting=around.restarting and is_first,
-                forwarding=around.restarting or not is_first,
-                hostname=around.hostname,
-            ),
-            expected_asn=peering.config.asn,
-            connect_retry_s=getattr(peering.config, "connect_retry_s", 5),
-            dials=peering.dials,
-            min_hold_time_s=getattr(peering.config, "min_hold_time_s", 0),
-            role_strict=peering.config.role_strict,
-        )
-
-
-def _ends_hold_off(old: SessionConfig, new: SessionConfig) -> bool:
-    """Whether the neighbor may be heard again at once: there is a higher limit, or another answer to what is beyond."""
-    return (
-        _is_raised(old.max_prefixes, new.max_prefixes)
-        or old.max_prefixes_action != new.max_prefixes_action
-        or old.max_prefixes_restart_after_s != new.max_prefixes_restart_after_s
-        or _is_raised(attribute_limit(old), attribute_limit(new))
-    )
-
-
-def _is_raised(old: int, new: int) -> bool:
-    """Whether a limit allows more than before; 0 is none."""
-    return bool(old) and (not new or new > old)
 
 
 def _now() -> float:

@@ -21,10 +21,11 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, ErrorCode, Family
 from bgpd.model.path import RouteBatch, Source
 from bgpd.speaker.connection import State
-from bgpd.speaker.neighbor import Neighbor, Surroundings
+from bgpd.speaker.neighbor import Neighbor
 from bgpd.speaker.peering import Peering, of_guest, of_neighbor
 from bgpd.speaker.places import why_full
 from bgpd.speaker.saved import SavedWait
+from bgpd.speaker.surroundings import Surroundings
 from bgpd.speaker.transport import Wire
 
 LOOK_AGAIN_S = 1.0

@@ -36,11 +36,12 @@ from bgpd.speaker.hostnames import Hostnames
 from bgpd.speaker.incoming import Incoming
 from bgpd.speaker.left_sessions import LeftSession, LeftSessions
 from bgpd.speaker.listening import Listening, door_of
-from bgpd.speaker.neighbor import Neighbor, Surroundings
+from bgpd.speaker.neighbor import Neighbor
 from bgpd.speaker.neighbor_view import neighbor_view, waiting_view
 from bgpd.speaker.neighbors import Neighbors
 from bgpd.speaker.peering import Changed, Peering, of_saved
 from bgpd.speaker.saved import SavedSession, SavedSpeaker
+from bgpd.speaker.surroundings import Surroundings
 from bgpd.speaker.tap import SessionTap
 from bgpd.speaker.transport import LINGER_S
 from bgpd.speaker.transport import adopt as adopt_connection

@@ -135,6 +135,13 @@ async def test_the_program_is_asked_and_may_fail_in_any_way(
     assert await read_lldp() == ({}, ""), "it is not installed: nothing to tell"
 
 
+class Known(list[Any]):
+    """The neighbors that there are."""
+
+    def named(self, name: str) -> Any:
+        return next((one for one in self if one.peering.name == name), None)
+
+
 class Rig:
     """Neighbors as Hostnames sees them."""
 
@@ -144,7 +151,7 @@ class Rig:
         self.host.link(Link(index=3, name="eth0.101", up=True, kind="vlan", parent=2))
         self.heard: dict[str, tuple[str, ...]] = {}
         self.problem = ""
-        self.neighbors: list[Any] = []
+        self.neighbors = Known()
         self.names = Hostnames(self.neighbors, self.host, read=self._read)  # type: ignore[arg-type]
 
     async def _read(self) -> tuple[dict[str, tuple[str, ...]], str]:
@@ -158,7 +165,7 @@ class Rig:
 
     def says(self, neighbor: Any, host: str, domain: str = "") -> None:
         neighbor.exchange = SimpleNamespace(negotiated=SimpleNamespace(hostname=host, domain=domain))
-        self.names.session_changed(neighbor)
+        self.names.session_changed(neighbor.peering.name)
 
 
 async def test_another_name_is_warned_of_once_and_its_end_is_told() -> None:
@@ -171,7 +178,7 @@ async def test_another_name_is_warned_of_once_and_its_end_is_told() -> None:
         for _ in range(3):
             rig.names.look()
         leaf.exchange = None
-        rig.names.session_changed(leaf)
+        rig.names.session_changed("leaf1")
         rig.says(leaf, "leaf2", "example")
     assert [line["event"] for line in lines] == ["neighbor.unexpected_hostname"]
     assert lines[0] == lines[0] | {"neighbor": "leaf1", "expected": "leaf1", "bgp": "leaf2.example", "lldp": ""}
