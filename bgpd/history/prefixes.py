@@ -16,7 +16,8 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
 from bgpd.rib.adj_rib_in import AdjRibIn, revise
-from bgpd.rib.loc_rib import Changes, LocRib
+from bgpd.rib.keyed_routes import Changes
+from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.policy import BuiltInPolicy
 

@@ -19,7 +19,8 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, COMMUNITY_LLGR_STALE, COMMUNITY_NO_LLGR, Family, Role
 from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind, Via
 from bgpd.rib.interned_paths import VIAS_KEPT, InternedPaths, is_now
-from bgpd.rib.loc_rib import SLICE, Changes, Compute, LocRib
+from bgpd.rib.keyed_routes import Changes, Compute
+from bgpd.rib.loc_rib import SLICE, LocRib
 from bgpd.rib.next_hops import AllowedNextHops, LocalNextHops
 from bgpd.rib.policy import Policy, Route, Trace
 from bgpd.rib.roles import RoleRules

@@ -14,7 +14,8 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Via
 from bgpd.rib.adj_rib_in import HEARD_AT_COARSENESS_S, AdjRibIn
 from bgpd.rib.interned_paths import PARTS
-from bgpd.rib.loc_rib import LocRib, with_path
+from bgpd.rib.keyed_routes import with_path
+from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.small_batches import FEW
 
 _EVPN: Final = Family.L2VPN_EVPN

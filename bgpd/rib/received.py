@@ -10,7 +10,7 @@ takes a few milliseconds, and batches may come in between two steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 
@@ -22,25 +22,26 @@ from bgpd.config.sections import section_of
 from bgpd.kernel.host import Host
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import CeaseSubcode, Family
-from bgpd.model.path import NextHop, Path, RouteBatch, Source, SourceKind
+from bgpd.model.path import Path, RouteBatch, Source
 from bgpd.model.prefix import parse_address
-from bgpd.model.views.sessions import FamilyCounts, NeighborView
 from bgpd.rib.adj_rib_in import AdjRibIn, forbids_long_lived, revise
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
 from bgpd.rib.dissemination import Dissemination
 from bgpd.rib.evpn_batches import enter_few_evpn
 from bgpd.rib.guest_policy import import_policy
-from bgpd.rib.loc_rib import Changes, LocRib
+from bgpd.rib.keyed_routes import Changes
+from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.neighbor_state import NeighborState, change_policies
 from bgpd.rib.next_hops import allowed_next_hops
-from bgpd.rib.policy import Trace, build_policy
+from bgpd.rib.policy import build_policy
 from bgpd.rib.ports import EvpnRoutes, Neighbors
 from bgpd.rib.recording import Recorder
 from bgpd.rib.restore import Restored
 from bgpd.rib.route_labels import labels_of
 from bgpd.rib.saved import SavedRib
+from bgpd.rib.sessions import Sessions
 from bgpd.rib.small_batches import FEW, enter_few
-from bgpd.rib.stale import Place, Stage, StaleRoutes, kept_families
+from bgpd.rib.stale import Place, Stage, kept_families
 from bgpd.rib.tables import Tables
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 
@@ -50,7 +51,7 @@ REPLAYED = 512
 """Keys of one step of `replay_evpn`."""
 
 
-class ReceivedRoutes:
+class ReceivedRoutes(Sessions):
     """The routes of the established sessions, and of former ones whose neighbor restarts (`stale`).
 
     `host` has the networks of this host. `now()`: wall clock in seconds. `schedule(callback)` runs it soon. `neighbors`
@@ -70,17 +71,14 @@ class ReceivedRoutes:
         now: Callable[[], float],
         schedule: Callable[[Callable[[], None]], object],
     ) -> None:
+        super().__init__(now=now)
         self._config = config
         self._host = host
         self._tables = tables
         self._dissemination = dissemination
         self._now = now
         self._schedule = schedule
-        self.stale = StaleRoutes(wall=now)
-        self._states: dict[Source, NeighborState] = {}
-        self._former: dict[Source, NeighborState] = {}
         self._ageing = 0
-        self._restored: Restored | None = None
         self._advertisements = Advertisements()
         self.recorder = Recorder()
 
@@ -220,18 +218,6 @@ class ReceivedRoutes:
             return self.stale.forget(source.name)
         return self.stale.back(source, negotiated, stale_time_s=helps.stale_time_s, now=now)
 
-    def is_kept(self, source: Source) -> bool:
-        """Whether routes of a former session are kept."""
-        return source in self.stale.kept
-
-    def places(self, name: str) -> list[Place]:
-        """All that a neighbor's sessions have said, the present one and former ones."""
-        states = [state for state in self._all() if state.source.name == name]
-        return [(state.source, family) for state in states for family in state.tables]
-
-    def _all(self) -> Iterator[NeighborState]:
-        return chain(self._states.values(), self._former.values())
-
     def remove(self, places: Collection[Place], *, is_back: bool = False) -> Iterator[None]:
         """Stepping removes these routes of former sessions, slice by slice; they are not used from now on, unless their
         neighbor `is_back` and forwards."""
@@ -328,10 +314,6 @@ class ReceivedRoutes:
         kept = sum([former.bytes_kept for former in self._former_of(source)])
         self._end_if(state, state.why_out_of_resources(kept), CeaseSubcode.OUT_OF_RESOURCES)
 
-    def _former_of(self, source: Source) -> Sequence[NeighborState]:
-        """The former sessions of a neighbor whose routes are kept: nearly always none."""
-        return [one for one in self._former.values() if one.source.name == source.name] if self._former else ()
-
     def _enter_few(self, state: NeighborState, table: LocRib, batches: Sequence[RouteBatch], at: int) -> int:
         if table.family is not Family.L2VPN_EVPN:
             return enter_few(table, state.adj_rib_in, batches, at)
@@ -388,12 +370,6 @@ class ReceivedRoutes:
                 if why and self.neighbors.ask_again(source, family):
                     log.info("prefix_limit.asked_again", neighbor=source.name, family=family, reason=why)
                     state.asked_again(family, now)
-
-    def discarded(self) -> Iterator[tuple[Source, Family, int]]:
-        """The sessions and families of which something is beyond the limit and left out, and how much."""
-        for source, state in self._states.items():
-            for family in state.discarded.families if state.watches_limit else ():
-                yield source, family, state.discarded.count(family)
 
     def _end_if(self, state: NeighborState, reason: str, subcode: CeaseSubcode) -> None:
         """End the session of a neighbor that sent too much, if there is a reason, once it is no longer being heard."""
@@ -468,27 +444,14 @@ class ReceivedRoutes:
             state.exports[family].resend_all()
             self._dissemination.look_at(state.exports[family])
 
-    def states_to_save(self) -> list[NeighborState]:
-        """The established sessions, and the former ones whose routes are kept."""
-        return [*self._states.values(), *(self._former[source] for source in self.stale.kept)]
-
     def restore_former(self, saved: SavedRib) -> dict[int, NeighborState]:
         """Keep what another process has kept of sessions that are over, by number; nothing of neighbors that are not
         configured any more, or otherwise, or whose restarts are not helped with. Their routes come by `restore`."""
         found: dict[int, NeighborState] = {}
         for number, neighbor in enumerate(saved.neighbors):
-            former = neighbor.former
-            if former is None:
+            former, source = neighbor.former, neighbor.former_source
+            if former is None or source is None:
                 continue
-            source = Source(
-                name=neighbor.name,
-                kind=SourceKind(former.kind),
-                asn=former.asn,
-                router_id=former.router_id,
-                address=former.address,
-                interface=former.interface,
-                guest=former.guest,
-            )
             config = section_of(self._config, source)
             if config is None or not config.graceful_restart.helps or not former.is_wanted(config):
                 continue
@@ -534,19 +497,6 @@ class ReceivedRoutes:
                 self._end_if(state, reason, CeaseSubcode.MAXIMUM_PREFIXES)
             self._end_if(state, state.why_out_of_resources(), CeaseSubcode.OUT_OF_RESOURCES)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether the tables have all: nothing of `restore_routes` is left."""
-        return self._restored is None
-
-    def must_wait(self, source: Source) -> bool:
-        """Whether a session cannot be heard before all is in the tables: its routes are counted one by one, or told
-        apart by when they were announced."""
-        state = self._states.get(source)
-        if state is None or self.is_complete:
-            return False
-        return state.watches_limit or any(state.adj_rib_in.refreshed(one) is not None for one in state.tables)
-
     def room_came(self, source: Source) -> None:
         """The connection to a neighbor takes more again."""
         state = self._states.get(source)
@@ -580,91 +530,3 @@ class ReceivedRoutes:
 
     def _replaced(self, family: Family, path: Path, keys: Sequence[bytes]) -> None:
         self._follow_evpn(path.source, family, keys, path)
-
-    # What sessions have
-
-    def states(self) -> list[NeighborState]:
-        """The established sessions: their tables, and what they were sent."""
-        return list(self._states.values())
-
-    def state(self, source: Source) -> NeighborState | None:
-        """An established session; None for any other."""
-        return self._states.get(source)
-
-    def configs(self) -> list[SessionConfig]:
-        """The settings of the established sessions."""
-        return [state.config for state in self._states.values()]
-
-    def count(self, source: Source) -> int:
-        """Routes that an established session has announced, of all families."""
-        state = self._states.get(source)
-        return 0 if state is None else sum(table.received.get(source, 0) for table in state.tables.values())
-
-    def counts(self, source: Source) -> dict[Family, FamilyCounts]:
-        """Routes received, rejected and announced per family of an established session; empty for any other."""
-        state = self._states.get(source)
-        if state is None:
-            return {}
-        return {
-            family: FamilyCounts(
-                received=table.received.get(source, 0),
-                rejected=table.rejected.get(source, 0),
-                announced=len(state.exports[family].advertised),
-                discarded=state.discarded.count(family) if state.watches_limit else 0,
-            )
-            for family, table in state.tables.items()
-        }
-
-    def stale_counts(self, name: str) -> dict[Family, int]:
-        """How many routes of former sessions of a neighbor are kept, per family."""
-        found: dict[Family, int] = {}
-        for source, family, _ in self.stale.of(name):
-            table = self._former[source].tables[family]
-            found[family] = found.get(family, 0) + table.received.get(source, 0)
-        return found
-
-    def fill_stale(self, view: NeighborView) -> None:
-        """Say what is kept of former sessions of a neighbor."""
-        found = self.stale.of(view.name)
-        if found:
-            last = max([kept for _, _, kept in found], key=lambda kept: kept.ends_at)
-            counts = self.stale_counts(view.name)
-            view.stale_families = sorted(counts)
-            view.stale_routes = sum(counts.values())
-            view.stale_since = min(kept.since for _, _, kept in found)
-            view.stale_until, view.stale_stage = last.ends_at, last.stage
-            view.neighbor_graceful_restart = view.neighbor_graceful_restart or "both"
-
-    def attribute_bytes(self, source: Source) -> int:
-        """What the attributes of an established session's routes take in memory; 0 for any other."""
-        state = self._states.get(source)
-        return 0 if state is None else state.bytes_kept
-
-    def judged_by(self, path: Path, family: Family, key: bytes) -> tuple[str, Trace] | None:
-        """The import policy of a neighbor's route, and the rules of it that matched. None: it is no neighbor's."""
-        state = self._states.get(path.source) or self._former.get(path.source)
-        return None if state is None else state.adj_rib_in.judged_by(path, family, key)
-
-    def kept_of(self, places: Collection[Place]) -> tuple[int, int]:
-        """How many routes these are, and what their attributes take in memory."""
-        states = {source: self._former[source] for source, _ in places}
-        routes = sum(states[source].tables[family].received.get(source, 0) for source, family in places)
-        size = sum(states[source].adj_rib_in.interned(family).bytes_kept for source, family in places)
-        return routes, size
-
-    def next_hops_of_only(self, places: Collection[Place]) -> set[NextHop]:
-        """The next hops that these routes have, and no others, of sessions or kept of former ones. No learned route has
-        those of guests."""
-        chosen = set(places)
-        mine: set[NextHop] = set()
-        others: list[Iterable[NextHop]] = []
-        for state in self._all():
-            for family in () if state.source.guest else state.tables:
-                named: Iterable[NextHop] = state.adj_rib_in.interned(family).next_hops
-                if self._restored is not None:
-                    named = self._restored.next_hops(state, family).union(named)
-                if (state.source, family) in chosen:
-                    mine.update(named)
-                else:
-                    others.append(named)
-        return mine.difference(*others)

@@ -21,7 +21,8 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.containers import part_number
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Overlay, Path, RouteBatch, Source
-from bgpd.rib.loc_rib import SLICE, Changes
+from bgpd.rib.keyed_routes import Changes
+from bgpd.rib.loc_rib import SLICE
 from bgpd.rib.neighbor_state import NeighborState
 from bgpd.rib.ports import EvpnRoutes
 from bgpd.rib.saved import NO_ENTRY, NONE, SavedRib, SavedTable

@@ -26,7 +26,8 @@ from bgpd.rib.dissemination import Dissemination
 from bgpd.rib.drained import DrainedRoutes
 from bgpd.rib.evpn_batches import import_few
 from bgpd.rib.intruders import ContestedAddresses, Intruders
-from bgpd.rib.loc_rib import Changes, LocRib
+from bgpd.rib.keyed_routes import Changes
+from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.policy import BuiltInPolicy
 from bgpd.rib.ports import EvpnRoutes, Guests, KernelRoutes, Neighbors, Workloads
 from bgpd.rib.prepared import PreparedRib

@@ -22,7 +22,7 @@ from bgpd.config.schema_workloads import GuestConfig
 from bgpd.message.open import Negotiated
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Overlay, Path, Source
+from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.rib.adj_rib_in import forbids_long_lived
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisement
@@ -119,6 +119,22 @@ class SavedNeighbor(msgspec.Struct, array_like=True, gc=False):
     labels: dict[bytes, bytes]
     discarded: dict[str, tuple[list[bytes], int, float | None]]
     former: SavedFormer | None = None
+
+    @property
+    def former_source(self) -> Source | None:
+        """The session, if it is over."""
+        former = self.former
+        if former is None:
+            return None
+        return Source(
+            name=self.name,
+            kind=SourceKind(former.kind),
+            asn=former.asn,
+            router_id=former.router_id,
+            address=former.address,
+            interface=former.interface,
+            guest=former.guest,
+        )
 
 
 class SavedRib(msgspec.Struct, array_like=True, gc=False):

@@ -1,6 +1,6 @@
 """Routes that come few in an UPDATE, as those of an Internet table do, enter their table by one loop without layers.
 
-What loc_rib.py does in passes over many keys costs more than the work itself where few keys share a path. Here the
+What keyed_routes.py does in passes over many keys costs more than the work itself where few keys share a path. Here the
 usual case is worked through in one place: unicast routes of a neighbor whose policy accepts them as they are, with a
 path that nothing is to be said against. What is not usual is left to AdjRibIn and Decisions, path by path, or to the
 caller.
@@ -17,7 +17,8 @@ from bgpd.model.containers import PART_OF
 from bgpd.model.path import NextHop, Path, RouteBatch, Via
 from bgpd.rib.adj_rib_in import ALL_BLOCKS, HEARD_AT_COARSENESS_S, AdjRibIn
 from bgpd.rib.interned_paths import PARTS
-from bgpd.rib.loc_rib import LocRib, with_path
+from bgpd.rib.keyed_routes import with_path
+from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.shared_decisions import Entry
 
 FEW: Final = 24

@@ -18,7 +18,8 @@ from bgpd.model.path import NextHop, Path
 from bgpd.rib.aggregates import Aggregation
 from bgpd.rib.dissemination import Dissemination
 from bgpd.rib.intruders import ContestedAddresses
-from bgpd.rib.loc_rib import Changes, LocRib
+from bgpd.rib.keyed_routes import Changes
+from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.ports import EvpnRoutes, Guests, KernelRoutes
 from bgpd.rib.recording import Recorder
