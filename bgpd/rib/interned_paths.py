@@ -1,8 +1,8 @@
 """The paths of one source and family that keys have: found again by what they were made of, and counted.
 
-The table of the family (keyed_routes.py) says when the first key has a path and when the last one has lost it. From the one
-to the other the path is found here, its memory counts for the source (docs/decisions/0013), and so does its next hop.
-A path that was made and given to no key leaves nothing behind. No weak references: a table of the Internet has a
+The table of the family (keyed_routes.py) says when the first key has a path and when the last one has lost it. From the
+one to the other the path is found here, its memory counts for the source (docs/decisions/0013), and so does its next
+hop. A path that was made and given to no key leaves nothing behind. No weak references: a table of the Internet has a
 hundred thousand paths and more.
 """
 
