@@ -272,26 +272,27 @@ class Daemon:
         await asyncio.sleep(0)
         self._selector.reset()
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(self._routing.speaker.run())]
+            running = [tasks.create_task(self._part(self._routing.speaker.run()))]
             if is_adopting:
-                await self._complete()
-            running += [
-                tasks.create_task(self._routing.run()),
-                tasks.create_task(self._routing.say_bases()),
-                tasks.create_task(self._routing.workloads.run()),
-                tasks.create_task(self._routing.servers.run()),
-                tasks.create_task(self._configuration.run()),
-                tasks.create_task(self._readiness.run()),
-                tasks.create_task(self._drain.run()),
-                tasks.create_task(self._journal.run()),
-                tasks.create_task(self._bundles.run()),
-                tasks.create_task(self._history.run()),
-                tasks.create_task(self._consistency.run(self._walks, repaired=self._readiness.plan_review)),
-                tasks.create_task(self._twins.run(self._walks)),
-                tasks.create_task(self._garbage.run(lambda: self._walks.run(self._routing.shrink()))),
-                tasks.create_task(self._run_api()),
-                tasks.create_task(_feed_watchdog()),
-            ]
+                await self._part(self._complete())
+            parts = (
+                self._routing.run(),
+                self._routing.say_bases(),
+                self._routing.workloads.run(),
+                self._routing.servers.run(),
+                self._configuration.run(),
+                self._readiness.run(),
+                self._drain.run(),
+                self._journal.run(),
+                self._bundles.run(),
+                self._history.run(),
+                self._consistency.run(self._walks, repaired=self._readiness.plan_review),
+                self._twins.run(self._walks),
+                self._garbage.run(lambda: self._walks.run(self._routing.shrink())),
+                self._run_api(),
+                _feed_watchdog(),
+            )
+            running += [tasks.create_task(self._part(part)) for part in parts]
             await asyncio.sleep(0)  # all have begun
             if is_left:
                 await self._serve_late()
@@ -304,6 +305,14 @@ class Daemon:
             for task in running:
                 task.cancel()
         return self._exit_code
+
+    async def _part(self, work: Coroutine[Any, Any, None]) -> None:
+        """One part of the daemon. If it fails the process ends, and sessions that end with it cost no kernel route."""
+        try:
+            await work
+        except Exception:
+            self._routing.ending = True
+            raise
 
     async def _complete(self) -> None:
         """The rest of what another process has left is taken up, while its neighbors are heard."""
