@@ -272,9 +272,9 @@ class Daemon:
         await asyncio.sleep(0)
         self._selector.reset()
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(self._part(self._routing.speaker.run()))]
+            running = [self._begin(tasks, self._routing.speaker.run())]
             if is_adopting:
-                await self._part(self._complete())
+                await self._complete()
             parts = (
                 self._routing.run(),
                 self._routing.say_bases(),
@@ -292,7 +292,7 @@ class Daemon:
                 self._run_api(),
                 _feed_watchdog(),
             )
-            running += [tasks.create_task(self._part(part)) for part in parts]
+            running += [self._begin(tasks, part) for part in parts]
             await asyncio.sleep(0)  # all have begun
             if is_left:
                 await self._serve_late()
@@ -306,19 +306,25 @@ class Daemon:
                 task.cancel()
         return self._exit_code
 
-    async def _part(self, work: Coroutine[Any, Any, None]) -> None:
-        """One part of the daemon. If it fails the process ends, and sessions that end with it cost no kernel route."""
-        try:
-            await work
-        except Exception:
+    def _begin(self, tasks: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """One part of the daemon runs. If it fails the process ends, and sessions that end with it cost no route."""
+        task = tasks.create_task(work)
+        task.add_done_callback(self._part_ended)
+        return task
+
+    def _part_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
             self._routing.ending = True
-            raise
 
     async def _complete(self) -> None:
         """The rest of what another process has left is taken up, while its neighbors are heard."""
         await asyncio.sleep(0)  # their sessions have gone on
         log.info("handover.heard", sessions=self._left.adopted, seconds=self._left.heard(time.monotonic()))
-        await self._routing.complete(self._left)
+        try:
+            await self._routing.complete(self._left)
+        except Exception:
+            self._routing.ending = True
+            raise
         log.info("handover.complete", seconds=self._left.since_unread(time.monotonic()))
         self._exports.reconfigure()
 
