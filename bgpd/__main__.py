@@ -26,12 +26,10 @@ class _Start:
 
     def take_over(self) -> None:
         gc.disable()  # imports make no garbage, and looking for it takes a tenth of the start; see runtime/memory.py
-        from bgpd.runtime.memory import import_structlog, keep_little_memory
+        from bgpd.inheritance import find
+        from bgpd.runtime.memory import keep_little_memory
 
         keep_little_memory()
-        import_structlog()
-        from bgpd.inheritance import find
-
         self.left = find()
 
     def run(self, loaded: Loaded, file: str, warnings: Sequence[str]) -> int:

@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import ctypes
 import gc
-import sys
 import time
 from collections.abc import Callable
 from functools import cache
@@ -83,19 +82,6 @@ def keep_little_memory() -> None:
     if mallopt is not None:
         for parameter, value in (_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX):
             mallopt(parameter, value)
-
-
-def import_structlog() -> None:
-    """Imports structlog as where rich is not installed: bgpd writes plain tracebacks, and rich takes 3 MB.
-
-    To be called once, before anything else imports structlog. Whatever imports rich afterwards gets it.
-    """
-    if "structlog" not in sys.modules and "rich" not in sys.modules:
-        sys.modules["rich"] = None  # type: ignore[assignment]
-        try:
-            import structlog  # noqa: F401
-        finally:
-            del sys.modules["rich"]
 
 
 def return_free_memory() -> None:

@@ -114,20 +114,6 @@ def burst(settings: str) -> tuple[float, float]:
     return float(peak), float(left)
 
 
-def test_the_daemon_imports_no_rich_and_all_others_may() -> None:
-    code = (
-        "import sys\n"
-        "from bgpd.__main__ import _Start, _import_daemon\n"
-        "_Start().take_over()\n"
-        "_import_daemon()\n"
-        "print('structlog' in sys.modules, 'rich' in sys.modules)\n"
-        "import bgpd.cli.top\n"
-        "print('rich' in sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "False", "True"]
-
-
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library has no mallopt")
 def test_little_is_left_of_a_burst() -> None:
     """Blocks of the C library alone: an arena of Python's own small objects may stay for the sake of one of them."""
