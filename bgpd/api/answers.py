@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TypeVar
 
 import msgspec
@@ -23,6 +24,17 @@ def query_of(request: web.Request, kind: type[_Query]) -> _Query:
         return msgspec.convert(dict(request.query), kind, strict=False)
     except msgspec.ValidationError as error:
         raise Rejected(400, str(error)) from None
+
+
+def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Raises: Rejected: with 400, it is no address, or one that nobody can have."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise Rejected(400, f'"{text}" is not an IP address', 'such as "10.64.1.5" or "2001:db8::5"') from None
+    if address.is_unspecified:
+        raise Rejected(400, f"{text} is nobody's address", f"bgpd show routes {text}/0 has the default route")
+    return address
 
 
 def json_answer(value: object, *, status: int = 200) -> web.Response:

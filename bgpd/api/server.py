@@ -7,7 +7,6 @@ error is an ErrorView.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -17,7 +16,7 @@ import structlog
 from aiohttp import web
 
 from bgpd.api.access import CHALLENGE, Access
-from bgpd.api.answers import json_answer, query_of
+from bgpd.api.answers import address_of, json_answer, query_of
 from bgpd.api.backend import Backend, Objects, Rejected
 from bgpd.api.birdwatcher import Birdwatcher
 from bgpd.api.connections import (
@@ -255,11 +254,7 @@ class _Routes:
             return await send_slices(request, byte_slices(records), content_type="application/octet-stream")
 
     async def explain(self, request: web.Request) -> web.StreamResponse:
-        text = request.match_info["address"]
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
-            raise Rejected(400, f'"{text}" is not an IP address', 'such as "10.64.1.5" or "2001:db8::5"') from None
+        address = address_of(request.match_info["address"])
         vrf, at = request.query.get("vrf", ""), request.query.get("at")
         await self._started()
         with self.answers.one():

@@ -139,8 +139,8 @@ def test_bare_machine_becomes_a_host_with_two_leaves(places: tuple[Host, Leaves]
     host.wait(lambda: [one["state"] for one in host.json("show", "bfd")] == ["up", "up"], "BFD with both")
     host.wait(lambda: leaf_has(leaves.leaf1, "10.255.1.1/32"), "the leaf to have the host's address")
     assert {one["state"] for one in host.json("show", "neighbors")} == {"established"}
-    route = host.machine.run("ip", "route", "show", "default")
-    assert route.count("nexthop") == 2, route
+    hops = host.json("explain", "192.0.2.1")["kernel"]["next_hops"]
+    assert {(one["interface"], one["live"]) for one in hops} == {("eth0", True), ("eth1", True)}
 
 
 def test_service_is_announced_while_its_backend_answers(places: tuple[Host, Leaves]) -> None:
