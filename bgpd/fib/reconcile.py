@@ -37,8 +37,8 @@ _EXPLAINED_MOST = 5
 """So many comparisons by timer in a row may leave missing routes unsearched, since what was written during the dump may
 explain how many they are. One that was asked for may not: there is a reason to think that some are missing."""
 _PARTS = 100
-"""Comparing by timer takes a hundredth of a processor at most: a million routes, some 2 s, are not compared each minute
-but every three or four."""
+"""Comparing by timer takes a hundredth of a processor at most: where a million routes take 2 s, they are not compared
+each minute but every 200 s."""
 _NONE: Mapping[int, bytes] = {}
 Stray = tuple[bytes, int]
 """Key and metric of a route of ours with another metric than ours."""

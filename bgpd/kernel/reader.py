@@ -59,6 +59,9 @@ _STATES = {
 }
 """NUD_* of linux/neighbour.h. A stale one was heard once and is asked again when it is used."""
 _TRIES = 20
+_PAUSES = 3
+"""A thread that reads beside a working loop pauses for so many times what a datagram takes: of four times that the loop
+lets go of the interpreter, it then waits for it once at most."""
 _RECEIVE_BYTES = 4 << 20
 _RTM_F_LOOKUP_TABLE = 0x1000
 _RTM_F_FIB_MATCH = 0x2000
@@ -107,8 +110,7 @@ class KernelReader:
         other things to do meanwhile, which come first, and what reading takes is counted there. Raises: OSError as
         above.
         """
-        pause_s = 0.0 if share is None else DATAGRAM_PAUSE_S
-        read = functools.partial(self._read_routes, family, form, begin, pause_s)
+        read = functools.partial(self._read_routes, family, form, begin, is_beside_work=share is not None)
         await asyncio.get_running_loop().run_in_executor(None, *((read,) if share is None else (share.spend, read)))
 
     async def lookup(self, address: bytes, ifindex: int) -> RouteRun | OSError:
@@ -169,18 +171,20 @@ class KernelReader:
         return gone
 
     def _read_routes(
-        self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]], pause_s: float
+        self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]], *, is_beside_work: bool
     ) -> None:
         request = encode_route_dump_request(family, table=form.table, protocol=form.protocol)
         with self._locks[self._routes]:
             for _ in range(_TRIES):
                 consume = begin()
                 try:
+                    began = time.thread_time()
                     for data in dump(self._routes, request):
                         for run in read_runs(data):
                             consume(run)
-                        if pause_s:
-                            time.sleep(pause_s)
+                        if is_beside_work:
+                            time.sleep(max(DATAGRAM_PAUSE_S, _PAUSES * (time.thread_time() - began)))
+                            began = time.thread_time()
                 except DumpInterrupted:
                     continue
                 except FileNotFoundError:
