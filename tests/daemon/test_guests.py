@@ -306,6 +306,17 @@ def test_a_guest_does_not_notice_a_hand_over(host: ManagedHost, fabric: Fabric, 
         one.announce("10.9.9.102/32")
         wait_heard(host, frr, "10.9.9.102/32")
         assert frr_paths(frr, "10.9.9.101/32")[0]["version"] == since
+        one.withdraw("10.9.9.101/32")
+        wait_lost(host, frr, "10.9.9.101/32")
+
+
+def test_half_a_message_of_a_guest_before_a_hand_over_and_half_after(
+    host: ManagedHost, fabric: Fabric, frr: Frr
+) -> None:
+    with WireGuest(fabric.host, asn=64512, is_quiet=True, hold_time_s=90) as one:
+        one.announce("10.9.9.101/32", extra=COMMUNITY)
+        wait_heard(host, frr, "10.9.9.101/32")
+        began = host.neighbor("one")["since"]
         whole = update(("10.9.9.103/32",), asn=64512, next_hop="127.0.0.2")
         received = host.neighbor("one")["messages_received"]
         one.socket.sendall(withdrawal("10.9.9.101/32") + whole[:30])
