@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import compress
+from typing import Any
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.containers import part_number
@@ -102,10 +103,21 @@ class TableWalk:
                 self._reached = number, end
                 yield
             self._places.pop(number, None)
+            saved.keys.clear()
         self._reached = len(self._saved_parts), 0
         yield from self._end_refreshes()
         if self._has_forgotten or self._taken:
             yield from self.table.without_unused()
+        yield from self._give_back()
+
+    def _give_back(self) -> Iterator[None]:
+        """Drop what is needed no more, in steps: all at once would hold the loop."""
+        paths = self._paths
+        columns: list[list[Any]] = [self._entries, self._made, self._decided, paths.blocks, paths.ranks, paths.heard_at]
+        for column in columns:
+            while column:
+                del column[-4 * _PATHS :]
+                yield
 
     def demand(self, keys: Iterable[bytes]) -> None:
         """Enter those of the keys now that the walk has not come to."""
