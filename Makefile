@@ -12,6 +12,7 @@ GUESTS := labs/containerlab/guests.clab.yml
 EVPN := labs/containerlab/evpn-two-tenant.clab.yml
 TESTS := tests
 MINUTES := 10
+HOURS := 8
 
 # A Debian kernel in user mode, for what this machine's kernel may lack.
 IN_GUEST := $(PYTHON) -m tests.vm.guest --timeout 900 --
@@ -35,7 +36,7 @@ INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/s
   /usr/local/share/bash-completion/completions/bgpd /usr/local/share/zsh/site-functions/_bgpd \
   /usr/local/share/fish/vendor_completions.d/bgpd.fish
 
-.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-see lab-evpn lab-evpn-vm test test-all test-vm fuzz fuzz-coverage coverage mutants lint audit format bench wheel \
+.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-see lab-evpn lab-evpn-vm test test-all test-vm chaos soak fuzz fuzz-coverage coverage mutants lint audit format bench wheel \
   docs sdist deb pictures lock install install-python install-files install-pages uninstall clean
 
 help: ## this list
@@ -112,6 +113,13 @@ mutants: setup ## faults put into decision, attribute rules, session and reconci
 	@touch $@
 
 lint: setup ## ruff (with bandit's checks), mypy, licences and known vulnerabilities of what bgpd is built from
+chaos: setup ## random faults on a host with four leaves and a broker: MINUTES=10 SEED=N, or STEPS=FILE of a run that failed (docs/chaos.md)
+	@$(PYTHON) -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))
+
+soak: setup ## the same for hours: HOURS=8
+	@$(PYTHON) -m tests.chaos --minutes $$(($(HOURS) * 60)) $(if $(SEED),--seed $(SEED))
+
+lint: setup ## ruff and mypy
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy bgpd labs

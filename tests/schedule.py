@@ -16,6 +16,7 @@ LONG_FILES = (
     "tests/daemon/test_handover.py",
     "tests/daemon/test_drain.py",
     "tests/daemon/test_soak.py",
+    "tests/chaos/",
     "tests/installed/",
     "tests/daemon/test_page.py",
     "tests/daemon/test_upgrade.py",

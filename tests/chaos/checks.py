@@ -1,0 +1,232 @@
+"""Whether the parts are as the model says: asked of the kernel, of the leaves and of the daemon, each by itself."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from labs.namespace import Namespace
+from labs.process import LabError
+from tests.chaos.model import CONTESTED, FRR_LEAVES, RAW_LEAVES, Model
+from tests.chaos.network import FOREIGN_NEXTHOP, FOREIGN_PROTOCOL, FOREIGN_TABLE_ROUTE, Lines, Network
+from tests.daemon.fabric import DEFECTS
+
+GRACEFUL_SHUTDOWN = 0xFFFF0000
+NO_LONGER_CPU_S = 0.5
+"""Far beyond what the loop may be held in processor time, which is some milliseconds."""
+USED = ("best", "multipath")
+SHOWN = 6
+
+
+def missing(network: Network, model: Model) -> list[str]:
+    """What does not hold (yet), in words; empty when all is as the model says."""
+    found: list[str] = []
+    for check in (_sessions, _foreign, _kernel, _heard_by_raw_leaves, _heard_by_frr, _health, _rib, _claims):
+        try:
+            found += check(network, model)
+        except LabError as error:
+            found.append(f"{check.__name__}: {error}"[:500])
+        if found:
+            break  # the others are asked when this holds
+    return found
+
+
+def _sessions(network: Network, model: Model) -> Iterator[str]:
+    wanted = sorted(f"leaf{number}" for number in model.neighbors)
+    found = network.host.established()
+    if found != wanted:
+        yield f"established with {found} in place of {wanted}"
+    for number in RAW_LEAVES:
+        if number in model.neighbors and not network.raw[number].is_established:
+            yield f"leaf{number} has no session"
+    for number in FRR_LEAVES:
+        if network.frr[number].established() != [f"10.0.{number}.1"]:
+            yield f"leaf{number} has no session"
+
+
+def _foreign(network: Network, model: Model) -> Iterator[str]:
+    namespace = network.host_namespace
+    shown = namespace.ip("-N", "-4", "-j", "route", "show", "table", "all", "proto", FOREIGN_PROTOCOL)
+    found = {route["dst"] for route in json.loads(shown or "[]")}
+    plugged = {route["dst"] for route in json.loads(namespace.ip("-4", "-j", "route", "show", "dev", "pod3") or "[]")}
+    yield from _difference("pods of another program", model.plugged, plugged)
+    yield from _difference("routes of another program", {*model.foreign, FOREIGN_TABLE_ROUTE}, found)
+    if FOREIGN_NEXTHOP not in _objects(namespace):
+        yield "the nexthop object of another program is gone"
+
+
+def _kernel(network: Network, model: Model) -> Iterator[str]:
+    namespace, own = network.host_namespace, model.own()
+    objects = _objects(namespace)
+    found: dict[str, list[str]] = {}
+    used: set[int] = set()
+    for family in ("-4", "-6"):
+        shown = namespace.ip("-N", family, "-j", "route", "show", "proto", "217")
+        for route in json.loads(shown or "[]"):
+            prefix = str(ipaddress.ip_network(route["dst"]))
+            found.setdefault(prefix, []).extend(_hops(route, objects))  # of two routes, those of both
+            if "nhid" in route:
+                used |= {route["nhid"], *(one["id"] for one in objects.get(route["nhid"], {}).get("group", ()))}
+    learned = {prefix: hops for prefix, hops in found.items() if prefix not in own}
+    yield from _difference("learned routes in the kernel", _pairs(model.kernel()), _pairs(learned))
+    for prefix, interfaces in own.items():
+        hops = found.get(prefix, [])
+        if interfaces != {"pod3"} and (len(hops) != 1 or hops[0] not in interfaces):
+            yield f"{prefix} is by {found.get(prefix)} in the kernel in place of {sorted(interfaces)}"
+    unused = objects.keys() - used - {FOREIGN_NEXTHOP}
+    if unused:
+        yield f"nexthop objects that no route uses: {sorted(unused)}"
+
+
+def _objects(namespace: Namespace) -> dict[int, dict[str, Any]]:
+    return {entry["id"]: entry for entry in json.loads(namespace.ip("-j", "nexthop", "show") or "[]")}
+
+
+def _hops(route: dict[str, Any], objects: dict[int, dict[str, Any]]) -> list[str]:
+    """ "GATEWAY%INTERFACE", or "INTERFACE"; "nothing" for what leads nowhere."""
+    if "nhid" not in route:
+        return [str(route.get("dev", "nothing"))]
+    group = objects.get(route["nhid"], {})
+    members = [objects.get(one["id"], {}) for one in group["group"]] if "group" in group else [group]
+    return sorted(_hop(member) for member in members)
+
+
+def _hop(entry: dict[str, Any]) -> str:
+    if "dev" not in entry:
+        return "nothing"
+    gateway = entry.get("gateway") or entry.get("via", {}).get("host", "")
+    return f"{gateway}%{entry['dev']}" if gateway else str(entry["dev"])
+
+
+def _heard_by_raw_leaves(network: Network, model: Model) -> Iterator[str]:
+    for number in RAW_LEAVES:
+        if number in model.neighbors:
+            heard = network.raw[number].heard.routes
+            yield from _difference(f"what leaf{number} heard", set(model.own()), set(heard))
+            lowered = {prefix for prefix, communities in heard.items() if GRACEFUL_SHUTDOWN in communities}
+            wanted = set(heard) if model.is_drained else set()
+            yield from _difference(f"what leaf{number} heard with GRACEFUL_SHUTDOWN", wanted, lowered)
+
+
+def _heard_by_frr(network: Network, model: Model) -> Iterator[str]:
+    for number in FRR_LEAVES:
+        found: set[str] = set()
+        for family in ("ipv4", "ipv6"):
+            routes = network.frr[number].vtysh_json(f"show bgp {family} unicast json").get("routes", {})
+            found |= {prefix for prefix, paths in routes.items() if any(path["path"] == "65203" for path in paths)}
+        yield from _difference(f"what leaf{number} heard", set(model.own()), found)
+
+
+def _health(network: Network, model: Model) -> Iterator[str]:
+    health = network.host.health()
+    reasons = [reason for reason in health["reasons"] if not (model.is_drained and "drain" in reason)]
+    if reasons:
+        yield f"not ready: {reasons}"
+    for key in ("fib_pending", "fib_failed"):
+        if health[key]:
+            yield f"{key} is {health[key]}"
+
+
+def _rib(network: Network, model: Model) -> Iterator[str]:
+    found: dict[str, set[str]] = {}
+    own = model.own()
+    for view in network.host.get("routes"):
+        used = [path for path in view["candidates"] if path["role"] in USED]
+        if used:
+            found[view["prefix"]] = {path["source"] for path in used}
+        if any(path["stale_since"] is not None for path in used):
+            yield f"{view['prefix']} is stale"
+        expected = "blocked" if view["prefix"] in model.foreign else "installed"
+        if view["prefix"] not in own and view["fib"] != expected:
+            yield f"{view['prefix']} is told {view['fib']} in place of {expected}"
+    wanted = {prefix: {f"leaf{one}" for one in numbers} for prefix, numbers in model.learned().items()}
+    yield from _difference("routes in the RIB", {*wanted, *own}, set(found))
+    for prefix, neighbors in wanted.items():
+        if prefix not in own and found.get(prefix, set()) != neighbors:
+            yield f"the RIB has {prefix} of {found.get(prefix)} in place of {neighbors}"
+
+
+def _claims(network: Network, model: Model) -> Iterator[str]:
+    wanted = {
+        f"{address} by {id} of {source}"
+        for source, claims in (("mqtt", model.mqtt), ("api", model.api))
+        for id, claim in claims.items()
+        for address in claim.addresses
+    }
+    found = set()
+    for view in network.host.get("workloads"):
+        address = view["prefix"].partition("/")[0]
+        if view["source"] in ("mqtt", "api"):
+            found.add(f"{address} by {view['id']} of {view['source']}")
+        if address not in CONTESTED and view["state"] != "announced":
+            yield f"{address} by {view['id']} is {view['state']}: {view['reason']}"
+    yield from _difference("claims", wanted, found)
+
+
+def _pairs(routes: dict[str, list[str]]) -> set[str]:
+    return {f"{prefix} by {' and '.join(hops)}" for prefix, hops in routes.items()}
+
+
+def _difference(what: str, wanted: set[str], found: set[str]) -> Iterator[str]:
+    if wanted != found:
+        lacks, more = sorted(wanted - found), sorted(found - wanted)
+        yield f"{what}: {len(lacks)} missing {lacks[:SHOWN]}, {len(more)} too many {more[:SHOWN]}"
+
+
+class Witness:
+    """What may never happen, whatever is done: asked once all is calm. Counts processes, since each begins anew."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._lines = Lines(network.host.log_path)
+        self.bfd_down: set[int] = set()
+        """Leaves that BFD found dead in this round: also where this machine was too slow for it."""
+        self.memory: list[float] = []
+        """Resident bytes of the daemon at each look."""
+        self.longest_hold_s = 0.0
+
+    def begin_round(self) -> None:
+        self.bfd_down.clear()
+        for raw in self._network.raw.values():
+            raw.heard.lost.clear()
+
+    def look(self, model: Model, touched: set[str]) -> list[str]:
+        """What is wrong for good, in words. `touched`: addresses that may have been withdrawn since the round began."""
+        told = (*self._log(), *self._complaints(), *self._withdrawn(model, touched))
+        return [*told, *self._daemon(), *self._contested(model)]
+
+    def _log(self) -> Iterator[str]:
+        for line in self._lines.new():
+            if any(word in line for word in DEFECTS):
+                yield f"the log has: {line[:1500]}"
+            if '"bfd.down"' in line:
+                self.bfd_down.add(int(json.loads(line)["neighbor"].removeprefix("leaf")))
+
+    def _complaints(self) -> Iterator[str]:
+        for raw in self._network.raw.values():
+            yield from raw.heard.complaints[:SHOWN]
+
+    def _withdrawn(self, model: Model, touched: set[str]) -> Iterator[str]:
+        kept = {prefix for prefix in model.own() if prefix.partition("/")[0] not in touched}
+        for raw in self._network.raw.values():
+            if lost := sorted(raw.heard.lost & kept):
+                yield f"leaf{raw.number} was told that {lost[:SHOWN]} are gone, and they never were"
+
+    def _daemon(self) -> Iterator[str]:
+        host = self._network.host
+        self.memory.append(host.metric("bgpd_resident_memory_bytes"))
+        held = host.metric("bgpd_loop_stall_cpu_seconds")
+        self.longest_hold_s = max(self.longest_hold_s, held)
+        if held > NO_LONGER_CPU_S:
+            yield f"the event loop was held for {held:.2f} s of processor time"
+
+    def _contested(self, model: Model) -> Iterator[str]:
+        """An address that two claim is announced for one of them."""
+        views = self._network.host.get("workloads")
+        for address in CONTESTED:
+            id = f"c{CONTESTED.index(address)}"
+            holders = {view["source"] for view in views if view["prefix"] == f"{address}/32" and view["announced"]}
+            if (id in model.mqtt or id in model.api) and len(holders) != 1:
+                yield f"{address} is announced for {sorted(holders) or 'nobody'}"

@@ -1,0 +1,26 @@
+"""Chaos on real parts, from fixed seeds: half a minute of it always, two minutes with the long tests.
+
+`make chaos` is the same with a seed of its own, for as long as is wanted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.run import Chaos
+
+pytestmark = pytest.mark.netns
+
+FOLDER = Path("labs/run/chaos")
+
+
+def test_half_a_minute_of_chaos_ends_as_it_should() -> None:
+    Chaos(17, FOLDER).run(seconds=30)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_minute_of_chaos_ends_as_it_should(seed: int) -> None:
+    Chaos(seed, FOLDER).run(seconds=60)
