@@ -9,7 +9,7 @@ from typing import Any
 
 from labs.namespace import Namespace
 from labs.process import LabError
-from tests.chaos.model import CONTESTED, FRR_LEAVES, RAW_LEAVES, Model
+from tests.chaos.model import CONTESTED, FRR_LEAVES, RAW_LEAVES, SERVICE, Model
 from tests.chaos.network import FOREIGN_NEXTHOP, FOREIGN_PROTOCOL, FOREIGN_TABLE_ROUTE, Lines, Network
 from tests.daemon.fabric import DEFECTS
 
@@ -69,7 +69,9 @@ def _kernel(network: Network, model: Model) -> Iterator[str]:
             found.setdefault(prefix, []).extend(_hops(route, objects))  # of two routes, those of both
             if "nhid" in route:
                 used |= {route["nhid"], *(one["id"] for one in objects.get(route["nhid"], {}).get("group", ()))}
-    learned = {prefix: hops for prefix, hops in found.items() if prefix not in own}
+    learned = {prefix: hops for prefix, hops in found.items() if prefix not in model.local()}
+    if found.get(f"{SERVICE}/32", []) != model.service_hops():
+        yield f"the service is by {found.get(f'{SERVICE}/32')} in the kernel in place of {model.service_hops()}"
     yield from _difference("learned routes in the kernel", _pairs(model.kernel()), _pairs(learned))
     for prefix, interfaces in own.items():
         hops = found.get(prefix, [])
@@ -104,7 +106,7 @@ def _heard_by_raw_leaves(network: Network, model: Model) -> Iterator[str]:
     for number in RAW_LEAVES:
         if number in model.neighbors:
             heard = network.raw[number].heard.routes
-            yield from _difference(f"what leaf{number} heard", set(model.own()), set(heard))
+            yield from _difference(f"what leaf{number} heard", model.told(), set(heard))
             lowered = {prefix for prefix, communities in heard.items() if GRACEFUL_SHUTDOWN in communities}
             wanted = set(heard) if model.is_drained else set()
             yield from _difference(f"what leaf{number} heard with GRACEFUL_SHUTDOWN", wanted, lowered)
@@ -116,7 +118,7 @@ def _heard_by_frr(network: Network, model: Model) -> Iterator[str]:
         for family in ("ipv4", "ipv6"):
             routes = network.frr[number].vtysh_json(f"show bgp {family} unicast json").get("routes", {})
             found |= {prefix for prefix, paths in routes.items() if any(path["path"] == "65203" for path in paths)}
-        yield from _difference(f"what leaf{number} heard", set(model.own()), found)
+        yield from _difference(f"what leaf{number} heard", model.told(), found)
 
 
 def _health(network: Network, model: Model) -> Iterator[str]:
@@ -131,7 +133,7 @@ def _health(network: Network, model: Model) -> Iterator[str]:
 
 def _rib(network: Network, model: Model) -> Iterator[str]:
     found: dict[str, set[str]] = {}
-    own = model.own()
+    own = model.local()
     for view in network.host.get("routes"):
         used = [path for path in view["candidates"] if path["role"] in USED]
         if used:

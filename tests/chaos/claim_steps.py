@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from labs.process import LabError
-from tests.chaos.model import CONTESTED, PLUGGED, Claim
+from tests.chaos.model import BACKENDS, CONTESTED, PLUGGED, SERVICE, Claim
 from tests.chaos.world import World
 
 IDS = 20
@@ -35,6 +35,7 @@ class ClaimSteps:
             self.put_nonsense,
             self.delete,
             self.claim_twice,
+            self.offer_service,
             self.plug,
             self.unplug,
         ]
@@ -182,6 +183,22 @@ class ClaimSteps:
         if status not in (200, 202, 409):  # announced, not yet, contested
             raise LabError(f"{id} was refused: {status} {answer}")
         self._learn(self._model.api, id, claim)
+
+    def offer_service(self) -> None:
+        """A service with one backend or both, or none any more."""
+        model, world = self._model, self._world
+        backends = set(world.chance.choice((["10.64.0.1"], ["10.64.0.3"], sorted(BACKENDS), [])))
+        if backends:
+            parts = [{"id": BACKENDS[address], "addresses": [address]} for address in sorted(backends)]
+            body = {"addresses": [SERVICE], "backends": parts}
+            status, answer = self._network.order("PUT", "services/web?timeout_s=1", body)
+        else:
+            status, answer = self._network.order("DELETE", "services/web")
+        if status not in (200, 202, 404):
+            raise LabError(f"the service was refused: {status} {answer}")
+        model.served_by = backends
+        world.touch(SERVICE)
+        world.detail = f"by {sorted(backends)}"
 
     # By the kernel's routes, as a CNI plugin does it.
 

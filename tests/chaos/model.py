@@ -24,6 +24,9 @@ FOREIGN = [f"10.40.{number}.0/24" for number in range(0, 60, 5)]
 """Where another program may put a route."""
 PODS = ("10.64.0.1", "2001:db8:64::1")
 """The workload of the configuration, whose pings are counted."""
+SERVICE = "10.64.100.1"
+BACKENDS = {"10.64.0.1": "pod1", "10.64.0.3": "pod2"}
+"""Workloads of the configuration that may serve it, and their interfaces."""
 EXTRA = "10.64.4.1"
 """A workload that the configuration may have."""
 PLUGGED = [f"10.64.5.{number}" for number in range(1, 41)]
@@ -47,6 +50,8 @@ class Model:
         self.api: dict[str, Claim] = {}
         self.plugged: set[str] = set()
         self.foreign: set[str] = set()
+        self.served_by: set[str] = set()
+        """The backends of the service; there is none without."""
         self.has_policy = False
         self.has_extra = False
         self.is_drained = False
@@ -79,7 +84,7 @@ class Model:
 
     def own(self) -> dict[str, set[str]]:
         """The addresses of this host as prefixes, and the interfaces that each may be on."""
-        claims = [Claim(PODS, "pod1"), *self.mqtt.values(), *self.api.values()]
+        claims = [Claim(PODS, "pod1"), Claim(("10.64.0.3",), "pod2"), *self.mqtt.values(), *self.api.values()]
         claims += [Claim((EXTRA,), "pod2")] if self.has_extra else []
         claims.append(Claim(tuple(self.plugged), "pod3"))
         found: dict[str, set[str]] = {}
@@ -87,6 +92,17 @@ class Model:
             for address in claim.addresses:
                 found.setdefault(f"{address}/{128 if ':' in address else 32}", set()).add(claim.interface)
         return found
+
+    def local(self) -> set[str]:
+        """The prefixes of addresses and services of this host."""
+        return {*self.own(), *([f"{SERVICE}/32"] if self.served_by else [])}
+
+    def told(self) -> set[str]:
+        """Those that leaves are to have: of a drained host no services."""
+        return self.local() - ({f"{SERVICE}/32"} if self.is_drained else set())
+
+    def service_hops(self) -> list[str]:
+        return sorted(f"{address}%{BACKENDS[address]}" for address in self.served_by)
 
 
 def _hop(number: int, *, ipv6: bool) -> str:

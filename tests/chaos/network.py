@@ -21,7 +21,19 @@ from labs.daemons import Bfd, Frr
 from labs.namespace import Namespace, link
 from labs.process import LabError, wait_until
 from labs.traffic import Flow, FlowResult, Pair
-from tests.chaos.model import ASN, EXTRA, FRR_LEAVES, LEAVES, PODS, RAW_LEAVES, SERVED, SHARED, SHARED_IPV6, Model
+from tests.chaos.model import (
+    ASN,
+    BACKENDS,
+    EXTRA,
+    FRR_LEAVES,
+    LEAVES,
+    PODS,
+    RAW_LEAVES,
+    SERVED,
+    SHARED,
+    SHARED_IPV6,
+    Model,
+)
 from tests.chaos.raw_leaf import RawLeaf
 from tests.daemon.fabric import Host, config, leaf, table
 from tests.daemon.feed import API, MQTT, Orchestrator
@@ -134,9 +146,9 @@ class Network:
             if number == 1 and model.has_policy:
                 fields["import_"] = "some"
             tables.append(leaf(number, **fields).rstrip() + f"\n{BFD if number in FRR_LEAVES else ''}")
-        for address in PODS:
+        for address, interface in {PODS[1]: "pod1", **BACKENDS}.items():
             length = 128 if ":" in address else 32
-            tables.append(table("[[workload.static]]", prefix=f"{address}/{length}", interface="pod1"))
+            tables.append(table("[[workload.static]]", prefix=f"{address}/{length}", interface=interface))
         if model.has_extra:
             tables.append(table("[[workload.static]]", prefix=f"{EXTRA}/32", interface="pod2"))
         if model.has_policy:

@@ -50,3 +50,13 @@ def test_model_has_the_claims_of_all_sources() -> None:
     assert model.own()["10.64.3.1/32"] == {"pod1", "pod2"}
     assert model.own()["2001:db8:64:1::1/128"] == {"pod1"}
     assert model.own()["10.64.0.1/32"] == {"pod1"}
+
+
+def test_service_of_a_drained_host_is_in_its_kernel_and_not_told() -> None:
+    model = Model()
+    model.served_by = {"10.64.0.1", "10.64.0.3"}
+    assert model.service_hops() == ["10.64.0.1%pod1", "10.64.0.3%pod2"]
+    assert "10.64.100.1/32" in model.told()
+    model.is_drained = True
+    assert "10.64.100.1/32" not in model.told()
+    assert model.told() | {"10.64.100.1/32"} == model.local()
