@@ -370,6 +370,9 @@ class NexthopObjects:
                 if (found.gateway, found.ifindex) not in self._nexthop_ids:
                     self._enter_nexthop(Nexthop(id=found.id, hop=hop, ifindex=found.ifindex, present=True))
                 self._taken.add(found.id)
+            elif not found.members:  # another program has changed it
+                self._taken.add(found.id)
+                self.leftovers.append(found.id)
         for found in objects:
             if found.protocol == self.protocol and found.members:
                 self._taken.add(found.id)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bgpd.kernel.netlink import MessageKind
+from bgpd.kernel.nexthop_messages import NexthopObject
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import RouteForm
 from bgpd.model.iana import Family
@@ -183,3 +184,24 @@ async def test_foreign_routes_that_come_and_go_during_the_start_are_known() -> N
         assert harness.state_of("10.64.2.0/24")[0] == "installed"
     finally:
         await harness.fib.stop()
+
+
+@both_families
+async def test_next_hop_that_another_program_made_a_blackhole_before_the_start_is_replaced(
+    family: Family, leaf1: NextHop, leaf2: NextHop, form: str
+) -> None:
+    old, other, new = keys_of(form, 3)
+    kernel = two_leaf_kernel()
+    async with running(kernel) as before:
+        before.want({old: (leaf1,), other: (leaf2,)}, family)
+        await before.settle()
+    changed = next(one for one in kernel.objects.values() if one.ifindex == 2)
+    kernel.objects[changed.id] = NexthopObject(id=changed.id, protocol=changed.protocol)
+    async with running(kernel) as it:
+        it.learn({old: (leaf1,), other: (leaf2,), new: (leaf1, leaf2)}, family)
+        it.fib.sweep()
+        await it.settle_retries()
+        await it.settle()
+        assert [interfaces(kernel, family, key) for key in (old, other, new)] == [[2], [3], [2, 3]]
+        assert changed.id not in kernel.objects
+        assert [group.members for group in kernel.objects.values() if group.members == ((changed.id, 1),)] == []
