@@ -87,7 +87,7 @@ def _objects(namespace: Namespace) -> dict[int, dict[str, Any]]:
 
 
 def _hops(route: dict[str, Any], objects: dict[int, dict[str, Any]]) -> list[str]:
-    """ "GATEWAY%INTERFACE", or "INTERFACE"; "nothing" for what leads nowhere."""
+    """As the model writes them; "nothing" for what leads nowhere."""
     if "nhid" not in route:
         return [str(route.get("dev", "nothing"))]
     group = objects.get(route["nhid"], {})
@@ -99,7 +99,7 @@ def _hop(entry: dict[str, Any]) -> str:
     if "dev" not in entry:
         return "nothing"
     gateway = entry.get("gateway") or entry.get("via", {}).get("host", "")
-    return f"{gateway}%{entry['dev']}" if gateway else str(entry["dev"])
+    return f"{gateway}%{entry['dev']}" if gateway and ":" not in gateway else str(entry["dev"])
 
 
 def _heard_by_raw_leaves(network: Network, model: Model) -> Iterator[str]:

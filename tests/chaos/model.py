@@ -75,7 +75,8 @@ class Model:
         return found
 
     def kernel(self) -> dict[str, list[str]]:
-        """The next hops ("GATEWAY%INTERFACE") of each learned route in the kernel."""
+        """The next hops of each learned route in the kernel: "GATEWAY%INTERFACE", of IPv6, where leaves offer two
+        addresses, only the interface."""
         return {
             prefix: sorted(_hop(number, ipv6=":" in prefix) for number in numbers)
             for prefix, numbers in self.learned().items()
@@ -106,4 +107,4 @@ class Model:
 
 
 def _hop(number: int, *, ipv6: bool) -> str:
-    return f"2001:db8:{number}::2%eth{number - 1}" if ipv6 else f"10.0.{number}.2%eth{number - 1}"
+    return f"eth{number - 1}" if ipv6 else f"10.0.{number}.2%eth{number - 1}"

@@ -109,7 +109,7 @@ class Network:
         self.pods.batch(
             "route add 169.254.1.1/32 dev pod1 scope link",
             "route add default via 169.254.1.1 dev pod1",
-            "-6 route add default via fe80::1 dev pod1",
+            "route add default via fe80::1 dev pod1",
         )
         self.host_namespace.batch(
             f"nexthop add id {FOREIGN_NEXTHOP} blackhole proto {FOREIGN_PROTOCOL}",

@@ -170,10 +170,13 @@ class Chaos:
         """Seconds until all is as the model says, twice in a row."""
         self._script.append("")
         began = time.monotonic()
-        holds = 0
+        holds, told = 0, ""
         while holds < 2:
             lacks = missing(network, self.model)
             holds = 0 if lacks else holds + 1
+            if lacks and lacks[0] != told:
+                told = lacks[0]
+                self._say(f"  waits: {told}")
             if lacks and time.monotonic() - began > CALM_S:
                 raise ChaosFailed(f"{when}, {CALM_S:.0f} s later:\n" + "\n".join(lacks))
             time.sleep(0.3)
