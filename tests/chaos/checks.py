@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from labs.namespace import Namespace
 from labs.process import LabError
 from tests.chaos.model import CONTESTED, FRR_LEAVES, RAW_LEAVES, SERVICE, Model
 from tests.chaos.network import FOREIGN_NEXTHOP, FOREIGN_PROTOCOL, FOREIGN_TABLE_ROUTE, Lines, Network
-from tests.daemon.fabric import DEFECTS
+from tests.daemon.fabric import DEFECTS, nexthops_unused
 
 GRACEFUL_SHUTDOWN = 0xFFFF0000
 NO_LONGER_CPU_S = 0.5
 """Far beyond what the loop may be held in processor time, which is some milliseconds."""
 USED = ("best", "multipath")
 SHOWN = 6
+Check = Callable[[Network, Model], Iterator[str]]
 
 
 def missing(network: Network, model: Model) -> list[str]:
     """What does not hold (yet), in words; empty when all is as the model says."""
+    return _first_of(CHECKS, network, model)
+
+
+def left_over(network: Network, model: Model) -> list[str]:
+    """What is there without need, in words: bgpd takes its time to tidy up."""
+    return _first_of([_unused_objects], network, model)
+
+
+def _first_of(checks: list[Check], network: Network, model: Model) -> list[str]:
     found: list[str] = []
-    for check in (_sessions, _foreign, _kernel, _heard_by_raw_leaves, _heard_by_frr, _health, _rib, _claims):
+    for check in checks:
         try:
             found += check(network, model)
         except LabError as error:
@@ -61,14 +71,11 @@ def _kernel(network: Network, model: Model) -> Iterator[str]:
     namespace, own = network.host_namespace, model.own()
     objects = _objects(namespace)
     found: dict[str, list[str]] = {}
-    used: set[int] = set()
     for family in ("-4", "-6"):
         shown = namespace.ip("-N", family, "-j", "route", "show", "proto", "217")
         for route in json.loads(shown or "[]"):
             prefix = str(ipaddress.ip_network(route["dst"]))
             found.setdefault(prefix, []).extend(_hops(route, objects))  # of two routes, those of both
-            if "nhid" in route:
-                used |= {route["nhid"], *(one["id"] for one in objects.get(route["nhid"], {}).get("group", ()))}
     learned = {prefix: hops for prefix, hops in found.items() if prefix not in model.local()}
     if found.get(f"{SERVICE}/32", []) != model.service_hops():
         yield f"the service is by {found.get(f'{SERVICE}/32')} in the kernel in place of {model.service_hops()}"
@@ -77,7 +84,10 @@ def _kernel(network: Network, model: Model) -> Iterator[str]:
         hops = found.get(prefix, [])
         if interfaces != {"pod3"} and (len(hops) != 1 or hops[0] not in interfaces):
             yield f"{prefix} is by {found.get(prefix)} in the kernel in place of {sorted(interfaces)}"
-    unused = objects.keys() - used - {FOREIGN_NEXTHOP}
+
+
+def _unused_objects(network: Network, model: Model) -> Iterator[str]:
+    unused = nexthops_unused(network.host_namespace) - {FOREIGN_NEXTHOP}
     if unused:
         yield f"nexthop objects that no route uses: {sorted(unused)}"
 
@@ -141,7 +151,7 @@ def _rib(network: Network, model: Model) -> Iterator[str]:
         if any(path["stale_since"] is not None for path in used):
             yield f"{view['prefix']} is stale"
         expected = "blocked" if view["prefix"] in model.foreign else "installed"
-        if view["prefix"] not in own and view["fib"] != expected:
+        if used and view["prefix"] not in own and view["fib"] != expected:
             yield f"{view['prefix']} is told {view['fib']} in place of {expected}"
     wanted = {prefix: {f"leaf{one}" for one in numbers} for prefix, numbers in model.learned().items()}
     yield from _difference("routes in the RIB", {*wanted, *own}, set(found))
@@ -175,6 +185,19 @@ def _difference(what: str, wanted: set[str], found: set[str]) -> Iterator[str]:
     if wanted != found:
         lacks, more = sorted(wanted - found), sorted(found - wanted)
         yield f"{what}: {len(lacks)} missing {lacks[:SHOWN]}, {len(more)} too many {more[:SHOWN]}"
+
+
+CHECKS: list[Check] = [
+    _sessions,
+    _foreign,
+    _kernel,
+    _heard_by_raw_leaves,
+    _heard_by_frr,
+    _health,
+    _rib,
+    _claims,
+]
+"""In this order; the first that does not hold is told."""
 
 
 class Witness:

@@ -17,7 +17,7 @@ import msgspec
 
 from labs.process import LabError
 from labs.traffic import FlowResult
-from tests.chaos.checks import Witness, missing
+from tests.chaos.checks import Witness, left_over, missing
 from tests.chaos.claim_steps import ClaimSteps
 from tests.chaos.host_steps import HostSteps
 from tests.chaos.leaf_steps import LeafSteps
@@ -123,6 +123,7 @@ class Chaos:
             if rounds is None and time.monotonic() - self._began > seconds:
                 break
             self._round(network, number, steps)
+        self._wait_calm(network, "at the end", left_over)
         self.summary.append(f"{sum(self.done.values())} steps of {len(self.done)} kinds, seed {self.seed}")
         megabytes = [memory / 1e6 for memory in self._witness.memory]
         self.summary.append(
@@ -166,13 +167,15 @@ class Chaos:
         if repairs and (repaired := world.repair_one()):
             self._say(f"  repaired: {repaired}")
 
-    def _wait_calm(self, network: Network, when: str) -> float:
+    def _wait_calm(
+        self, network: Network, when: str, lacking: Callable[[Network, Model], list[str]] = missing
+    ) -> float:
         """Seconds until all is as the model says, twice in a row."""
         self._script.append("")
         began = time.monotonic()
         holds, told = 0, ""
         while holds < 2:
-            lacks = missing(network, self.model)
+            lacks = lacking(network, self.model)
             holds = 0 if lacks else holds + 1
             if lacks and lacks[0] != told:
                 told = lacks[0]
