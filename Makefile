@@ -112,14 +112,13 @@ mutants: setup ## faults put into decision, attribute rules, session and reconci
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/proof/requirements.lock
 	@touch $@
 
-lint: setup ## ruff (with bandit's checks), mypy, licences and known vulnerabilities of what bgpd is built from
 chaos: setup ## random faults on a host with four leaves and a broker: MINUTES=10 SEED=N, or STEPS=FILE of a run that failed (docs/chaos.md)
 	@$(PYTHON) -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))
 
 soak: setup ## the same for hours: HOURS=8
 	@$(PYTHON) -m tests.chaos --minutes $$(($(HOURS) * 60)) $(if $(SEED),--seed $(SEED))
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff (with bandit's checks), mypy, licences and known vulnerabilities of what bgpd is built from
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy bgpd labs
