@@ -104,7 +104,7 @@ def _places(data: bytes, offset: int, length: int) -> dict[int, tuple[int, int]]
     at = ROUTE_HEAD
     while at + 4 <= length:
         size, kind = ATTRIBUTE.unpack_from(data, offset + at)
-        if size < 4:
+        if size < 4 or at + size > length:
             break
         places[kind & TYPE_MASK] = (at + 4, size - 4)
         at += (size + 3) & ~3

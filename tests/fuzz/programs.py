@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import struct
 from collections.abc import Callable
 
 import msgspec
@@ -89,10 +91,11 @@ NETLINK: tuple[Callable[[bytes], object], ...] = (
 
 
 def run_netlink(data: bytes) -> None:
-    """A datagram of the kernel, by the reader that the first byte chooses. The kernel is trusted: what ends too soon
-    may raise ValueError, but the reader ends, and takes no more than there is."""
+    """A datagram of the kernel, by the reader that the first byte chooses. The kernel is trusted: a field that is
+    shorter than it writes it may be a struct.error. But the reader ends, and takes no more than there is."""
     if data:
-        NETLINK[data[0] % len(NETLINK)](data[1:])
+        with contextlib.suppress(struct.error):
+            NETLINK[data[0] % len(NETLINK)](data[1:])
 
 
 def run_discovery(data: bytes) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from bgpd.message.exabgp_codec import HEADER_LENGTH
 from tests.fuzz import corpus
 from tests.fuzz.judge import BLOCKS, LIMIT_S, growth, slow
+from tests.fuzz.longest import MESSAGES
 from tests.fuzz.targets import TARGETS
+from tests.message.decoding import decoder
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -15,6 +18,14 @@ def test_inputs_that_are_kept_go_right(name: str) -> None:
     assert len(inputs) > 1
     for data in inputs:
         TARGETS[name].run(data)
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_longest_messages_are_decoded(name: str) -> None:
+    made, session = MESSAGES[name]
+    body, one = made(), decoder(**session)
+    assert 60_000 < len(body) + HEADER_LENGTH <= 65_535
+    assert one.read_run([body], []) or one.decode(body).notification is None
 
 
 def test_each_corpus_has_a_target() -> None:

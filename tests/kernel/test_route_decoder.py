@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from bgpd.kernel.netlink import MessageKind, message
+from bgpd.kernel.netlink import ATTRIBUTE, MessageKind, message
 from bgpd.kernel.netlink import messages as split
 from bgpd.kernel.route_decoder import read_foreign_routes, read_routes, read_runs
-from bgpd.kernel.route_messages import RouteForm, encode_adds
+from bgpd.kernel.route_messages import RTA_NH_ID, UNKNOWN, RouteForm, encode_adds
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 from tests.kernel.test_link_messages import IPV4, IPV6, Attributes, encoded, named
@@ -47,6 +47,16 @@ def test_mixed_datagrams_are_read_whole_and_in_order(
 def test_any_bytes_end(data: bytes) -> None:
     for _ in zip(read_runs(data), range(100)):
         pass
+
+
+def test_attribute_that_is_longer_than_its_message_is_none() -> None:
+    whole = encode_adds(Family.IPV4_UNICAST, [b"\x18\x0a\1\2"], 7, RouteForm(254, 217, 20))
+    assert [run.targets for run in read_runs(whole)] == [[7]]
+    at = whole.index(ATTRIBUTE.pack(8, RTA_NH_ID))
+    damaged = whole[:at] + ATTRIBUTE.pack(200, RTA_NH_ID) + whole[at + 4 :]
+    (run,) = read_runs(damaged)
+    assert list(run.targets) == [UNKNOWN]
+    assert not list(read_runs(damaged[:-1]))
 
 
 def route_message(kind: int = 1, protocol: int = 4, flags: int = 0, attributes: Attributes | None = None) -> bytes:
