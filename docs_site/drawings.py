@@ -195,14 +195,14 @@ def tenants() -> Picture:
     picture.arrow(118, 179, 150, 179)
     picture.box(150, 52, 100, "VRF blue", "table 1001")
     picture.box(150, 156, 100, "VRF red", "table 1002")
-    picture.arrow(250, 75, 420, 75, "VLAN 101, plain frames")
-    picture.arrow(250, 179, 420, 179, "VLAN 102, plain frames")
+    picture.arrow(250, 75, 420, 75, "VLAN 101: frames")
+    picture.arrow(250, 179, 420, 179, "VLAN 102: frames")
     picture.group(406, 20, 170, 212, "leaf")
     picture.box(420, 52, 142, "VNI 5001")
     picture.box(420, 156, 142, "VNI 5002")
     picture.arrow(576, 127, 640, 127, "VXLAN")
     picture.box(640, 104, 104, "other leaves")
-    picture.note(335, 127, "EVPN: BGP, types 2 and 5")
+    picture.note(335, 131, "addresses: EVPN")
     return picture
 
 
