@@ -255,12 +255,21 @@ class Gobgp(Daemon):
 
 
 class ExaBgp(Daemon):
-    """ExaBGP 5 as a program of its own, with one configuration text; it listens nowhere."""
+    """ExaBGP as a program of its own, with one configuration text; it listens on the addresses `listens` only.
+
+    `program`: the command line of another ExaBGP than the one of PyPI, without the configuration file.
+    """
 
     kind = "exabgp"
+    DEBIAN = ("/usr/sbin/python3-exabgp",)
+    """The version 4 of Debian's package python3-exabgp."""
 
-    def __init__(self, namespace: Namespace, config: str) -> None:
+    def __init__(
+        self, namespace: Namespace, config: str, *, program: Sequence[str] = (), listens: Sequence[str] = ()
+    ) -> None:
         super().__init__(namespace)
+        self._listens = " ".join(listens)
+        self._program = program or (str(Path(sys.executable).with_name("exabgp")), "server")
         self.config_path = self.directory / "exabgp.conf"
         self.config_path.write_text(config)
         self.restart()
@@ -268,9 +277,10 @@ class ExaBgp(Daemon):
     def restart(self) -> None:
         """Start it, again after `kill`."""
         settings = {"daemon.user": "root", "daemon.drop": "false", "log.level": "WARNING", "api.cli": "false"}
+        if self._listens:
+            settings["tcp.bind"] = self._listens
         words = [f"exabgp.{key}={value}" for key, value in settings.items()]
-        program = str(Path(sys.executable).with_name("exabgp"))
-        self._start("env", *words, program, "server", str(self.config_path))
+        self._start("env", *words, *self._program, str(self.config_path))
 
 
 class OpenBgpd(Daemon):
@@ -293,11 +303,13 @@ class OpenBgpd(Daemon):
         process = self._start(str(self.PROGRAM), "-d", "-f", str(path))
         self._wait_for_socket(self.control, process)
 
+    def ctl(self, *arguments: str) -> str:
+        """Run `bgpctl ARGUMENTS` and return what it prints."""
+        return run_command(["/usr/sbin/bgpctl", "-s", str(self.control), *arguments])
+
     def json(self, *arguments: str) -> Any:
         """The object of `bgpctl -j ARGUMENTS`."""
-        return _parse_json(
-            run_command(["/usr/sbin/bgpctl", "-s", str(self.control), "-j", *arguments]), " ".join(arguments)
-        )
+        return _parse_json(self.ctl("-j", *arguments), " ".join(arguments))
 
     def established(self) -> list[str]:
         """The neighbors (addresses) whose session is Established."""

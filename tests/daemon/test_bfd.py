@@ -111,6 +111,7 @@ def test_silent_death_moves_the_kernel_within_the_detection_time(
     host.wait_hops(LEARNED, *BOTH)
 
 
+@pytest.mark.interop("FRR", "bfd")
 def test_views_metrics_and_explain_say_it(host: Host, leaves: tuple[Frr, Frr]) -> None:
     view = views(host)["leaf1"]
     assert (view["address"], view["interface"], view["local_address"]) == ("10.0.1.2", "eth0", "10.0.1.1")

@@ -15,6 +15,7 @@ from tests.interop.test_bird import bird_config
 pytestmark = pytest.mark.netns
 
 
+@pytest.mark.interop("BIRD", "bfd")
 def test_bird_sees_no_restart_of_a_graceful_daemon() -> None:
     """BIRD ends BFD with BGP; it helps with graceful restart, and so keeps both."""
     timers = "min rx interval 100 ms; min tx interval 100 ms; multiplier 3;"

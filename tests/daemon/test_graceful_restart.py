@@ -23,6 +23,7 @@ def is_stale(frr: Frr, prefix: str) -> bool:
     return bool(frr.vtysh_json(f"show bgp ipv4 unicast {prefix} json")["paths"][0].get("stale"))
 
 
+@pytest.mark.interop("FRR", "host-restarts")
 def test_leaf_keeps_the_pods_through_a_graceful_restart(fabric: Fabric, tmp_path: Path) -> None:
     """RFC 4724: neither a crash nor a stop for an upgrade takes a pod's route out of the leaf's kernel."""
     graceful = leaf(1) + "graceful_restart = { restart_time_s = 30 }\n"

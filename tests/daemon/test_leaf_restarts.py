@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.daemon.fabric import Fabric, Host, RouteWatch, kernel_routes, leaf, s
 
 pytestmark = pytest.mark.netns
 
+D = TypeVar("D", bound=Daemon)
 SERVED = "10.9.0.1"
 NETWORKS = ("10.9.0.0/16", "10.8.1.0/24")
 BIRD = """
@@ -87,6 +89,7 @@ def lossless(fabric: Fabric, host: Host, tmp_path: Path, restart: Callable[[], N
     assert [record["routes"] for record in kept] == [len(NETWORKS)]
 
 
+@pytest.mark.interop("FRR", "peer-restarts")
 @pytest.mark.parametrize("signal_", ["killed", "stopped"])
 def test_frr(fabric: Fabric, host: Host, tmp_path: Path, signal_: str) -> None:
     with fabric.frr(1, "bgp graceful-restart", "bgp graceful-restart preserve-fw-state", networks=NETWORKS) as frr:
@@ -97,10 +100,11 @@ def test_frr(fabric: Fabric, host: Host, tmp_path: Path, signal_: str) -> None:
             frr.restart_bgpd()
 
         lossless(fabric, host, tmp_path, restart)
+        assert frr.established() == ["10.0.1.1"]
 
 
 def restarted_by(
-    host: Host, first: Daemon, make: Callable[[], AbstractContextManager[Daemon]], started_: list[Daemon]
+    host: Host, first: Daemon, make: Callable[[], AbstractContextManager[D]], started_: list[D]
 ) -> Callable[[], None]:
     def restart() -> None:
         first.kill()
@@ -110,21 +114,24 @@ def restarted_by(
     return restart
 
 
+@pytest.mark.interop("BIRD", "peer-restarts")
 def test_bird(fabric: Fabric, host: Host, tmp_path: Path) -> None:
-    again: list[Daemon] = []
+    again: list[Bird] = []
     try:
         with Bird(fabric.leaf1, BIRD) as bird:
             lossless(
                 fabric, host, tmp_path, restarted_by(host, bird, lambda: Bird(fabric.leaf1, BIRD, recovers=True), again)
             )
+            assert again[-1].established() == ["host"]
     finally:
         for daemon in again:
             daemon.stop()
 
 
+@pytest.mark.interop("GoBGP", "peer-restarts")
 def test_gobgp(fabric: Fabric, host: Host, tmp_path: Path) -> None:
     """Its routes come from outside: no session may begin before they are there, since it sends End-of-RIB at once."""
-    again: list[Daemon] = []
+    again: list[Gobgp] = []
 
     def make(recovers: bool = True) -> Gobgp:
         host.processes[-1].send_signal(signal.SIGSTOP)
@@ -139,6 +146,7 @@ def test_gobgp(fabric: Fabric, host: Host, tmp_path: Path) -> None:
     try:
         with make(recovers=False) as gobgp:
             lossless(fabric, host, tmp_path, restarted_by(host, gobgp, make, again))
+            assert again[-1].established() == ["10.0.1.1"]
     finally:
         for daemon in again:
             daemon.stop()

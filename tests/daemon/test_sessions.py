@@ -57,6 +57,7 @@ def test_frr_both_families_both_ways_and_withdrawn(fabric: Fabric) -> None:
         assert host.health()["ready"]
 
 
+@pytest.mark.interop("FRR", "rfc8950")
 def test_frr_ipv4_over_a_numbered_ipv6_session(fabric: Fabric) -> None:
     peer = "2001:db8:1::1"
     lines = (f"neighbor {peer} capability extended-nexthop",)

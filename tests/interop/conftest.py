@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from labs.namespace import Namespace, link
+from tests.daemon.fabric import Fabric
 from tests.interop.evpn_fabric import EvpnFabric
+from tests.interop.lines import laid
 
 
 class Pair:
@@ -31,4 +33,10 @@ def pair() -> Iterator[Pair]:
 @pytest.fixture(scope="module")
 def fabric() -> Iterator[EvpnFabric]:
     with EvpnFabric() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def lines() -> Iterator[Fabric]:
+    with laid() as made:
         yield made

@@ -37,6 +37,7 @@ protocol bgp host {{
 """
 
 
+@pytest.mark.interop("BIRD", "ipv4", "ipv6")
 def test_session_carries_both_families_both_ways(pair: Pair) -> None:
     with Bird(pair.leaf, bird_config()) as bird, RecordingSpeaker(pair.host, {"neighbor": [LEAF1]}) as speaker:
         speaker.wait_established("leaf1")
@@ -50,6 +51,7 @@ def test_session_carries_both_families_both_ways(pair: Pair) -> None:
         assert set(speaker.recorder.ended) == {Family.IPV4_UNICAST, Family.IPV6_UNICAST}
 
 
+@pytest.mark.interop("BIRD", "rfc8950")
 def test_ipv4_routes_over_an_ipv6_session(pair: Pair) -> None:
     config = {"neighbor": [{**LEAF1, "address": "2001:db8:1::2"}]}
     with Bird(pair.leaf, bird_config(neighbor="2001:db8:1::1")) as bird, RecordingSpeaker(pair.host, config) as speaker:
@@ -65,13 +67,16 @@ def test_ipv4_routes_over_an_ipv6_session(pair: Pair) -> None:
         assert "via 2001:db8:1::1" in bird.birdc("show route 10.64.1.0/26")
 
 
+@pytest.mark.interop("BIRD", "md5", "gtsm")
 def test_md5_and_gtsm_on_a_passive_bird(pair: Pair, tmp_path: Path) -> None:
     password = tmp_path / "leaf1.key"
     password.write_text("secret")
     config = {"neighbor": [{**LEAF1, "password_file": str(password), "ttl_security": True}]}
     text = bird_config('password "secret";', "ttl security yes;", passive=True)
-    with Bird(pair.leaf, text), RecordingSpeaker(pair.host, config) as speaker:
+    with Bird(pair.leaf, text) as bird, RecordingSpeaker(pair.host, config) as speaker:
         speaker.wait_established("leaf1")
+        wait_until(lambda: bird.established() == ["host"], 5, "BIRD to agree", logs=bird.logs)
+        assert speaker.view("leaf1").authentication == "md5"
 
 
 def test_passive_neighbor_waits_for_bird(pair: Pair) -> None:
@@ -80,6 +85,7 @@ def test_passive_neighbor_waits_for_bird(pair: Pair) -> None:
         speaker.wait_established("leaf1")
 
 
+@pytest.mark.interop("BIRD", "shutdown-text")
 def test_shutdown_text_both_ways(pair: Pair) -> None:
     with Bird(pair.leaf, bird_config()) as bird, RecordingSpeaker(pair.host, {"neighbor": [LEAF1]}) as speaker:
         speaker.wait_established("leaf1")

@@ -53,6 +53,7 @@ def prefix_names(*prefixes: str) -> set[str]:
     return {f"[5]:[0]:[{length}]:[{address}]" for address, length in (prefix.split("/") for prefix in prefixes)}
 
 
+@pytest.mark.interop("FRR", "evpn-2", "evpn-5")
 def test_frr_relays_what_one_host_announces_to_the_other(fabric: EvpnFabric) -> None:
     tables = (vrf("blue", *BY_PEER), *map(static, PREFIXES))
     with (

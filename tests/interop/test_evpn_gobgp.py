@@ -73,6 +73,7 @@ TARGET = {"type": 0, "subtype": 2, "value": BLUE}
 ENCAPSULATION = {"type": 3, "subtype": 12, "tunnel_type": 8}
 
 
+@pytest.mark.interop("GoBGP", "evpn-2", "evpn-5")
 def test_what_bgpd_announces_is_what_gobgp_reads(fabric: EvpnFabric, gobgp: Gobgp) -> None:
     config = host_config(1, vrf(), static("10.64.0.0/24"), static("2001:db8:64::/64"))
     with fabric.bgpd(1, config) as bgpd:
@@ -96,6 +97,7 @@ def test_what_bgpd_announces_is_what_gobgp_reads(fabric: EvpnFabric, gobgp: Gobg
     assert not [one for one in found[uplink4]["communities"] if one["type"] == 6]
 
 
+@pytest.mark.interop("GoBGP", "evpn-2", "evpn-5")
 def test_what_gobgp_announces_is_shown_field_by_field(fabric: EvpnFabric, gobgp: Gobgp) -> None:
     def add(*words: str) -> None:
         gobgp.run("global", "rib", "add", "-a", "evpn", *words)
@@ -208,6 +210,7 @@ def test_every_field_passes_from_bgpd_through_gobgp_to_bgpd(fabric: EvpnFabric, 
         wait_until(lambda: not heard, 10, "all to be withdrawn", logs=gobgp.logs)
 
 
+@pytest.mark.interop("GoBGP", "rtc")
 def test_route_target_constraint_is_told_and_obeyed(fabric: EvpnFabric) -> None:
     families = ("l2vpn-evpn", "route-target")
     with (

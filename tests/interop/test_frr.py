@@ -70,6 +70,7 @@ def frr_neighbor(frr: Frr, name: str = "10.0.1.1") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.interop("FRR", "ipv4", "ipv6")
 def test_numbered_session_carries_both_families_both_ways(pair: Pair) -> None:
     with Frr(pair.leaf, frr_config()) as frr, RecordingSpeaker(pair.host, {"neighbor": [LEAF1]}) as speaker:
         speaker.wait_established("leaf1")
@@ -93,6 +94,7 @@ def test_numbered_session_carries_both_families_both_ways(pair: Pair) -> None:
         assert frr_neighbor(frr)["hostname"] == "host1"
 
 
+@pytest.mark.interop("FRR", "unnumbered")
 def test_unnumbered_session_carries_ipv4_over_link_local_next_hops(pair: Pair) -> None:
     neighbors = {"neighbor": [LEAF2]}
     with Frr(pair.leaf, frr_config(numbered=False)) as frr, RecordingSpeaker(pair.host, neighbors) as speaker:
@@ -117,15 +119,18 @@ def test_unnumbered_leaf_that_starts_later_is_found(pair: Pair) -> None:
             speaker.wait_established("leaf2")
 
 
+@pytest.mark.interop("FRR", "md5")
 def test_md5_with_the_same_password(pair: Pair, tmp_path: Path) -> None:
     password = tmp_path / "leaf1.key"
     password.write_text("secret\n")
     config = {"neighbor": [{**LEAF1, "password_file": str(password)}]}
     with (
-        Frr(pair.leaf, frr_config("neighbor 10.0.1.1 password secret")),
+        Frr(pair.leaf, frr_config("neighbor 10.0.1.1 password secret")) as frr,
         RecordingSpeaker(pair.host, config) as speaker,
     ):
         speaker.wait_established("leaf1")
+        wait_until(lambda: frr.established() == ["10.0.1.1"], 5, "FRR to agree", logs=frr.logs)
+        assert speaker.view("leaf1").authentication == "md5"
 
 
 def test_md5_with_another_password_says_so(pair: Pair, tmp_path: Path) -> None:
@@ -156,11 +161,13 @@ def test_unreadable_password_file_keeps_the_neighbor_down(pair: Pair, tmp_path: 
         assert frr.established() == []
 
 
+@pytest.mark.interop("FRR", "gtsm")
 def test_gtsm_on_both_sides(pair: Pair) -> None:
     config = {"neighbor": [{**LEAF1, "ttl_security": True}]}
     lines = ("neighbor 10.0.1.1 ttl-security hops 1",)
-    with Frr(pair.leaf, frr_config(*lines)), RecordingSpeaker(pair.host, config) as speaker:
+    with Frr(pair.leaf, frr_config(*lines)) as frr, RecordingSpeaker(pair.host, config) as speaker:
         speaker.wait_established("leaf1")
+        wait_until(lambda: frr.established() == ["10.0.1.1"], 5, "FRR to agree", logs=frr.logs)
 
 
 def test_gtsm_drops_a_leaf_that_sends_a_smaller_ttl(pair: Pair) -> None:
@@ -171,6 +178,7 @@ def test_gtsm_drops_a_leaf_that_sends_a_smaller_ttl(pair: Pair) -> None:
         assert frr.established() == []
 
 
+@pytest.mark.interop("FRR", "shutdown-text")
 def test_shutdown_text_both_ways(pair: Pair) -> None:
     with Frr(pair.leaf, frr_config()) as frr, RecordingSpeaker(pair.host, {"neighbor": [LEAF1]}) as speaker:
         speaker.wait_established("leaf1")
@@ -232,6 +240,7 @@ def test_lost_link_ends_the_session_at_once_and_its_return_brings_it_back(pair: 
         speaker.wait_established("leaf1")
 
 
+@pytest.mark.interop("FRR", "collision")
 def test_simultaneous_opens_converge_every_time(pair: Pair) -> None:
     lines = ("neighbor 10.0.1.1 timers connect 1",)
     with Frr(pair.leaf, frr_config(*lines)) as frr, RecordingSpeaker(pair.host, {"neighbor": [LEAF1]}) as speaker:
@@ -244,6 +253,7 @@ def test_simultaneous_opens_converge_every_time(pair: Pair) -> None:
         )
 
 
+@pytest.mark.interop("FRR", "dynamic-here")
 def test_dynamic_neighbor_of_a_listen_range(pair: Pair, tmp_path: Path) -> None:
     password = tmp_path / "vm.key"
     password.write_text("secret\n")
@@ -252,10 +262,12 @@ def test_dynamic_neighbor_of_a_listen_range(pair: Pair, tmp_path: Path) -> None:
     with RecordingSpeaker(pair.host, {"listen": [listen]}) as speaker, Frr(pair.leaf, frr_config(*lines)) as frr:
         speaker.wait_established("10.0.1.0/28-10.0.1.2")
         speaker.wait_prefixes("10.0.1.0/28-10.0.1.2", Family.IPV4_UNICAST, "10.9.0.0/16")
+        assert frr.established() == ["10.0.1.1"]
         frr.stop()
         wait_until(lambda: not speaker.call(speaker.speaker.neighbor_views), 3, "the dynamic neighbor to be forgotten")
 
 
+@pytest.mark.interop("FRR", "refresh-asked", "refresh-answered", "enhanced-refresh")
 def test_route_refresh_both_ways(pair: Pair) -> None:
     with Frr(pair.leaf, frr_config()) as frr, RecordingSpeaker(pair.host, {"neighbor": [LEAF1]}) as speaker:
         speaker.wait_established("leaf1")
@@ -269,6 +281,8 @@ def test_route_refresh_both_ways(pair: Pair) -> None:
         wait_until(lambda: speaker.recorder.refreshes == wanted, 5, "BoRR and EoRR")
         frr.vtysh("clear bgp ipv4 unicast 10.0.1.1 soft in")
         wait_until(lambda: ("requested", Family.IPV4_UNICAST) in speaker.recorder.refreshes, 5, "FRR's request")
+        counts = frr_neighbor(frr)["messageStats"]
+        assert counts["routeRefreshRecv"] == counts["routeRefreshSent"] - 2 == 1, "one each way, and the marks of ours"
 
 
 def test_shutdown_with_graceful_restart_keeps_the_routes_in_the_leaf(pair: Pair) -> None:

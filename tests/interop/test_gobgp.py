@@ -33,6 +33,7 @@ CONFIG = """
 """
 
 
+@pytest.mark.interop("GoBGP", "ipv4", "ipv6")
 def test_session_carries_both_families_both_ways(pair: Pair) -> None:
     with Gobgp(pair.leaf, CONFIG) as gobgp, RecordingSpeaker(pair.host, {"neighbor": [LEAF1]}) as speaker:
         speaker.wait_established("leaf1")
@@ -45,6 +46,7 @@ def test_session_carries_both_families_both_ways(pair: Pair) -> None:
         wait_until(lambda: "2001:db8:64::/64" in gobgp.run("global", "rib", "-a", "ipv6"), 5, "GoBGP to have it")
 
 
+@pytest.mark.interop("GoBGP", "shutdown-text")
 def test_shutdown_text_of_gobgp_is_told(pair: Pair) -> None:
     with Gobgp(pair.leaf, CONFIG) as gobgp, RecordingSpeaker(pair.host, {"neighbor": [LEAF1]}) as speaker:
         speaker.wait_established("leaf1")

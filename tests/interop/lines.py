@@ -1,0 +1,254 @@
+"""Many sessions at once between one bgpd and one peer, each with addresses and settings of its own.
+
+A line is the addresses of one such session, on the one link between host (eth0) and leaf1 (swp1). Each peer's module
+starts one bgpd and one peer for all of them, and its tests look at one line each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+from labs.namespace import link
+from tests.daemon.fabric import Fabric, Host, config, kernel_hops, table
+from tests.interop.matrix import CANNOT, CAPABILITIES
+
+ASN, HOST_ASN = 65201, 65203
+WIDE_ASN = 4_200_000_001
+"""An AS number that two octets do not hold."""
+AS_TRANS = 23456
+"""What a peer that knows two octets only has in its place (RFC 6793)."""
+NAMES = ("plain", "signed", "old", "six", "bulky", "room", "limited", "limiting", "lasting", "narrow", "crossed")
+PODS = ("10.64.1.5/32", "10.64.1.6/32", "10.64.1.7/32", "2001:db8:64::5/128")
+"""What bgpd announces on each line whose families have it."""
+NETWORKS = ("10.9.0.0/16", "10.9.1.0/24")
+"""What a peer announces on each line, and 2001:db8:9::/48."""
+NETWORK6 = "2001:db8:9::/48"
+COMMUNITIES = [f"65203:{number}" for number in range(1, 1101)]
+"""More than a message of 4096 bytes holds."""
+DYNAMIC_PEER, DYNAMIC_HOST = "10.0.1.241", "10.0.1.161"
+"""Addresses that the other side has as a range only: 10.0.1.240/28, 10.0.1.160/28."""
+DYNAMIC_NAME = f"10.0.1.240/28-{DYNAMIC_PEER}"
+
+
+class Line(NamedTuple):
+    """The addresses of both ends."""
+
+    host: str
+    peer: str
+
+
+LINES = {
+    name: Line(f"2001:db8:1::{101 + at}", f"2001:db8:1::{201 + at}")
+    if name == "six"
+    else Line(f"10.0.1.{101 + at}", f"10.0.1.{201 + at}")
+    for at, name in enumerate(NAMES)
+} | {"ranging": Line(DYNAMIC_HOST, "10.0.1.230"), "ranged": Line("10.0.1.130", DYNAMIC_PEER)}
+
+
+class Peer(Protocol):
+    """What tests ask of the other speaker, in its own words."""
+
+    def is_up(self, line: str) -> bool:
+        """Whether it says that the session of a line is established."""
+
+    def hears(self, line: str, prefix: str) -> bool:
+        """Whether it shows a prefix that bgpd announces on a line."""
+
+    def told(self, line: str) -> str:
+        """What it says of a line and of how its last session ended."""
+
+
+def neighbor(line: str, *rows: str, **fields: object) -> str:
+    """The [[neighbor]] of a line; `rows` are TOML lines besides its `fields`."""
+    values = {
+        "name": line,
+        "address": LINES[line].peer,
+        "source_address": LINES[line].host,
+        "asn": ASN,
+        "import_": "all",
+        "connect_retry_s": 1,
+        **fields,
+    }
+    return "\n".join([table("[[neighbor]]", **values).rstrip(), *rows, ""])
+
+
+def listening(**fields: object) -> str:
+    """The [[listen]] of the dynamic line."""
+    return table("[[listen]]", prefix="10.0.1.240/28", asn=ASN, import_="all", **fields)
+
+
+ONLY_IPV4 = {"families": ["ipv4-unicast"]}
+BULKY_RULE = f'{{ match = {{ prefix = ["{PODS[0]}"] }}, set = {{ add_community = {COMMUNITIES!r} }} }}'
+BULKY_POLICY = f"{table('[policy.bulky]')}rules = [{BULKY_RULE}]\n"
+TABLES: dict[str, Callable[[str], str]] = {
+    "plain": lambda key: neighbor("plain"),
+    "signed": lambda key: neighbor("signed", password_file=key, ttl_security=True, **ONLY_IPV4),
+    "old": lambda key: neighbor("old", local_asn=WIDE_ASN, **ONLY_IPV4),
+    "six": lambda key: neighbor("six"),
+    "bulky": lambda key: neighbor("bulky", export="bulky", **ONLY_IPV4) + BULKY_POLICY,
+    "room": lambda key: neighbor("room", max_prefixes=1, max_prefixes_action="discard", **ONLY_IPV4),
+    "limited": lambda key: neighbor("limited", max_prefixes=1, max_prefixes_restart_after_s=3600, **ONLY_IPV4),
+    "limiting": lambda key: neighbor("limiting", **ONLY_IPV4),
+    "lasting": lambda key: neighbor(
+        "lasting", "graceful_restart = { restart_time_s = 1, long_lived_s = 600 }", **ONLY_IPV4
+    ),
+    "narrow": lambda key: neighbor("narrow", **ONLY_IPV4),
+    "crossed": lambda key: neighbor("crossed", **ONLY_IPV4),
+    "ranging": lambda key: neighbor("ranging", **ONLY_IPV4),
+    "ranged": lambda key: listening(**ONLY_IPV4),
+    "loose": lambda key: table(
+        "[[neighbor]]", name="loose", interface="eth9", asn="external", import_="all", connect_retry_s=1
+    ),
+}
+"""bgpd's part of each line, given the file with the password."""
+
+
+@contextlib.contextmanager
+def laid() -> Iterator[Fabric]:
+    """A fabric whose link between host and leaf1 has the addresses of all lines, and a second link, eth9 - swp9."""
+    with Fabric() as fabric:
+        for namespace, interface, end in ((fabric.host, "eth0", 0), (fabric.leaf1, "swp1", 1)):
+            ends = [line[end] for line in LINES.values()]
+            namespace.addresses(interface, *(f"{one}/{64 if ':' in one else 24}" for one in ends))
+        link(fabric.host, "eth9", fabric.leaf1, "swp9")
+        yield fabric
+
+
+class PatientHost(Host):
+    """Waits for longer: GoBGP and OpenBGPD let half a minute pass before they dial again."""
+
+    def wait(self, predicate: Any, what: str, timeout_s: float = 60.0) -> float:
+        return super().wait(predicate, what, timeout_s)
+
+
+def bgpd(fabric: Fabric, *lines: str) -> Host:
+    """bgpd with these lines, and with routes of its own."""
+    key = fabric.host.make_directory("key") / "key"
+    key.write_text("secret\n")
+    pods = [table("[[workload.static]]", prefix=prefix, interface="pod1") for prefix in PODS]
+    return PatientHost(fabric.host, config(*(TABLES[line](str(key)) for line in lines), *pods))
+
+
+def check_up(host: Host, peer: Peer, line: str, *, name: str = "") -> dict[str, object]:
+    """Both say that the session is established; bgpd's view of it."""
+    host.wait_established(name or line)
+    host.wait(lambda: peer.is_up(line), f"the peer to say that {line} is established")
+    return host.neighbor(name or line)
+
+
+def check_routes(host: Host, peer: Peer, line: str, family: str = "ipv4-unicast", *, name: str = "") -> None:
+    """Both say that they have the other's routes of a family."""
+    check_up(host, peer, line, name=name)
+    mine = [pod for pod in PODS if (":" in pod) == (family == "ipv6-unicast")]
+    theirs = {NETWORK6} if family == "ipv6-unicast" else set(NETWORKS)
+    for prefix in mine:
+        host.wait(lambda wanted=prefix: peer.hears(line, wanted), f"the peer to have {prefix} by {line}")
+    host.wait(lambda: theirs <= received(host, name or line), f"bgpd to have {theirs} by {line}")
+
+
+def check_cannot(host: Host, speaker: str) -> None:
+    """What the matrix says that the peer cannot do, it offers on no line."""
+    offered = {capability for view in host.get("neighbors") for capability in view["capabilities"]}
+    assert offered
+    assert not offered & {CAPABILITIES[one] for one in CANNOT[speaker] if one in CAPABILITIES}
+
+
+def received(host: Host, name: str) -> set[str]:
+    """The prefixes that bgpd has of a neighbor."""
+    return {route["prefix"] for route in host.get("received", neighbor=name)}
+
+
+def check_bulky(host: Host, line: str = "bulky") -> None:
+    """Of the session: both use messages above 4096 bytes, and bgpd has sent a route that needs one."""
+    host.wait_established(line)
+    assert "extended-message" in host.neighbor(line)["negotiated"]
+
+    def sent() -> bool:
+        return any(len(view["communities"]) == len(COMMUNITIES) for view in host.get("advertised", neighbor=line))
+
+    host.wait(sent, "bgpd to have sent it")
+
+
+def check_limited(host: Host, peer: Peer, words: str) -> None:
+    """The peer announces more than bgpd takes, and says with which reason bgpd ended the session."""
+    host.wait(lambda: host.neighbor("limited")["refused_until"], "bgpd to refuse the peer")
+    sent = host.neighbor("limited")["last_notification_sent"]
+    assert "cease/maximum-prefixes" in sent
+    host.wait(lambda: words in peer.told("limited"), f"the peer to say {words!r} of {sent}")
+
+
+def check_limiting(host: Host, peer: Peer, words: str) -> None:
+    """bgpd announces more than the peer takes, and says with which reason the peer ended the session."""
+
+    def said() -> str:
+        return str(host.neighbor("limiting")["last_notification_received"])
+
+    host.wait(lambda: "cease/maximum-prefixes" in said(), "bgpd to hear the reason")
+    host.wait(lambda: words in peer.told("limiting"), f"the peer to say {words!r}")
+
+
+def check_room(host: Host, withdraw: Callable[[str], object]) -> None:
+    """Of two prefixes one is taken; when it is withdrawn, bgpd asks for the other one by ROUTE-REFRESH, and gets it."""
+    host.wait(lambda: len(received(host, "room")) == 1, "one of two prefixes")
+    (first,) = received(host, "room")
+    (other,) = set(NETWORKS) - {first}
+    withdraw(first)
+    host.wait(lambda: received(host, "room") == {other}, "the other prefix in its place")
+    assert host.neighbor("room")["established_count"] == 1
+
+
+def check_loose(host: Host, peer: Peer) -> None:
+    """A session by link-local addresses, with routes of both families both ways."""
+    for family in ("ipv4-unicast", "ipv6-unicast"):
+        check_routes(host, peer, "loose", family)
+    view = host.neighbor("loose")
+    assert (view["address"][:4], view["interface"]) == ("fe80", "eth9")
+    host.wait(lambda: any(hop.endswith("%eth9") for hop in kernel_hops(host.namespace, NETWORKS[0])), "IPv4 by eth9")
+
+
+def check_collision(host: Host, peer: Peer, dial: Callable[[], object], *, rounds: int = 3) -> None:
+    """The peer dials while bgpd stands still, and bgpd dials as soon as it goes on: one connection is left."""
+    line = LINES["crossed"]
+
+    def connections(*words: str) -> int:
+        return len(host.namespace.run("ss", "-Htn", "state", "established", *words, "dst", line.peer).splitlines())
+
+    for _ in range(rounds):
+        check_up(host, peer, "crossed")
+        count = host.neighbor("crossed")["established_count"]
+        os.kill(host.pid, signal.SIGSTOP)
+        try:
+            dial()
+            host.wait(lambda: connections("sport", "=", ":179") > 0, "the peer to dial")
+        finally:
+            os.kill(host.pid, signal.SIGCONT)
+        host.wait(lambda seen=count: host.neighbor("crossed")["established_count"] > seen, "the next session")
+        check_up(host, peer, "crossed")
+        host.wait(lambda: connections() == 1, "one connection")
+
+
+def check_kept_there(host: Host, is_stale: Callable[[str], bool], *lines: str) -> None:
+    """bgpd restarts: the peer keeps its route as stale until bgpd is back, which ends that, on each of these lines."""
+    host.terminate()
+    for line in lines:
+        host.wait(lambda wanted=line: is_stale(wanted), f"the peer to keep the route of {line}")
+    host.start()
+    host.wait_established(*lines)
+    for line in lines:
+        host.wait(lambda wanted=line: not is_stale(wanted), f"the peer to have the route of {line} anew")
+
+
+def check_kept_here(host: Host, end: Callable[[], object], begin: Callable[[], object]) -> None:
+    """The peer is away for longer than its restart time: its routes are long-lived stale ones until it is back."""
+    host.wait(lambda: received(host, "lasting") == set(NETWORKS), "the routes")
+    end()
+    host.wait(lambda: host.neighbor("lasting")["stale_stage"] == "long-lived", "the long-lived stage")
+    assert host.neighbor("lasting")["stale_routes"] == len(NETWORKS)
+    begin()
+    host.wait_established("lasting")
+    host.wait(lambda: not host.neighbor("lasting")["stale_families"], "the end of that")
+    host.wait(lambda: received(host, "lasting") == set(NETWORKS), "the peer's routes anew")
