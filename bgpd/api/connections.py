@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bgpd.api.backend import Rejected
+from bgpd.runtime.memory import let_go
 
 HEADER_TIMEOUT_S = 10.0
 """From the connection to the end of the request's header; and before, for the handshake of TLS."""
@@ -142,6 +143,7 @@ class Connection(asyncio.Protocol):
         self._handler.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        let_go(self._transport)
         self._stop_timer()
         self._closed(self)
         self._handler.connection_lost(exc)
@@ -169,11 +171,13 @@ class _Refused(asyncio.Protocol):
 
     def __init__(self, places: Places) -> None:
         self._places = places
+        self._transport: asyncio.Transport | None = None
         self._stay = contextlib.ExitStack()
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
         transport.write(_REFUSAL)
         try:
             self._stay.enter_context(self._places.one())
@@ -185,6 +189,7 @@ class _Refused(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(REFUSED_TIMEOUT_S, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        let_go(self._transport)
         if self._timer is not None:
             self._timer.cancel()
         self._stay.close()

@@ -76,6 +76,13 @@ _ARENA_MAX = (-8, 1)
 """One heap for all threads: they take turns in the interpreter anyway."""
 
 
+def let_go(transport: asyncio.BaseTransport | None) -> None:
+    """Have a connection that is over go at once: asyncio's transport refers to itself by the method that reads. With
+    thousands of connections in a minute, as a stranger can make, these cycles would look like a table, and be lost."""
+    if transport is not None:
+        vars(transport)["_read_ready_cb"] = None
+
+
 def keep_little_memory() -> None:
     """To be called once, before there are threads."""
     mallopt = getattr(_libc(), "mallopt", None)

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from bgpd.model.prefix import format_address
+from bgpd.runtime.memory import let_go
 from bgpd.speaker.authentication import Authentication, hint, problem_text, set_for_connecting
 from bgpd.speaker.socket_options import (
     MAX_TTL,
@@ -207,6 +208,7 @@ class Wire(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        let_go(self._transport)
         self.closed.set()
         self._gone()
         if self._lost is not None:

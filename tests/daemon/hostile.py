@@ -14,7 +14,6 @@ from labs.namespace import Namespace
 from labs.process import LabError
 from tests.daemon.wire_peer import (
     KEEPALIVE,
-    NOTIFICATION,
     WirePeer,
     attribute,
     message,
@@ -102,6 +101,17 @@ def silence(play: Play) -> int:
     return play.count
 
 
+def nonsense(play: Play) -> int:
+    """Connections of the neighbor's own address that speak something else than BGP."""
+    for _ in range(play.count):
+        with play.namespace.entered(), contextlib.suppress(OSError):
+            connection = socket.create_connection(("10.0.1.1", 179), 10)
+            connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            swallow(connection)
+            connection.close()
+    return play.count
+
+
 def slow_reader(play: Play) -> int:
     """Asks for everything again and again, and reads nothing."""
     play.peer.receive_buffer(4096)
@@ -116,20 +126,25 @@ def slow_reader(play: Play) -> int:
 def drip(play: Play) -> int:
     """An UPDATE byte by byte, one a second, until the hold time is over."""
     connection = play.peer.establish(is_quiet=True, hold_time_s=3)
-    connection.settimeout(1.0)
-    sent = 0
-    for byte in update(("10.20.0.0/16",), asn=ASN):
-        with contextlib.suppress(OSError):
-            connection.sendall(bytes((byte,)))
-            sent += 1
-        try:
-            while True:
-                if receive(connection)[0] == NOTIFICATION:
-                    return sent
-        except LabError as error:
-            if "closed" in str(error):
-                return sent
+    for sent, byte in enumerate(update(("10.20.0.0/16",), asn=ASN), 1):
+        connection.sendall(bytes((byte,)))
+        if _is_over(connection, time.monotonic() + 1.0):
+            return sent
     raise AssertionError("nothing ended it")
+
+
+def _is_over(connection: socket.socket, deadline: float) -> bool:
+    """Whether the other side ends it until then (monotonic clock, s)."""
+    while (left := deadline - time.monotonic()) > 0:
+        connection.settimeout(left)
+        try:
+            if not connection.recv(4096):
+                return True
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+    return False
 
 
 def default_routes(play: Play) -> int:
@@ -228,6 +243,7 @@ def malformed(play: Play) -> int:
 SCENARIOS = [
     Scenario("connections of strangers", "connection", "each is closed", 320, 20_000, strangers),
     Scenario("connections of its own that say nothing", "connection", "closed after 5 s", 4, 8, silence),
+    Scenario("connections of its own that speak HTTP", "connection", "each is closed", 50, 2_000, nonsense),
     Scenario("asks for all routes, and reads nothing", "request", "nothing is ended", 5, 200, slow_reader),
     Scenario("an UPDATE of one byte a second", "byte", "Hold Timer Expired", 1, 1, drip, "hold timer expired"),
     Scenario("messages of 65 KB: 65,000 times the default route", "message", "nothing is ended", 2, 40, default_routes),

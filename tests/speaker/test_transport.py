@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import gc
 import socket
+import struct
+from collections.abc import Iterator
 
 import pytest
 
@@ -98,6 +102,44 @@ def test_dial_errors_say_what_where_and_what_to_do(number: int, words: str) -> N
     text = explain_dial_error(OSError(number, "x"), target)
     assert text.startswith("192.0.2.1 port 179: ")
     assert words in text
+
+
+@pytest.fixture
+def nothing_collected() -> Iterator[None]:
+    """As in the daemon: cycles stay until somebody collects them."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("end", ["refused", "closed", "reset"])
+async def test_a_connection_that_is_over_goes_at_once(nothing_collected: None, end: str) -> None:
+    """A stranger who connects without end would otherwise fill the memory with what is left of each connection."""
+    wires: list[Wire] = []
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    admission = Admission(neighbors=1, shortage=Shortage())
+    listener = Listener(port, Wire.abort if end == "refused" else wires.append, admission=admission)
+    assert listener.open()
+    before = len([one for one in gc.get_objects() if isinstance(one, Wire | asyncio.Transport)])
+    for _ in range(3):
+        with socket.socket() as peer:
+            peer.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(peer, ("127.0.0.1", port))
+            if end == "refused":
+                with contextlib.suppress(ConnectionResetError):
+                    await asyncio.get_running_loop().sock_recv(peer, 1)
+            else:
+                await until(lambda: wires)
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", end == "reset", 0))
+        while wires:
+            wire = wires.pop()
+            await wire.closed.wait()
+            del wire
+    await until(lambda: len([one for one in gc.get_objects() if isinstance(one, Wire | asyncio.Transport)]) == before)
+    listener.close()
+    admission.reserve.close()
 
 
 async def test_refused_dial_raises() -> None:
