@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -74,6 +75,17 @@ class Endpoint(msgspec.Struct, frozen=True):
         return cls(socket.inet_pton(family, text), name[3] if len(name) == 4 else 0)
 
 
+class _Room(threading.local):
+    """What one read is put into, before its bytes are passed on: one for all connections of a loop."""
+
+    def __init__(self) -> None:
+        self.buffer = bytearray(READ_SIZE)
+        self.view = memoryview(self.buffer)
+
+
+_room = _Room()
+
+
 class Wire(asyncio.BufferedProtocol):
     """One TCP connection. `made`, `received`, `lost` and `drained` are called until `finish` or `abort`.
 
@@ -84,8 +96,6 @@ class Wire(asyncio.BufferedProtocol):
     def __init__(self, made: Callable[[Wire], None] | None = None, *, gone: Callable[[], None] = lambda: None) -> None:
         self._made = made
         self._gone = gone
-        self._buffer = bytearray(READ_SIZE)
-        self._view = memoryview(self._buffer)
         self._transport: asyncio.Transport | None = None
         self._received: Callable[[bytes], None] | None = None
         self._lost: Callable[[str], None] | None = None
@@ -190,11 +200,11 @@ class Wire(asyncio.BufferedProtocol):
             self._made(self)
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        return self._buffer
+        return _room.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._received is not None:
-            self._received(bytes(self._view[:nbytes]))
+            self._received(bytes(_room.view[:nbytes]))
 
     def pause_writing(self) -> None:
         self.is_full = True
