@@ -241,9 +241,9 @@ def malformed(play: Play) -> int:
 
 
 SCENARIOS = [
-    Scenario("connections of strangers", "connection", "each is closed", 320, 20_000, strangers),
+    Scenario("connections of strangers", "connection", "each is closed", 320, 100_000, strangers),
     Scenario("connections of its own that say nothing", "connection", "closed after 5 s", 4, 8, silence),
-    Scenario("connections of its own that speak HTTP", "connection", "each is closed", 50, 2_000, nonsense),
+    Scenario("connections of its own that speak HTTP", "connection", "each is closed", 50, 5_000, nonsense),
     Scenario("asks for all routes, and reads nothing", "request", "nothing is ended", 5, 200, slow_reader),
     Scenario("an UPDATE of one byte a second", "byte", "Hold Timer Expired", 1, 1, drip, "hold timer expired"),
     Scenario("messages of 65 KB: 65,000 times the default route", "message", "nothing is ended", 2, 40, default_routes),
