@@ -23,7 +23,14 @@ from bgpd.cli.progress import progress
 from bgpd.cli.render import explain_lines, status_lines, why_not_lines
 from bgpd.cli.tables import SHOWN
 
-_NAMES = {"bfd": "neighbors with BFD", "fib": "kernel routes of bgpd", "evpn": "EVPN routes", "vrfs": "VRFs"}
+_NAMES = {
+    "advertised": "advertised routes",
+    "received": "received routes",
+    "bfd": "neighbors with BFD",
+    "fib": "kernel routes of bgpd",
+    "evpn": "EVPN routes",
+    "vrfs": "VRFs",
+}
 RECONNECT_S = 1.0
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from bgpd.cli.listing import CsvWriter, names_of_fields
+from bgpd.cli.show import _NAMES
 from bgpd.cli.tables import SHOWN
 from bgpd.model.views.host import EventView
 from bgpd.model.views.sessions import NeighborView
@@ -168,3 +169,8 @@ def test_nothing_of_an_event_is_lost() -> None:
     event = EventView(sequence=1, at=NOW, level="info", event="x")
     assert list(msgspec.to_builtins(event)) == names_of_fields("events", "csv") == names_of_fields("events", "json")
     assert os.environ["BGPD_SOCKET"]
+
+
+def test_nothing_is_told_of_as_no_things() -> None:
+    """ "no neighbors", "no advertised routes"."""
+    assert {kind for kind in SHOWN if not kind.endswith("s")} <= _NAMES.keys()
