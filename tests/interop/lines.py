@@ -21,7 +21,20 @@ WIDE_ASN = 4_200_000_001
 """An AS number that two octets do not hold."""
 AS_TRANS = 23456
 """What a peer that knows two octets only has in its place (RFC 6793)."""
-NAMES = ("plain", "signed", "old", "six", "bulky", "room", "limited", "limiting", "lasting", "narrow", "crossed")
+NAMES = (
+    "plain",
+    "signed",
+    "old",
+    "six",
+    "bulky",
+    "room",
+    "limited",
+    "limiting",
+    "lasting",
+    "narrow",
+    "crossed",
+    "role",
+)
 PODS = ("10.64.1.5/32", "10.64.1.6/32", "10.64.1.7/32", "2001:db8:64::5/128")
 """What bgpd announces on each line whose families have it."""
 NETWORKS = ("10.9.0.0/16", "10.9.1.0/24")
@@ -98,6 +111,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     ),
     "narrow": lambda key: neighbor("narrow", **ONLY_IPV4),
     "crossed": lambda key: neighbor("crossed", **ONLY_IPV4),
+    "role": lambda key: neighbor("role", role="customer", role_strict=True, **ONLY_IPV4),
     "ranging": lambda key: neighbor("ranging", **ONLY_IPV4),
     "ranged": lambda key: listening(**ONLY_IPV4),
     "loose": lambda key: table(

@@ -30,7 +30,7 @@ from tests.interop.lines import (
 
 pytestmark = pytest.mark.netns
 
-USED = ("plain", "six", "signed", "narrow", "limited", "limiting", "crossed", "ranging", "ranged")
+USED = ("plain", "six", "signed", "narrow", "limited", "limiting", "crossed", "role", "ranging", "ranged")
 
 
 def neighbor(line: str, *rows: str, remote: str = "") -> str:
@@ -54,6 +54,7 @@ connect-retry 1
         neighbor("limited"),
         neighbor("limiting", "max-prefix 1"),
         neighbor("crossed"),
+        neighbor("role", "announce policy provider enforce"),
         neighbor("ranging", remote="10.0.1.160/28"),
         neighbor("ranged"),
         "allow from any\n",
@@ -136,6 +137,16 @@ def test_two_octet_as_numbers(host: Host, peer: OpenBgpdPeer) -> None:
     assert "four-octet-as" not in host.neighbor("narrow")["negotiated"]
     assert peer.rib("narrow")[PODS[0]]["aspath"] == str(HOST_ASN)
     assert {route["as_path"] for route in host.get("received", neighbor="narrow")} == {str(ASN)}
+
+
+@pytest.mark.interop("OpenBGPD", "roles")
+def test_roles(host: Host, peer: OpenBgpdPeer) -> None:
+    check_routes(host, peer, "role")
+    view = host.neighbor("role")
+    assert (view["role"], view["neighbor_role"]) == ("customer", "provider")
+    assert "Open Policy role customer (local provider)" in peer.told("role")
+    marks = {str(route["other_attributes"]) for route in host.get("received", neighbor="role")}
+    assert marks == {f"['only-to-customer {ASN}']"}
 
 
 @pytest.mark.interop("OpenBGPD", "max-prefix-here")

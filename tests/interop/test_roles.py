@@ -32,6 +32,7 @@ def otc(speaker: RecordingSpeaker) -> int | None:
     return attributes.only_to_customer
 
 
+@pytest.mark.interop("FRR", "roles")
 @pytest.mark.parametrize(
     ("theirs", "ours", "marks"),
     [
@@ -74,6 +75,7 @@ def test_strict_mode_of_this_host_refuses_a_leaf_without_a_role(pair: Pair) -> N
         speaker.wait_error("leaf1", "the peer tells no role, role_strict is true")
 
 
+@pytest.mark.interop("BIRD", "roles")
 @pytest.mark.parametrize(("theirs", "ours"), [("provider", "customer"), ("peer", "peer"), ("rs_server", "rs-client")])
 def test_bird_has_the_opposite_role_and_marks_what_goes_down(pair: Pair, theirs: str, ours: str) -> None:
     config = {"neighbor": [{**LEAF1, "role": ours, "role_strict": True}]}
