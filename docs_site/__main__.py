@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from docs_site import errors, reference
+from docs_site import errors, mqtt, reference
 
 REPOSITORY = Path(__file__).parent.parent
 CHARTS = REPOSITORY / "benchmarks" / "results"
@@ -41,6 +41,7 @@ def write(directory: Path) -> None:
     made.mkdir(exist_ok=True)
     for name, text in reference.pages():
         (made / f"{name}.md").write_text(text)
+    (made / "mqtt.md").write_text(mqtt.page())
     (made / "errors.md").write_text(errors.page(reference.PACKAGE))
     (made / "bgpd.toml.md").write_text(_commented(REPOSITORY / "conf" / "bgpd.toml"))
 

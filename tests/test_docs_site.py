@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from bgpd.cli.main import make_parser
+from bgpd.cli.schemas import json_schema
 from bgpd.message.notification import _SUBCODES
 from bgpd.model.iana import ErrorCode
-from docs_site import drawings, errors, reference
+from docs_site import drawings, errors, mqtt, reference
 from docs_site.__main__ import REPOSITORY, write
 from docs_site.notifications import NOTIFICATIONS
 
@@ -105,6 +106,21 @@ def test_errors_have_each_notification() -> None:
     known = {(int(code), subcode) for code in ErrorCode for subcode in subcodes.get(code, [0])}
     assert set(NOTIFICATIONS) - {(6, 0)} == known
     assert "| 6/2 | `cease/administrative-shutdown` |" in errors.page(reference.PACKAGE)
+
+
+def test_mqtt_page_has_each_topic_that_is_heard_or_said() -> None:
+    feed = reference.PACKAGE / "workload" / "feed"
+    (heard,) = re.findall(r"for what in \(([^)]*)\)", (feed / "mqtt.py").read_text())
+    said = re.findall(r'\.publish\((f?"[^"]+"|_topic_of)', (feed / "published.py").read_text())
+    topics = {"neighbors/NAME" if one == "_topic_of" else one.removeprefix("f").strip('"') for one in said}
+    topics = {re.sub(r"\{(\w+)\}", lambda found: found[1].upper(), one) for one in topics}
+    assert {one.name for one in mqtt.TOPICS if one.is_said} == topics | {"events"}
+    wanted = {re.sub(r"/(ID|NAME)$", "/+", one.name) for one in mqtt.TOPICS if not one.is_said}
+    assert wanted == set(re.findall(r'"([^"]+)"', heard))
+    page = mqtt.page()
+    for name in ("workload", "service", "sync", "status", "workload-report"):
+        for definition in json_schema(name)["$defs"].values():
+            assert all(f"| `{field}` |" in page for field in definition.get("properties", ()))
 
 
 def test_documents_name_events_that_are_there() -> None:

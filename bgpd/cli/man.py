@@ -169,9 +169,9 @@ def _section(
         if table is not None and table[0] not in above:
             inner.append((*table, one.get("description", "")))
             continue
-        text = _type_text(one, definitions)
+        text = type_text(one, definitions)
         if key not in required and "default" in one:
-            text += f"; default: {_toml(one['default'])}"
+            text += f"; default: {toml_text(one['default'])}"
         yield from (".TP", rf"\fB{plain(key)}\fR ({plain(text)})")
         yield plain(_sentence(one.get("description", "") or "see docs/configuration.md"))
     for name, title, text in inner:
@@ -207,19 +207,19 @@ _TYPES = {
 }
 
 
-def _type_text(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
+def type_text(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     """ "whole number, 1 to 65535", "list of text", "one of: a, b"."""
     if "$ref" in schema:
-        return _type_text(definitions[_name(schema)], definitions)
+        return type_text(definitions[_name(schema)], definitions)
     if "enum" in schema:
         return "one of: " + ", ".join(map(str, schema["enum"]))
     if "anyOf" in schema:
-        return " or ".join(_type_text(one, definitions) for one in schema["anyOf"] if one.get("type") != "null")
+        return " or ".join(type_text(one, definitions) for one in schema["anyOf"] if one.get("type") != "null")
     kind = schema.get("type")
     if isinstance(kind, list):
         return " or ".join(_TYPES.get(str(one), str(one)) for one in kind if one != "null")
     if kind == "array":
-        return f"list of {_type_text(schema.get('items') or {'type': 'string'}, definitions)}"
+        return f"list of {type_text(schema.get('items') or {'type': 'string'}, definitions)}"
     text = _TYPES.get(str(kind), "table")
     if "minimum" in schema and "maximum" in schema:
         text += f", {schema['minimum']} to {schema['maximum']}"
@@ -228,7 +228,7 @@ def _type_text(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     return text
 
 
-def _toml(value: object) -> str:
+def toml_text(value: object) -> str:
     """A default as the file would have it."""
     match value:
         case bool():
@@ -238,7 +238,7 @@ def _toml(value: object) -> str:
         case str():
             return f'"{value}"'
         case list() | tuple():
-            return f"[{', '.join(map(_toml, value))}]"
+            return f"[{', '.join(map(toml_text, value))}]"
     return str(value)
 
 
