@@ -9,6 +9,7 @@ from typing import Any
 
 from labs.namespace import Namespace
 from labs.process import LabError
+from tests.chaos.heard import communities_of
 from tests.chaos.model import CONTESTED, FRR_LEAVES, RAW_LEAVES, SERVICE, Model
 from tests.chaos.network import FOREIGN_NEXTHOP, FOREIGN_PROTOCOL, FOREIGN_TABLE_ROUTE, Lines, Network
 from tests.daemon.fabric import DEFECTS, nexthops_unused
@@ -117,7 +118,7 @@ def _heard_by_raw_leaves(network: Network, model: Model) -> Iterator[str]:
         if number in model.neighbors:
             heard = network.raw[number].heard.routes
             yield from _difference(f"what leaf{number} heard", model.told(), set(heard))
-            lowered = {prefix for prefix, communities in heard.items() if GRACEFUL_SHUTDOWN in communities}
+            lowered = {prefix for prefix, found in heard.items() if GRACEFUL_SHUTDOWN in communities_of(found)}
             wanted = set(heard) if model.is_drained else set()
             yield from _difference(f"what leaf{number} heard with GRACEFUL_SHUTDOWN", wanted, lowered)
 

@@ -13,6 +13,10 @@ END_OF_RIB, END_OF_RIB_IPV6 = bytes(4), bytes.fromhex("0000 0006 800f03 0002 01"
 """Bodies of UPDATEs (RFC 4724 section 2)."""
 
 
+Attributes = frozenset[tuple[int, bytes]]
+"""Type and value of each, but for those that hold prefixes."""
+
+
 class Malformed(Exception):
     """The daemon sent something that no speaker may send; the text says what."""
 
@@ -21,8 +25,8 @@ class Heard:
     """Of one leaf, over its sessions. As a helper of graceful restart it keeps what it had until End-of-RIB."""
 
     def __init__(self, number: int) -> None:
-        self.routes: dict[str, frozenset[int]] = {}
-        """The communities of each prefix that was announced in this session."""
+        self.routes: dict[str, Attributes] = {}
+        """The attributes of each prefix that was announced in this session."""
         self.lost: set[str] = set()
         """What was withdrawn, or not said again until End-of-RIB, since this was cleared."""
         self.complaints: list[str] = []
@@ -52,11 +56,12 @@ class Heard:
                 self._complain(f"withdrawn, and never announced: {prefix}")
             self._stale.discard(prefix)
             self.lost.add(prefix)
-        for prefix, communities in announced.items():
-            if self.routes.get(prefix) == communities and not self.is_refreshed:
+        for prefix, attributes in announced.items():
+            if self.routes.get(prefix) == attributes and not self.is_refreshed:
                 self._complain(f"announced again, and nothing new: {prefix}")
-            self.routes[prefix] = communities
-        return [f"- {prefix}" for prefix in withdrawn] + [f"+ {p} {sorted(c) or ''}" for p, c in announced.items()]
+            self.routes[prefix] = attributes
+        told = [f"+ {prefix} {sorted(communities_of(found)) or ''}" for prefix, found in announced.items()]
+        return [f"- {prefix}" for prefix in withdrawn] + told
 
     def _sweep(self, *, ipv6: bool) -> list[str]:
         swept = {prefix for prefix in self._stale if (":" in prefix) == ipv6}
@@ -66,6 +71,12 @@ class Heard:
 
     def _complain(self, what: str) -> None:
         self.complaints.append(f"{self._name}: {what}")
+
+
+def communities_of(attributes: Attributes) -> frozenset[int]:
+    """The communities of a route (RFC 1997)."""
+    value = dict(attributes).get(COMMUNITIES, b"")
+    return frozenset(struct.unpack(f"!{len(value) // 4}I", value))
 
 
 def encode_prefixes(prefixes: Iterable[str]) -> bytes:
@@ -90,8 +101,8 @@ def decode_prefixes(data: bytes, *, ipv6: bool) -> list[str]:
     return found
 
 
-def decode_update(body: bytes, *, next_hops: tuple[str, str]) -> tuple[list[str], dict[str, frozenset[int]]]:
-    """What an UPDATE withdraws, and the communities of what it announces; `next_hops` are those of IPv4 and IPv6.
+def decode_update(body: bytes, *, next_hops: tuple[str, str]) -> tuple[list[str], dict[str, Attributes]]:
+    """What an UPDATE withdraws, and the attributes of what it announces; `next_hops` are those of IPv4 and IPv6.
 
     Raises: Malformed: it is not what the host may send to an external neighbor.
     """
@@ -101,7 +112,7 @@ def decode_update(body: bytes, *, next_hops: tuple[str, str]) -> tuple[list[str]
         raise Malformed(f"an UPDATE that is cut off ({error})") from error
 
 
-def _decode(body: bytes, next_hops: tuple[str, str]) -> tuple[list[str], dict[str, frozenset[int]]]:
+def _decode(body: bytes, next_hops: tuple[str, str]) -> tuple[list[str], dict[str, Attributes]]:
     (size,) = struct.unpack_from("!H", body)
     withdrawn = decode_prefixes(body[2 : 2 + size], ipv6=False)
     rest = body[2 + size :]
@@ -123,9 +134,8 @@ def _decode(body: bytes, next_hops: tuple[str, str]) -> tuple[list[str], dict[st
             raise Malformed("another AS path than the host's own AS")
         if ORIGIN not in attributes:
             raise Malformed("no ORIGIN")
-    value = attributes.get(COMMUNITIES, b"")
-    communities = frozenset(struct.unpack(f"!{len(value) // 4}I", value))
-    return withdrawn, dict.fromkeys(announced, communities)
+    kept = frozenset(item for item in attributes.items() if item[0] not in (MP_REACH, MP_UNREACH))
+    return withdrawn, dict.fromkeys(announced, kept)
 
 
 def _of_ipv6(value: bytes, start: int) -> list[str]:

@@ -11,6 +11,7 @@ from tests.chaos.heard import (
     MP_UNREACH,
     Heard,
     Malformed,
+    communities_of,
     decode_prefixes,
     decode_update,
     encode_prefixes,
@@ -32,15 +33,20 @@ def route(*prefixes: str, extra: bytes = b"") -> bytes:
 
 def test_routes_of_ipv4_are_read_with_their_communities() -> None:
     sent = route("10.64.1.1/32", "10.64.0.0/16", extra=attribute(0xC0, COMMUNITIES, LOWERED.to_bytes(4)))
-    announced = {"10.64.1.1/32": frozenset({LOWERED}), "10.64.0.0/16": frozenset({LOWERED})}
-    assert decode_update(body(sent), next_hops=HOPS) == ([], announced)
+    withdrawn, announced = decode_update(body(sent), next_hops=HOPS)
+    assert withdrawn == []
+    assert {prefix: communities_of(found) for prefix, found in announced.items()} == {
+        "10.64.1.1/32": {LOWERED},
+        "10.64.0.0/16": {LOWERED},
+    }
     assert decode_update(body(withdrawal("10.64.1.1/32")), next_hops=HOPS) == (["10.64.1.1/32"], {})
 
 
 def test_routes_of_ipv6_are_read() -> None:
     reach = bytes.fromhex("000201 10 20010db8000300000000000000000001 00 80 20010db8006400000000000000000001")
     sent = route(extra=attribute(0x80, MP_REACH, reach))
-    assert decode_update(body(sent), next_hops=HOPS) == ([], {"2001:db8:64::1/128": frozenset()})
+    withdrawn, announced = decode_update(body(sent), next_hops=HOPS)
+    assert (withdrawn, list(announced)) == ([], ["2001:db8:64::1/128"])
     gone = attribute(0x80, MP_UNREACH, bytes.fromhex("000201 40 20010db800640000"))
     sent = message(UPDATE, b"\0\0" + len(gone).to_bytes(2) + gone)
     assert decode_update(body(sent), next_hops=HOPS) == (["2001:db8:64::/64"], {})
@@ -71,7 +77,9 @@ def test_what_is_said_without_need_is_a_complaint() -> None:
     for sent in (route("10.64.1.1/32"), withdrawal("10.64.1.1/32"), route("10.64.1.1/32")):
         heard.take(body(sent))
     assert heard.complaints == []
-    heard.take(body(route("10.64.1.1/32")))
+    heard.take(body(route("10.64.1.1/32", extra=attribute(0xC0, 16, b"12345678"))))
+    assert heard.complaints == [], "another attribute is news"
+    heard.take(body(route("10.64.1.1/32", extra=attribute(0xC0, 16, b"12345678"))))
     heard.take(body(withdrawal("10.64.1.2/32")))
     assert heard.complaints == [
         "leaf3: announced again, and nothing new: 10.64.1.1/32",
