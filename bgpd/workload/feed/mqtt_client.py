@@ -6,6 +6,7 @@ Decides only when to give a connection up; `mqtt` interprets messages.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import struct
 from collections.abc import Callable
@@ -31,6 +32,12 @@ MAX_UNSENT = 20_000
 
 _TCP_INFO_BYTES_RECEIVED = struct.Struct("=128xQ")
 """tcpi_bytes_received in struct tcp_info (linux/tcp.h)."""
+
+
+_OF_LOST_CONNECTIONS = ("failed to receive on socket", "timeout on socket")
+"""How the library's errors begin that say no more than that a connection was lost: whoever runs `Client` hears that."""
+_LIBRARY = logging.getLogger("mqtt")
+_LIBRARY.addFilter(lambda record: not str(record.msg).startswith(_OF_LOST_CONNECTIONS))
 
 
 class BrokerMisbehaves(Exception):
@@ -134,7 +141,7 @@ class Client(aiomqtt.Client):
     max_packet: int = 2**28
 
     def __init__(self, hostname: str, port: int, **options: Any) -> None:
-        super().__init__(hostname, port, **options)
+        super().__init__(hostname, port, logger=_LIBRARY, **options)
         self._probes: dict[int, str] = {}
 
     def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -47,6 +48,8 @@ class HostileBroker:
     def __init__(self) -> None:
         self.says: list[bytes] = []
         self.connack = CONNACK
+        self.resets = False
+        """In the place of an answer to a subscription the connection ends by a TCP reset."""
         self.heard: list[bytes] = []
         self.connections = 0
         self.ended = 0
@@ -60,6 +63,11 @@ class HostileBroker:
                 self.heard.append(body)
                 if kind == CONNECT:
                     writer.write(self.connack)
+                elif kind == SUBSCRIBE and self.resets:
+                    linger = struct.pack("ii", 1, 0)
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    writer.transport.abort()
+                    break
                 elif kind == SUBSCRIBE:
                     writer.write(b"\x90\x06" + body[:2] + b"\0\1\1\1")
                     await writer.drain()
@@ -89,11 +97,11 @@ def log() -> Iterator[io.StringIO]:
 
 @asynccontextmanager
 async def connected(
-    tmp_path: Path, *says: bytes, connack: bytes = CONNACK, **options: Any
+    tmp_path: Path, *says: bytes, connack: bytes = CONNACK, resets: bool = False, **options: Any
 ) -> AsyncIterator[tuple[Node, HostileBroker]]:
     hostile = HostileBroker()
     hostile.says = list(says)
-    hostile.connack = connack
+    hostile.connack, hostile.resets = connack, resets
     server = await asyncio.start_server(hostile.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     node = Node(tmp_path / "state", broker=f"mqtt://127.0.0.1:{port}", **options)
@@ -107,6 +115,12 @@ async def connected(
 
 def error(node: Node) -> str:
     return node.mqtt.error
+
+
+async def test_connection_that_ends_by_a_reset_is_no_error_of_a_library(tmp_path: Path, log: io.StringIO) -> None:
+    async with connected(tmp_path, resets=True):
+        await until(lambda: "mqtt.disconnected" in log.getvalue(), log.getvalue)
+        assert "library.message" not in log.getvalue()
 
 
 BAD = {
