@@ -1,11 +1,11 @@
-"""Enters what neighbors send into the tables: their routes, End-of-RIB, refreshes, and the end of their sessions.
+"""Enters what neighbors send into the tables: their routes, End-of-RIB, and what another process has left of them.
 
-The routes of a session that ended are removed, or kept while its neighbor restarts (stale.py): then nothing moves, and
-what the next session says takes their place key by key, since both sources bear the neighbor's name.
+The routes of a session that ended are removed (removal.py), or kept while its neighbor restarts (stale.py): then nothing
+moves, and what the next session says takes their place key by key, since both sources bear the neighbor's name.
 
 One UPDATE's routes pass import policy (adj_rib_in.py) and enter the table of their VRF and family (loc_rib.py). Work
-that may touch every route of a neighbor (its session lost, its policy changed, stale routes) is a generator: each step
-takes a few milliseconds, and batches may come in between two steps.
+that may touch every route of a neighbor (its policy changed, stale routes) is a generator: each step takes a few
+milliseconds, and batches may come in between two steps.
 """
 
 from __future__ import annotations
@@ -29,21 +29,19 @@ from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
 from bgpd.rib.dissemination import Dissemination
 from bgpd.rib.evpn_batches import enter_few_evpn
 from bgpd.rib.guest_policy import import_policy
-from bgpd.rib.keyed_routes import Changes
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.neighbor_state import NeighborState, change_policies
 from bgpd.rib.next_hops import allowed_next_hops
 from bgpd.rib.policy import build_policy
-from bgpd.rib.ports import EvpnRoutes, Neighbors
-from bgpd.rib.recording import Recorder
+from bgpd.rib.ports import Neighbors
+from bgpd.rib.removal import Removal
 from bgpd.rib.restore import Restored
 from bgpd.rib.route_labels import labels_of
 from bgpd.rib.saved import SavedRib
-from bgpd.rib.sessions import Sessions
 from bgpd.rib.small_batches import FEW, enter_few
-from bgpd.rib.stale import Place, Stage, kept_families
+from bgpd.rib.stale import Place, Stage
 from bgpd.rib.tables import Tables
-from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
+from bgpd.runtime.shared_state import SharedStateBroken
 
 log = structlog.get_logger()
 
@@ -51,7 +49,7 @@ REPLAYED = 512
 """Keys of one step of `replay_evpn`."""
 
 
-class ReceivedRoutes(Sessions):
+class ReceivedRoutes(Removal):
     """The routes of the established sessions, and of former ones whose neighbor restarts (`stale`).
 
     `host` has the networks of this host. `now()`: wall clock in seconds. `schedule(callback)` runs it soon. `neighbors`
@@ -59,7 +57,6 @@ class ReceivedRoutes(Sessions):
     """
 
     neighbors: Neighbors
-    evpn: EvpnRoutes
 
     def __init__(
         self,
@@ -71,16 +68,13 @@ class ReceivedRoutes(Sessions):
         now: Callable[[], float],
         schedule: Callable[[Callable[[], None]], object],
     ) -> None:
-        super().__init__(now=now)
+        super().__init__(tables=tables, dissemination=dissemination, now=now)
         self._config = config
         self._host = host
-        self._tables = tables
-        self._dissemination = dissemination
         self._now = now
         self._schedule = schedule
         self._ageing = 0
         self._advertisements = Advertisements()
-        self.recorder = Recorder()
 
     def neighbor_up(
         self, source: Source, negotiated: Negotiated, config: SessionConfig, *, is_adopted: bool = False
@@ -183,57 +177,6 @@ class ReceivedRoutes(Sessions):
                 found.setdefault(place[:2], []).append(place[2])
         return found
 
-    def neighbor_down(self, source: Source) -> Iterator[None]:
-        """A session is gone for good: nothing is sent to it from now on; stepping removes its routes."""
-        return self.remove(self.session_lost(source, is_graceful=False, now=0.0))
-
-    def session_lost(self, source: Source, *, is_graceful: bool, now: float) -> list[Place]:
-        """A session is gone: nothing is sent to it from now on. What has to be removed (`remove`): all that it and
-        former sessions of its neighbor said, but for what is kept while the neighbor restarts (`is_graceful`)."""
-        state = self._states.pop(source, None)
-        if state is None:
-            return []
-        for export in state.exports.values():
-            self._dissemination.remove(state.config.vrf, export)
-        state.exports.clear()
-        self._former[source] = state
-        helps, negotiated = state.config.graceful_restart, state.negotiated
-        covered = kept_families(negotiated, long_lived_s=helps.long_lived_s) if is_graceful and helps.helps else {}
-        if not covered:
-            return (
-                self.places(source.name) if self.stale.forget(source.name) else [(source, one) for one in state.tables]
-            )
-        holding = [one for one in covered if self._restored or state.tables[one].received.get(source)]
-        going = self.stale.keep(source, negotiated, covered, holding=holding, now=now)
-        for family in holding:
-            state.tables[family].stale[source] = self.stale.kept[source][family]
-        return [*going, *((source, family) for family in state.tables if family not in holding)]
-
-    def neighbor_back(
-        self, source: Source, negotiated: Negotiated, config: SessionConfig, *, now: float
-    ) -> list[Place]:
-        """A session is about to be established: what former ones of its neighbor said that has to be removed."""
-        helps = config.graceful_restart
-        if not helps.helps:
-            return self.stale.forget(source.name)
-        return self.stale.back(source, negotiated, stale_time_s=helps.stale_time_s, now=now)
-
-    def remove(self, places: Collection[Place], *, is_back: bool = False) -> Iterator[None]:
-        """Stepping removes these routes of former sessions, slice by slice; they are not used from now on, unless their
-        neighbor `is_back` and forwards."""
-        walks = []
-        for source, family in places:
-            state = self._former[source]
-            table = state.tables.pop(family)
-            self.recorder.removed(source, family)
-            if not state.tables:
-                del self._former[source]
-                self.recorder.forgotten(source)
-            if not is_back:
-                table.leave(source)
-            walks.append(self._remove(source, table))
-        return chain.from_iterable(walks)
-
     def become_long_lived(self, places: Collection[Place]) -> Iterator[None]:
         """The Restart Time of these is over: stepping marks them LLGR_STALE, which makes them the last choice, and
         removes those that forbid it (RFC 9494 section 4.2)."""
@@ -252,24 +195,6 @@ class ReceivedRoutes(Sessions):
             yield
         yield from self._revise({table: {state.source: state.adj_rib_in}})
         self._ageing -= 1
-
-    def _remove(self, source: Source, table: LocRib) -> Iterator[None]:
-        if table.received.get(source):
-            for changes in table.walk(table.without(source)):
-                self._lost(source, table, changes)
-                yield
-        table.forget(source)
-
-    def _lost(self, source: Source, table: LocRib, changes: Changes) -> None:
-        keys = changes.keys
-        self._tables.commit(table, changes)
-        if keys:
-            table.labels.lost(source, keys)
-            self._follow_evpn(source, table.family, keys, None)
-
-    def _follow_evpn(self, source: Source, family: Family, keys: Sequence[bytes], path: Path | None) -> None:
-        if family is Family.L2VPN_EVPN:
-            self.evpn.evpn_received(source, keys, None if path is None or path.rejected else path)
 
     def routes_received(self, source: Source, batches: Sequence[RouteBatch]) -> None:
         """Routes of consecutive UPDATEs, in order. Without effect after `neighbor_down` or for a family not negotiated.
@@ -390,45 +315,6 @@ class ReceivedRoutes(Sessions):
                 if adj_rib_in.allow(allowed):
                     walks.append(self._revise({table: {source: adj_rib_in} for table in state.tables.values()}))
         return chain.from_iterable(walks)
-
-    @changes_shared_state
-    def refresh_began(self, source: Source, family: Family) -> None:
-        """The neighbor starts to send all its routes of a family again: the present ones are stale (RFC 7313 BoRR)."""
-        state = self._states.get(source)
-        if state is not None and family in state.families:
-            state.adj_rib_in.refresh_began(family)
-            self.recorder.refresh_began(source, family)
-
-    def refresh_ended(self, source: Source, family: Family) -> Iterator[None]:
-        """The neighbor has sent all again (RFC 7313 EoRR): stepping removes what is still stale.
-
-        However often a neighbor says so, one removal runs for a family; it begins anew if a refresh did meanwhile.
-        """
-        state = self._states.get(source)
-        refreshed = None if state is None else state.adj_rib_in.refreshed(family)
-        if state is None or refreshed is None:
-            return iter(())
-        self.recorder.refresh_ended(source, family)
-        is_running = family in state.sweeps
-        state.sweeps[family] = refreshed
-        return iter(()) if is_running else self._sweep(state, family)
-
-    def _sweep(self, state: NeighborState, family: Family) -> Iterator[None]:
-        """Goes on when the session ends, if routes of it are kept: what was not said again is none of them."""
-        if family not in state.tables:
-            return
-        table, adj_rib_in = state.tables[family], state.adj_rib_in
-        while (refreshed := state.sweeps[family]) is adj_rib_in.refreshed(family):
-            for changes in table.walk(table.without_stale(state.source, refreshed)):
-                self._lost(state.source, table, changes)
-                yield
-                if family not in state.tables:
-                    return
-                if adj_rib_in.refreshed(family) is not refreshed:
-                    break
-            else:
-                adj_rib_in.refresh_settled(family)
-        del state.sweeps[family]
 
     @property
     def is_sweeping(self) -> bool:
