@@ -1,7 +1,7 @@
 """Enters what neighbors send into the tables: their routes, End-of-RIB, and what another process has left of them.
 
-The routes of a session that ended are removed (removal.py), or kept while its neighbor restarts (stale.py): then nothing
-moves, and what the next session says takes their place key by key, since both sources bear the neighbor's name.
+The routes of a session that ended are removed (removal.py), or kept while its neighbor restarts (stale.py): then
+nothing moves, and what the next session says takes their place key by key, since both sources bear the neighbor's name.
 
 One UPDATE's routes pass import policy (adj_rib_in.py) and enter the table of their VRF and family (loc_rib.py). Work
 that may touch every route of a neighbor (its policy changed, stale routes) is a generator: each step takes a few
