@@ -43,6 +43,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "bgpd/speaker/session.py": (
         "tests/speaker/test_session.py",
+        "tests/speaker/test_session_ends.py",
         "tests/speaker/test_collision.py",
         "tests/speaker/test_exchange.py",
     ),

@@ -1,0 +1,231 @@
+"""How sessions and attempts end: what it means for the neighbor's routes, for what is under way, and for its return."""
+
+from __future__ import annotations
+
+import pytest
+
+from bgpd.message.exabgp_codec import KEEPALIVE, Notification, encode_notification
+from bgpd.model.iana import CeaseSubcode, ErrorCode
+from bgpd.speaker.connection import State, UpdateReceived
+from bgpd.speaker.retries import FIRST_RETRY_S
+from bgpd.speaker.session import (
+    SIMULTANEOUS_S,
+    AttemptFailed,
+    Close,
+    Dial,
+    Notified,
+    Output,
+    SessionDown,
+    SessionUp,
+    may_go_on,
+)
+from tests.message.decoding import negotiated
+from tests.speaker.checked_session import SHUTDOWN
+from tests.speaker.messages import UPDATE, open_bytes, settings
+from tests.speaker.test_session import Driver
+
+GRACEFUL = settings(graceful=True)
+HARD = Notification(ErrorCode.CEASE, CeaseSubcode.HARD_RESET, b"\6\2")
+MALFORMED = Notification(ErrorCode.UPDATE_MESSAGE, 1)
+
+
+def graceful_driver() -> tuple[Driver, int]:
+    """Established, and both sides have the N bit of RFC 8538."""
+    driver = Driver(GRACEFUL)
+    return driver, driver.established(graceful=True)
+
+
+def the_down(outputs: list[Output]) -> SessionDown:
+    (down,) = [one for one in outputs if isinstance(one, SessionDown)]
+    return down
+
+
+@pytest.mark.parametrize(
+    ("graceful", "hard_reset", "said", "goes_on"),
+    [
+        (True, True, None, True),
+        (True, False, None, True),
+        (False, False, None, False),
+        (True, True, SHUTDOWN, True),
+        (True, False, SHUTDOWN, False),
+        (True, True, HARD, False),
+        (True, True, Notification(ErrorCode.HOLD_TIMER_EXPIRED, 0), True),
+        (True, True, Notification(ErrorCode.UPDATE_MESSAGE, CeaseSubcode.HARD_RESET), True),
+    ],
+)
+def test_neighbor_may_go_on_forwarding(
+    graceful: bool, hard_reset: bool, said: Notification | None, goes_on: bool
+) -> None:
+    """RFC 4724 section 4, RFC 8538 section 4."""
+    driver, _ = graceful_driver()
+    assert driver.session.established is not None
+    agreed = driver.session.established.negotiated
+    assert agreed is not None
+    assert agreed.graceful_restart is not None
+    restart = agreed.graceful_restart if graceful else None
+    notified = None if said is None else Notified(said, sent=False)
+    assert may_go_on(negotiated(graceful_restart=restart, hard_reset=hard_reset), notified) is goes_on
+    assert not may_go_on(None, None)
+
+
+def test_lost_connection_lets_the_neighbor_go_on() -> None:
+    driver, number = graceful_driver()
+    driver.session.closed(number, driver.now, "reset")
+    assert the_down(driver.outputs()).is_graceful
+
+
+def test_what_this_host_ends_does_not_let_the_neighbor_go_on() -> None:
+    for end in ("stop", "reset", "transport_lost"):
+        driver, _ = graceful_driver()
+        match end:
+            case "stop":
+                driver.session.stop(driver.now, None, "stopped")
+            case "reset":
+                driver.session.reset(driver.now, SHUTDOWN, "reset")
+            case _:
+                driver.session.transport_lost(driver.now, "link down")
+        assert not the_down(driver.outputs()).is_graceful, end
+
+
+def test_who_said_so_is_told() -> None:
+    driver, number = graceful_driver()
+    down = the_down(driver.receive(number, encode_notification(6, 2)))
+    assert down.notified == Notified(Notification(6, 2, b""), sent=False)
+    driver, _ = graceful_driver()
+    driver.session.update_refused(driver.now, MALFORMED, "malformed")
+    assert the_down(driver.outputs()).notified == Notified(Notification(3, 1, b""), sent=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_refusing"),
+    [
+        (encode_notification(6, 2), False),
+        (encode_notification(4, 0), False),
+        (encode_notification(3, 1), True),
+        (encode_notification(2, 2), True),
+        (encode_notification(6, 9, b"\6\2"), False),
+        (encode_notification(6, 9, b"\3\1"), True),
+    ],
+)
+def test_neighbor_that_complains_is_refused_for_a_while_and_one_that_leaves_is_not(
+    said: bytes, is_refusing: bool
+) -> None:
+    driver, number = graceful_driver()
+    driver.receive(number, said)
+    assert driver.session.is_refusing is is_refusing
+    assert (driver.session.accepted(driver.now) is None) is is_refusing
+
+
+def test_what_is_dialed_is_given_up_by_a_reset_and_by_a_lost_link() -> None:
+    for end in ("reset", "transport_lost"):
+        driver = Driver()
+        driver.session.start(driver.now)
+        (dial,) = driver.outputs()
+        assert isinstance(dial, Dial)
+        if end == "reset":
+            driver.session.reset(driver.now, SHUTDOWN, "reset", hold_off_s=60)
+        else:
+            driver.session.transport_lost(driver.now, "link down")
+        assert Close(dial.connection) in driver.outputs()
+        driver.session.connected(dial.connection, driver.now)
+        assert not driver.outputs()
+
+
+def test_what_is_dialed_is_given_up_once_the_neighbor_has_connected() -> None:
+    driver = Driver()
+    driver.session.start(driver.now)
+    (dial,) = driver.outputs()
+    assert isinstance(dial, Dial)
+    number = driver.session.accepted(driver.now)
+    assert number is not None
+    outputs = driver.receive(number, open_bytes() + KEEPALIVE)
+    assert Close(dial.connection) in outputs
+    assert any(isinstance(one, SessionUp) for one in outputs)
+    assert driver.session.deadline() is not None
+
+
+def test_dial_that_fails_beside_a_connection_is_not_told() -> None:
+    driver = Driver()
+    driver.session.start(driver.now)
+    (dial,) = driver.outputs()
+    assert isinstance(dial, Dial)
+    number = driver.session.accepted(driver.now)
+    assert number is not None
+    driver.outputs()
+    driver.session.dial_failed(dial.connection, driver.now, "refused")
+    assert not any(isinstance(one, AttemptFailed) for one in driver.outputs())
+    assert driver.session.state is State.OPEN_SENT
+
+
+def test_attempt_of_long_ago_makes_way_for_a_new_one_and_one_of_just_now_does_not() -> None:
+    for waited_s, is_new in ((FIRST_RETRY_S * 0.9, False), (FIRST_RETRY_S * 1.1, True)):
+        driver = Driver()
+        driver.session.start(driver.now)
+        (dial,) = driver.outputs()
+        assert isinstance(dial, Dial)
+        driver.now += waited_s
+        driver.session.connect_now(driver.now)
+        outputs = driver.outputs()
+        assert (Close(dial.connection) in outputs) is is_new
+        assert any(isinstance(one, Dial) for one in outputs) is is_new
+
+
+@pytest.mark.parametrize(("waited_s", "is_replaced"), [(SIMULTANEOUS_S, False), (SIMULTANEOUS_S + 0.1, True)])
+def test_connection_that_was_dialed_at_the_same_time_is_no_restart(waited_s: float, is_replaced: bool) -> None:
+    driver, old = graceful_driver()
+    driver.now += waited_s
+    number = driver.session.accepted(driver.now)
+    assert number is not None
+    outputs = driver.receive(number, open_bytes(graceful=True))
+    assert (Close(old) in outputs) is is_replaced
+    assert (Close(number) in outputs) is not is_replaced
+
+
+def test_session_that_is_adopted_goes_on_reading_and_ends_as_any() -> None:
+    former, _ = graceful_driver()
+    connection = former.session.established
+    assert connection is not None
+    driver = Driver(GRACEFUL)
+    number = driver.session.adopt(connection)
+    assert driver.session.is_settled
+    driver.session.unread(UPDATE)
+    (update,) = driver.outputs()
+    assert isinstance(update, UpdateReceived)
+    driver.session.closed(number, driver.now, "reset")
+    assert the_down(driver.outputs()).is_graceful
+    deadline = driver.session.deadline()
+    assert deadline is not None
+    driver.now = deadline
+    driver.session.tick(driver.now)
+    assert any(isinstance(one, Dial) for one in driver.outputs())
+
+
+def test_session_is_settled_once_nothing_is_left_to_do() -> None:
+    driver = Driver()
+    assert not driver.session.is_settled
+    number = driver.dialed()
+    driver.outputs()
+    assert not driver.session.is_settled
+    driver.session.received(number, open_bytes() + KEEPALIVE)
+    while not isinstance(driver.session.next_output(driver.now), SessionUp):
+        pass
+    assert driver.session.is_settled
+    driver.session.update_refused(driver.now, MALFORMED, "malformed")
+    assert not driver.session.is_settled
+
+
+def test_runs_of_updates_come_after_what_is_to_be_done_first() -> None:
+    driver = Driver()
+    driver.session.give_back([b"\0\0\0\0"])  # nothing was read yet
+    assert driver.session.updates(driver.now, most=8, most_bytes=4096) == []
+    number = driver.dialed()
+    driver.session.received(number, open_bytes() + KEEPALIVE + UPDATE)
+    assert driver.session.updates(driver.now, most=8, most_bytes=4096) == []
+    assert driver.session.next_output(driver.now) is not None
+    assert driver.session.has_outputs or driver.session.next_output(driver.now) is not None
+    driver.outputs()
+    driver.session.received(number, UPDATE + UPDATE)
+    found = driver.session.updates(driver.now, most=8, most_bytes=4096)
+    assert len(found) == 2
+    driver.session.give_back(found[1:])
+    assert len(driver.session.updates(driver.now, most=8, most_bytes=4096)) == 1
