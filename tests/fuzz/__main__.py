@@ -43,7 +43,7 @@ def search(name: str, target: Target, seconds: int) -> bool:
         "-verbosity=0",
         "-print_final_stats=1",
     ]
-    status = searched(target.run, options, log)
+    status = searched(target, options, log)
     said = log.read_text(errors="replace")
     runs = next((line.split()[-1] for line in said.splitlines() if "number_of_executed_units" in line), "?")
     print(f"{name}: {runs} runs, {len(list(folder.iterdir()))} inputs", flush=True)
@@ -61,7 +61,7 @@ def thin_out(name: str, target: Target) -> None:
     fewer.mkdir(exist_ok=True)
     for path in fewer.iterdir():
         path.unlink()
-    searched(target.run, ["-merge=1", "-verbosity=0", str(fewer), str(FOLDER / name)], FOLDER / f"{name}.log")
+    searched(target, ["-merge=1", "-verbosity=0", str(fewer), str(FOLDER / name)], FOLDER / f"{name}.log")
     keep(name, (path.read_bytes() for path in fewer.iterdir()))
 
 

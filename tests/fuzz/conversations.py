@@ -199,4 +199,8 @@ def run_bfd(data: bytes) -> None:
         BfdSession(7, interval_us=1000, multiplier=1, random=lambda: 0.5, now=now).resume(session.saved())
 
 
-TARGETS = {"session": Target(run_session), "routes": Target(run_routes), "bfd-session": Target(run_bfd)}
+TARGETS = {
+    "session": Target(run_session, messages=20),
+    "routes": Target(run_routes, messages=MOST_UPDATES),
+    "bfd-session": Target(run_bfd, messages=20),
+}

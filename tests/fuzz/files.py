@@ -231,7 +231,7 @@ def run_mrt(data: bytes) -> None:
 
 
 TARGETS = {
-    "config": Target(run_config, config_seeds),
+    "config": Target(run_config, config_seeds, messages=10),
     "state": Target(run_state),
     "history": Target(run_history),
     "journal": Target(run_journal),

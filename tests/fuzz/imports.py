@@ -38,7 +38,7 @@ def _seeds(kind: str) -> Iterator[bytes]:
 
 def _target(kind: str) -> Target:
     run: Callable[[bytes], None] = partial(_run, kind)
-    return Target(run, partial(_seeds, kind))
+    return Target(run, partial(_seeds, kind), messages=10)
 
 
 TARGETS = {f"import-{kind}": _target(kind) for kind in GIVEN}

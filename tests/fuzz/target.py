@@ -21,11 +21,13 @@ def _none() -> Iterable[bytes]:
 class Target(NamedTuple):
     """`run` takes any bytes, and raises where something is wrong that no peer, broker or file may bring about.
 
-    `seeds` are inputs to begin with, beside those of `corpora/`: of files that change with the product.
+    `seeds` are inputs to begin with, beside those of `corpora/`: of files that change with the product. `messages`: an
+    input may take as much time as so many messages.
     """
 
     run: Callable[[bytes], None]
     seeds: Callable[[], Iterable[bytes]] = _none
+    messages: int = 1
 
 
 @cache

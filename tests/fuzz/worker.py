@@ -8,14 +8,14 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 INSTRUMENTED = ("bgpd", "exabgp.bgp.message.open", "exabgp.util")
 """The product, and what it uses of ExaBGP. Nothing may have imported them before."""
 SLOW_S = 0.5
-"""CPU time of an input here; judge.py judges it plainly."""
+"""CPU time of a message here; judge.py judges it plainly."""
 
 
 def instrumented_targets() -> Mapping[str, Any]:
@@ -31,7 +31,7 @@ def instrumented_targets() -> Mapping[str, Any]:
     return TARGETS
 
 
-def searched(run: Callable[[bytes], None], options: Sequence[str], log: Path) -> int:
+def searched(target: Any, options: Sequence[str], log: Path) -> int:
     """The exit status of a search with these options of libFuzzer; what it says is in `log`."""
     child = os.fork()
     if not child:
@@ -40,19 +40,19 @@ def searched(run: Callable[[bytes], None], options: Sequence[str], log: Path) ->
         said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(said, 1)
         os.dup2(said, 2)
-        _search(run, options)
+        _search(target, options)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _search(run: Callable[[bytes], None], options: Sequence[str]) -> None:
+def _search(target: Any, options: Sequence[str]) -> None:
     """Never returns."""
     import atheris
 
     def timed(data: bytes) -> None:
         began = time.thread_time()
-        run(data)
+        target.run(data)
         took = time.thread_time() - began
-        if took > SLOW_S:
+        if took > target.messages * SLOW_S:
             raise RuntimeError(f"{took:.2f} s of CPU")
 
     atheris.Setup([sys.argv[0], *options], timed)
