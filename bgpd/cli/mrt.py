@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import gzip
 import json
+import struct
 import sys
 import zlib
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from bgpd.message.mrt import (
     read_records,
 )
 from bgpd.message.mrt_attributes import next_hop_of, split_attributes, update_message, value_of
-from bgpd.model.as_path import as_path_text
+from bgpd.model.as_path import as_path_text, pack_as_path, unpack_as_path
 from bgpd.model.iana import AttributeType
 from bgpd.model.prefix import format_address
 
@@ -172,10 +173,13 @@ def _report(message: bytes, hooks: Hooks, *, extended_next_hop: bool = False) ->
 
 
 def _path_text(packed: bytes) -> str:
+    """In hexadecimal if it is malformed: of such a path no part is to be taken for the whole."""
     try:
-        return as_path_text(packed) or "(empty)"
-    except (ValueError, IndexError):
-        return f"0x{packed.hex()}"
+        if pack_as_path(unpack_as_path(packed)) == packed:
+            return as_path_text(packed) or "(empty)"
+    except (ValueError, IndexError, struct.error):
+        pass
+    return f"0x{packed.hex()}"
 
 
 def _address_text(packed: bytes) -> str:

@@ -47,7 +47,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/speaker/test_collision.py",
         "tests/speaker/test_exchange.py",
     ),
-    "bgpd/fib/reconcile.py": ("tests/fib/test_reconcile.py", "tests/fib/test_adoption.py", "tests/fib/test_table.py"),
+    "bgpd/fib/reconcile.py": ("tests/fib",),
 }
 """The modules that are mutated, and where their tests are."""
 OPTIONS = (
