@@ -1,9 +1,9 @@
 """How memory is given back: Python's cyclic garbage is collected when that is cheap, and free pages go to the system.
 
 The collector never runs by itself, since one pass over a large table holds the loop for hundreds of milliseconds. The
-hot path frees everything by reference counting. What little makes cycles (closed connections, exceptions) is collected
-now and then. A pass looks at every container since `start` that is not set aside (gc.freeze); what is set aside and
-becomes a cycle is lost, so that only large tables are, and not the connections of every minute.
+hot path frees everything by reference counting. What little makes cycles (exceptions, requests) is collected now and
+then, and after each hundred clients of the API. A pass looks at every container since `start` that is not set aside
+(gc.freeze); what is set aside and becomes a cycle is lost, so that only large tables are.
 
 glibc by its defaults keeps freed blocks of up to 32 MB for the next of that size, and has a heap for every thread: a
 host would pay for a table's burst long after it. Where the C library has no such settings (musl), nothing is set.
@@ -66,6 +66,13 @@ class GarbagePolicy:
         gc.collect()
         if time.perf_counter() - began > LONG_PASS_S:
             gc.freeze()
+
+
+def collect_some() -> None:
+    """Collect what many clients have left, unless a table came meanwhile, which takes too long to be looked at. Where
+    the collector runs by itself nothing is to be done."""
+    if not gc.isenabled() and gc.get_count()[0] <= TABLE:
+        gc.collect()
 
 
 _TRIM_THRESHOLD = (-1, 1 << 20)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bgpd.runtime.memory import TABLE, GarbagePolicy
+from bgpd.runtime.memory import TABLE, GarbagePolicy, collect_some
 
 
 class Cycle:
@@ -57,6 +57,17 @@ def test_large_table_is_set_aside(policy: GarbagePolicy) -> None:
     policy.collect_young()
     assert gone() is None
     assert len(table) == TABLE + 100
+
+
+@pytest.mark.parametrize(("more", "is_gone"), [(0, True), (TABLE + 100, False)])
+def test_what_clients_leave_is_collected_unless_a_table_came(policy: GarbagePolicy, more: int, is_gone: bool) -> None:
+    gone = weakref.ref(Cycle())
+    table = [[] for _ in range(more)]
+    frozen = gc.get_freeze_count()
+    collect_some()
+    assert (gone() is None) is is_gone
+    assert gc.get_freeze_count() == frozen
+    assert len(table) == more
 
 
 CODE = """
