@@ -127,10 +127,15 @@ class NexthopObjects:
         )
 
     def group_of(self, members: Members, *, reduced: bool = False, source: bytes = b"") -> int | None:
-        """Id of a group that has just these members now; made if there is none, None if there is no room for it."""
+        """Id of a group that has just these members now; made if there is none, None if there is no room for it.
+
+        Of several that were left with these it is one that routes use: the others go, however often this is asked.
+        """
         found = self._group_ids.get((_ratio(members), source))
         if found:
-            identifier = min(found)
+            identifier = (
+                min(found, key=lambda one: (not self.groups[one].routes, one)) if len(found) > 1 else min(found)
+            )
             group = self.groups[identifier]
             group.unused_since = None
             group.reduced |= reduced

@@ -147,3 +147,16 @@ def test_loss_of_a_gateway_reduces_its_groups_and_empties_those_of_it_alone() ->
     assert table.dead == {alone: 2}
     table.count_routes(alone, -2)
     assert table.dead == {}
+
+
+def test_of_equal_groups_the_one_with_routes_is_given_and_the_other_goes() -> None:
+    """A group that has lost a member may equal another one, and the self-check asks for these members every round."""
+    table = Table()
+    older, newer = table.group(0, 1), table.group(0, routes=1)
+    table.acknowledge()
+    table.lose([table.hops[1]], lambda _group: None)
+    for now in (100.0, 100.0 + GRACE_S / 2):
+        assert table.group(0) == newer
+        table.collected(now)
+    assert table.group(0) == newer
+    assert table.collected(100.0 + GRACE_S) == (encode_delete([older]), False)
