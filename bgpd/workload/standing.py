@@ -106,7 +106,7 @@ def judge(entry: Entry, host: Host, foreign: Foreign | None) -> Judgement:
     if (
         not claim.manage_route
         or _is_own_address(claim, host)
-        or (foreign and foreign.interface == claim.interface and entry.route is None)
+        or (foreign and foreign.interface == claim.interface and (entry.route is None or entry.error))
     ):
         judged = ANNOUNCED
     else:

@@ -62,6 +62,20 @@ def test_static_workload_is_in_the_kernel_and_announced(fabric: Fabric, host: Ho
     assert workload(host, "10.64.1.5/32")["state"] == "announced"
 
 
+def test_static_workload_stays_announced_when_another_program_leads_it_to_its_interface(
+    fabric: Fabric, host: Host, frr: Frr
+) -> None:
+    """Ours gives way to its route, which does as well; without it ours is there again."""
+    wait_heard(host, frr, "10.64.1.5/32")
+    fabric.host.ip("route", "add", "10.64.1.5/32", "dev", "pod1")
+    host.wait(lambda: fabric.host.ip("route", "show", "10.64.1.5/32").count("pod1") == 1, "ours to give way")
+    host.wait(lambda: workload(host, "10.64.1.5/32")["state"] == "announced", "the address to be announced")
+    assert frr_paths(frr, "10.64.1.5/32")
+    fabric.host.ip("route", "del", "10.64.1.5/32", "dev", "pod1", "metric", "0")
+    host.wait_hops("10.64.1.5/32", "pod1")
+    wait_heard(host, frr, "10.64.1.5/32")
+
+
 def test_static_workload_waits_for_its_interface(fabric: Fabric, host: Host, frr: Frr) -> None:
     assert workload(host, "10.64.1.6/32")["announced"] is False
     assert "late1" in str(workload(host, "10.64.1.6/32")["reason"])

@@ -154,6 +154,26 @@ def test_route_of_another_program_on_that_interface_is_left_alone() -> None:
     assert rig.told == [("withdraw", "", [POD]), ("route", "", POD, on("pod1")), ("announce", "", [POD], PLAIN)]
 
 
+def test_route_of_another_program_that_comes_later_takes_the_place_of_ours_on_that_interface() -> None:
+    """The kernel table gives way to it, as to any route of others: the address is as reachable as before."""
+    rig = Rig()
+    rig.link("pod1")
+    managed(rig)
+    rig.settle()
+    rig.told.clear()
+    rig.table.foreign_route_changed("", V4, key(POD), Foreign("pod1", True))
+    rig.settle()
+    assert rig.told == []
+    rig.table.route_refused("", V4, [key(POD)], "another program's route to the prefix is in the kernel")
+    rig.settle()
+    assert rig.told == [("route", "", POD, None)]
+    assert rig.state("mqtt", "a") == ("announced", "")
+    rig.told.clear()
+    rig.table.foreign_route_changed("", V4, key(POD), None)
+    rig.settle()
+    assert rig.told == [("withdraw", "", [POD]), ("route", "", POD, on("pod1")), ("announce", "", [POD], PLAIN)]
+
+
 def test_route_of_another_program_to_elsewhere_is_a_conflict_and_nothing_is_announced() -> None:
     rig = Rig()
     rig.link("pod1")
