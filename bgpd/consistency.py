@@ -9,7 +9,6 @@ kernel's own state is compared elsewhere, by the kernel monitor and the FIB's re
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
@@ -80,14 +79,15 @@ class Consistency:
         Not while a walk goes on, such as that over the routes of a lost neighbor: the parts differ until it ends, and
         to bring the kernel to what the RIB has not changed yet would bring the neighbor's next hop back.
         """
+        clock = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(ROUND_S)
             if not walks:
-                walks.run(self.round(time.monotonic()))
+                walks.run(self.round(clock()))
             await asyncio.sleep(LOOK_AGAIN_S)
             while self.has_suspects:
                 if not walks:
-                    self.look_again(time.monotonic())
+                    self.look_again(clock())
                     repaired()
                 await asyncio.sleep(LOOK_AGAIN_S)
 

@@ -30,7 +30,7 @@ from bgpd.daemon_metrics import build_registry
 from bgpd.drain import Drain
 from bgpd.export.exports import Exports
 from bgpd.export.sessions import TappedSessions
-from bgpd.fib.dataplane import CannotWrite
+from bgpd.fib.dataplane import CannotWrite, Dataplane
 from bgpd.fib.protocol import read_protocol_in_force
 from bgpd.handover.store import SIGNALS
 from bgpd.history.recorder import History
@@ -144,7 +144,9 @@ class Daemon:
         sessions = TappedSessions()
         self._routing = Routing(
             self._configuration.in_force,
-            monitor=KernelMonitor(own_protocol=protocol, interval_s=config.fib.reconcile_interval_s),
+            dataplane=Dataplane(
+                KernelMonitor(own_protocol=protocol, interval_s=config.fib.reconcile_interval_s), protocol=protocol
+            ),
             walks=self._walks,
             nlri_decoders={Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()},
             hostname=hostname,

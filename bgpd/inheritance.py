@@ -68,13 +68,17 @@ class Left(msgspec.Struct, kw_only=True):
     drain: bytes
     descriptors: dict[str, int]
 
+    @property
+    def sections(self) -> dict[str, bytes | memoryview]:
+        """All but the descriptors."""
+        return {**{name: msgspec.msgpack.encode(getattr(self, name)) for name in _SECTIONS}, _BASE: self.base}
+
     def write(self) -> dict[str, int]:
         """All descriptors by name, that of the snapshot among them.
 
         Raises: OSError: there is no memory for it.
         """
-        sections = {name: msgspec.msgpack.encode(getattr(self, name)) for name in _SECTIONS}
-        return {SNAPSHOT: snapshot.write({**sections, _BASE: self.base}), **self.descriptors}
+        return {SNAPSHOT: snapshot.write(self.sections), **self.descriptors}
 
 
 class Inheritance:
@@ -150,9 +154,17 @@ class Inheritance:
         except UNREADABLE:  # of another form: what is a duplicate is found out anew
             return []
 
-    def keep(self, *, rib: bytes, base: bytes, kernel: bytes, moves: bytes) -> None:
-        """The sections of the RIB, of kernel tables and of EVPN, which are not read before they are asked for."""
-        self._rib, self._base, self._kernel, self._moves = rib, base, kernel, moves
+    def keep(self, sections: Mapping[str, bytes]) -> None:
+        """What is short is read; sections of the RIB, of kernel tables and of EVPN are not before they are asked for.
+
+        Raises: KeyError, msgspec.MsgspecError: of another form.
+        """
+        self._rib, self._base, self._kernel = sections["rib"], sections[_BASE], sections["kernel"]
+        self._moves = sections.get("moves", b"")
+        self.daemon = msgspec.msgpack.decode(sections["daemon"], type=SavedDaemon)
+        self.feeds = msgspec.msgpack.decode(sections["feeds"], type=dict[str, bytes])
+        if "drain" in sections:
+            self.drain = msgspec.msgpack.decode(sections["drain"], type=bytes)
 
     def fail(self, problem: str) -> None:
         """Nothing can be gone on with."""
@@ -211,11 +223,7 @@ def find() -> Inheritance:
 
 def _read(memory: int, descriptors: Mapping[str, int], found: Inheritance) -> None:
     sections = snapshot.read(memory)
-    found.keep(rib=sections["rib"], base=sections[_BASE], kernel=sections["kernel"], moves=sections.get("moves", b""))
-    found.daemon = msgspec.msgpack.decode(sections["daemon"], type=SavedDaemon)
-    found.feeds = msgspec.msgpack.decode(sections["feeds"], type=dict[str, bytes])
-    if "drain" in sections:
-        found.drain = msgspec.msgpack.decode(sections["drain"], type=bytes)
+    found.keep(sections)
     found.sessions = left_sessions.read(sections["speaker"], descriptors)
 
 

@@ -129,29 +129,37 @@ class Leaving:
         kept: KeptSignals,
     ) -> None:
         """From here on the loop does not turn until the process has ended."""
-        speaker, descriptors = self._routing.speaker.saved()
-        rib, base = prepared.rest()
-        left = Left(
-            daemon=saved_daemon(
-                converged=self._routing.converged, protocols=self._routing.foreign_protocols, unread_since=began
-            ),
-            speaker=speaker,
-            rib=rib,
-            base=base,
-            kernel=self._routing.tables.saved(prepared.columns(rib)),
-            feeds=self._routing.workloads.saved(is_complete=self._routing.synchronised),
-            moves=self._routing.evpn.endpoints.saved_moves(),
-            drain=self._drain.left(),
-            descriptors=descriptors,
-        )
+        left = left_behind(self._routing, self._drain, prepared, unread_since=began)
         written = left.write()
         try:
             store.keep(written)
-            sessions, seconds = len(speaker.sessions), round(time.monotonic() - began, 3)
-            log.info("handover.left", sessions=sessions, seconds=seconds, prepared=bool(base))
+            sessions, seconds = len(left.speaker.sessions), round(time.monotonic() - began, 3)
+            log.info("handover.left", sessions=sessions, seconds=seconds, prepared=bool(left.base))
             self._journal.close()
             self._history.close(is_handed_over=True)
             leave(kept.descriptor)
         finally:
             os.ftruncate(written[SNAPSHOT], 0)  # this process goes on after all: nobody may take it for new
             os.close(written[SNAPSHOT])
+
+
+def left_behind(routing: Routing, drain: Drain, prepared: PreparedRib, *, unread_since: float) -> Left:
+    """All that the next process takes up. Sessions are held: nothing was read of them `unread_since` (monotonic).
+
+    Raises: OSError, UnicodeEncodeError: something cannot be left.
+    """
+    speaker, descriptors = routing.speaker.saved()
+    rib, base = prepared.rest()
+    return Left(
+        daemon=saved_daemon(
+            converged=routing.converged, protocols=routing.foreign_protocols, unread_since=unread_since
+        ),
+        speaker=speaker,
+        rib=rib,
+        base=base,
+        kernel=routing.tables.saved(prepared.columns(rib)),
+        feeds=routing.workloads.saved(is_complete=routing.synchronised),
+        moves=routing.evpn.endpoints.saved_moves(),
+        drain=drain.left(),
+        descriptors=descriptors,
+    )

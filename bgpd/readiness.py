@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 import structlog
 
@@ -70,7 +70,9 @@ class Readiness:
         selector: TimedSelector,
         shortage: Shortage,
         hostname: str,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self.neighbors: tuple[NeighborConfig, ...] = ()
         self.reason = "starting"
         self.left = Inheritance()
@@ -87,7 +89,7 @@ class Readiness:
         self._hostname = hostname
         self._has_started = False
         self._started_at = time.time()
-        self._born = time.monotonic()
+        self._born = clock()
         self._pending_since: float | None = None
         self._waits: list[tuple[str, float | None]] = []
         self._announced: dict[Source, tuple[int, float]] = {}
@@ -97,7 +99,7 @@ class Readiness:
     @property
     def age_s(self) -> float:
         """Seconds since the start."""
-        return time.monotonic() - self._born
+        return self._clock() - self._born
 
     async def run(self) -> None:
         """All parts have started: look again and again, until cancelled."""
@@ -119,7 +121,7 @@ class Readiness:
         if not self._routing.tables.backlog:
             self._pending_since = None
         elif self._pending_since is None:
-            self._pending_since = time.monotonic()
+            self._pending_since = self._clock()
         reason = "; ".join(self.reasons())
         if reason != self.reason:
             log.info("bgpd.readiness", ready=not reason, reason=reason)
@@ -133,7 +135,8 @@ class Readiness:
             self.age_s,
             synchronised=routing.synchronised,
             sources=() if routing.synchronised else routing.workloads.awaited,
-            neighbors=[(one.name, one.name in routing.sources) for one in self.neighbors if self._is_awaited(one)],
+            neighbors=[(one.name, one.name in routing.sources) for one in self.neighbors],
+            gone_on_with={one.name for one in self.neighbors if not self._is_awaited(one)},
             awaiting=[one for one in routing.speaker.awaiting_end_of_rib() if not self._is_quiet(one[0])],
             importing=routing.evpn.is_importing,
         )
@@ -150,7 +153,7 @@ class Readiness:
         """Whether a neighbor that may never send End-of-RIB has sent its table, as far as can be known."""
         if self._routing.speaker.sends_end_of_rib(source):
             return False
-        count, now = self._routing.rib.received.count(source), time.monotonic()
+        count, now = self._routing.rib.received.count(source), self._clock()
         if self._announced.get(source, (-1, now))[0] != count:
             self._announced[source] = count, now
         return now - self._announced[source][1] >= (QUIET_S if count else SILENT_S)
@@ -172,7 +175,7 @@ class Readiness:
         failed = routing.tables.failed
         if failed:
             reasons.append(f"the kernel refused {failed} routes: bgpd show fib --state failed")
-        if self._pending_since is not None and time.monotonic() - self._pending_since > PENDING_PATIENCE_S:
+        if self._pending_since is not None and self._clock() - self._pending_since > PENDING_PATIENCE_S:
             reasons.append("kernel routes wait to be written: bgpd show fib --state pending")
         return reasons
 
@@ -254,13 +257,14 @@ def waits(
     awaiting: Iterable[tuple[Source, Family]],
     importing: bool,
     sources: Iterable[str] = (),
+    gone_on_with: Container[str] = (),
 ) -> Iterator[tuple[str, float | None]]:
     """All that is still waited for, and until which age of the daemon at most (None: as long as it takes).
 
     `age_s`: since the start. `synchronised`: the workload sources gave their first state; `sources`: those that did
     not. `neighbors`: each configured one, and whether it is established; while none is, old routes are the best that
-    there is. `awaiting`: established sessions and families without End-of-RIB. `importing`: EVPN routes are on their
-    way into VRFs.
+    there is. `gone_on_with`: those whose first state another process has heard, whatever became of them. `awaiting`:
+    established sessions and families without End-of-RIB. `importing`: EVPN routes are on their way into VRFs.
     """
     if not synchronised:
         names = ", ".join(sources)
@@ -270,6 +274,8 @@ def waits(
     is_alone = len(missing) == len(states)
     if is_alone or age_s < ESTABLISH_WAIT_S:
         for name in missing:
+            if name in gone_on_with:
+                continue
             yield f"neighbor {name} is not established", None if is_alone else ESTABLISH_WAIT_S
     if age_s < CONVERGENCE_CAP_S:
         for source, family in awaiting:

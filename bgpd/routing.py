@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,7 +27,6 @@ from bgpd.fib.tables import KernelTables
 from bgpd.history.base import addresses_of, base
 from bgpd.history.recorder import History
 from bgpd.inheritance import Inheritance
-from bgpd.kernel.monitor import KernelMonitor
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import encode_link_bandwidth
@@ -48,6 +48,7 @@ from bgpd.runtime.shared_state import changes_shared_state
 from bgpd.runtime.turns import LoopClock, Walks, in_turn, soon
 from bgpd.speaker.speaker import Speaker
 from bgpd.speaker.tap import SessionTap
+from bgpd.speaker.transport import NewSocket
 from bgpd.workload.guest_source import GuestSource
 from bgpd.workload.workloads import Workloads
 
@@ -82,7 +83,7 @@ class Routing:
         self,
         config: Config,
         *,
-        monitor: KernelMonitor,
+        dataplane: Dataplane,
         walks: Walks,
         nlri_decoders: NlriDecoders,
         hostname: str,
@@ -91,6 +92,8 @@ class Routing:
         shortage: Shortage,
         history: History,
         tap: SessionTap | None = None,
+        now: Callable[[], float] = time.time,
+        new_socket: NewSocket = socket.socket,
     ) -> None:
         self.sources: dict[str, Source] = {}
         self.guests: dict[str, Source] = {}
@@ -106,13 +109,13 @@ class Routing:
         self._unread: set[str] = set()
         self._config = config
         self._host_needs = HostNeeds(config.guard)
-        self._monitor = monitor
+        self.dataplane = dataplane
+        self._monitor = monitor = dataplane.monitor
         self.host = monitor.host
         self.host.loopbacks = [parse_prefix(prefix) for prefix in config.router.loopbacks]
         self._walks = walks
         self._changed = changed
         self._memory_freed = memory_freed
-        self.dataplane = Dataplane(monitor, protocol=config.fib.protocol)
         self.tables = KernelTables(
             config.fib,
             dataplane=self.dataplane,
@@ -122,7 +125,7 @@ class Routing:
             interfaces=lambda vrf: self.workloads.claims.interfaces(vrf),
             probe_sources=config.workload.health.probe_sources,
         )
-        self.rib = Rib(config.rib, host=monitor.host, now=time.time, schedule=soon)
+        self.rib = Rib(config.rib, host=monitor.host, now=now, schedule=soon)
         self.evpn = Evpn(
             config.evpn, host=monitor.host, rib=self.rib, kernel=self.tables, walks=walks, clock=LoopClock()
         )
@@ -136,6 +139,7 @@ class Routing:
             shortage=shortage,
             bfd_socket=config.bfd.socket,
             tap=tap,
+            new_socket=new_socket,
         )
         self.workloads = Workloads(
             config.workloads,
@@ -146,6 +150,7 @@ class Routing:
             guests=self.rib,
             host=monitor.host,
             hostname=hostname,
+            now=now,
         )
         self.rib.connect(
             kernel=self.tables,
@@ -258,7 +263,7 @@ class Routing:
         """Look for what can be asked of neighbors again, and for what is waited for in vain, until cancelled."""
         while True:
             self._look_for_losses()
-            self.rib.received.ask_for_discarded(time.monotonic())
+            self.rib.received.ask_for_discarded(_now())
             self.rib.dissemination.resume_due(_now())
             await asyncio.sleep(_LOOK_S)
 

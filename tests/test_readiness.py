@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -61,6 +62,29 @@ def test_sources_of_workloads_that_are_waited_for_are_named() -> None:
 def test_workloads_come_first_however_long_they_take() -> None:
     assert "workload" in waits_for(0, synchronised=False)
     assert "workload" in waits_for(1000, ("leaf1", True), synchronised=False)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "is_other_there", "waits_for"),
+    [
+        (1, True, [("neighbor leaf2 is not established", ESTABLISH_WAIT_S)]),
+        (ESTABLISH_WAIT_S, True, []),
+        (1000, False, [("neighbor leaf2 is not established", None)]),
+    ],
+)
+def test_neighbor_that_a_hand_over_has_lost_is_waited_for_as_long_as_at_a_start(
+    age_s: float, is_other_there: bool, waits_for: list[tuple[str, float | None]]
+) -> None:
+    """The neighbor whose session went on counts: with it the host is not alone."""
+    found = waits(
+        age_s,
+        synchronised=True,
+        neighbors=[("leaf1", is_other_there), ("leaf2", False)],
+        gone_on_with={"leaf1"},
+        awaiting=[],
+        importing=False,
+    )
+    assert list(found) == waits_for
 
 
 def test_host_without_neighbors_is_converged_at_once() -> None:
@@ -125,7 +149,7 @@ def parts() -> Parts:
     return Parts()
 
 
-def judged(parts: Parts, *, repairing: tuple[str, ...] = ()) -> Readiness:
+def judged(parts: Parts, *, repairing: tuple[str, ...] = (), clock: Callable[[], float] = time.monotonic) -> Readiness:
     readiness = Readiness(
         parts,  # type: ignore[arg-type]
         SimpleNamespace(reasons=lambda: list(repairing)),  # type: ignore[arg-type]
@@ -134,6 +158,7 @@ def judged(parts: Parts, *, repairing: tuple[str, ...] = ()) -> Readiness:
         selector=TimedSelector(),
         shortage=Shortage(),
         hostname="host1",
+        clock=clock,
     )
     readiness.neighbors = (SimpleNamespace(name="leaf1"),)  # type: ignore[assignment]
     return readiness
@@ -182,40 +207,37 @@ async def test_each_part_that_is_behind_has_its_reason(parts: Parts) -> None:
     assert "the kernel refused 3 routes" in reason
 
 
-async def test_routes_may_wait_for_the_kernel_only_so_long(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    readiness = judged(parts)
+async def test_routes_may_wait_for_the_kernel_only_so_long(parts: Parts) -> None:
+    now = [1000.0]
+    readiness = judged(parts, clock=lambda: now[0])
     parts.converged, parts.sources, parts.tables.backlog = True, {"leaf1": LEAF1}, 5
-    now = time.monotonic()
     assert await reviewed(readiness) == ""
-    monkeypatch.setattr("bgpd.readiness.time.monotonic", lambda: now + PENDING_PATIENCE_S + 1)
+    now[0] += PENDING_PATIENCE_S + 1
     assert "wait to be written" in await reviewed(readiness)
     parts.tables.backlog = 0
     assert await reviewed(readiness) == ""
 
 
-async def test_neighbor_that_need_not_send_end_of_rib_is_waited_for_until_it_is_quiet(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_neighbor_that_need_not_send_end_of_rib_is_waited_for_until_it_is_quiet(parts: Parts) -> None:
     """It has no graceful restart capability (RFC 4724 section 4.1); GoBGP has none by default."""
-    readiness = judged(parts)
+    now = [1000.0]
+    readiness = judged(parts, clock=lambda: now[0])
     parts.sources, parts.awaiting, parts.sends_end_of_rib = {"leaf1": LEAF1}, AWAITED, False
-    now = time.monotonic()
     waits = []
     for after_s, received in ((0.0, 0), (1.0, 100), (2.5, 200), (QUIET_S + 2.4, 200), (QUIET_S + 2.6, 200)):
         parts.received = received
-        monkeypatch.setattr("bgpd.readiness.time.monotonic", lambda after_s=after_s: now + after_s)
+        now[0] = 1000.0 + after_s
         waits.append(bool(await reviewed(readiness)))
     assert waits == [True, True, True, True, False]
 
 
 @pytest.mark.parametrize(("after_s", "waits"), [(SILENT_S - 0.1, True), (SILENT_S, False)])
 async def test_neighbor_that_announces_nothing_is_waited_for_a_little_longer(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch, after_s: float, waits: bool
+    parts: Parts, after_s: float, waits: bool
 ) -> None:
-    readiness = judged(parts)
+    now = [1000.0]
+    readiness = judged(parts, clock=lambda: now[0])
     parts.sources, parts.awaiting, parts.sends_end_of_rib = {"leaf1": LEAF1}, AWAITED, False
-    now = time.monotonic()
-    monkeypatch.setattr("bgpd.readiness.time.monotonic", lambda: now)
     await reviewed(readiness)
-    monkeypatch.setattr("bgpd.readiness.time.monotonic", lambda: now + after_s)
+    now[0] += after_s
     assert bool(await reviewed(readiness)) is waits

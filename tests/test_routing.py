@@ -14,6 +14,7 @@ import pytest
 
 from bgpd.config.load import parse_config
 from bgpd.config.schema import Config
+from bgpd.fib.dataplane import Dataplane
 from bgpd.history.recorder import History
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.iana import Family
@@ -72,7 +73,7 @@ class Rig:
         self.changes = 0
         self.routing = Routing(
             config(),
-            monitor=KernelMonitor(),
+            dataplane=Dataplane(KernelMonitor()),
             walks=Walks(failed=lambda error: None),
             nlri_decoders={},
             hostname="host1",

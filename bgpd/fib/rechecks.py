@@ -5,7 +5,7 @@ Decides only the pace. What is asked, and what is done with the answer, is the c
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -49,8 +49,9 @@ class Rechecks:
 
     def _step(self) -> None:
         self._scheduled = False
-        deadline = time.perf_counter() + _STEP_S
-        while self._waiting and self._has_room() and time.perf_counter() < deadline:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + _STEP_S
+        while self._waiting and self._has_room() and clock() < deadline:
             family, distrust, slices = self._waiting[0]
             keys = next(slices, None)
             if keys is None:

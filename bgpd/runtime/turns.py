@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -90,13 +89,14 @@ class Turns:
 
     def _run(self) -> None:
         self._use()
-        began = time.perf_counter()
+        clock = asyncio.get_running_loop().time
+        began = clock()
         waited = len(self._steps)
         try:
             while self._steps:
                 self._steps.popleft()()
                 waited -= 1
-                if time.perf_counter() - began > (TURN_S if waited > 0 else YOUNG_S):
+                if clock() - began > (TURN_S if waited > 0 else YOUNG_S):
                     break
         finally:
             self._is_scheduled = False
@@ -165,7 +165,7 @@ class LoopClock:
 
     def time(self) -> float:
         """Monotonic seconds."""
-        return time.monotonic()
+        return asyncio.get_running_loop().time()
 
     def call_at(self, when: float, callback: Callable[[], None]) -> object:
         """Call it at that time."""
@@ -213,7 +213,8 @@ class Walks:
 
     def _step(self) -> None:
         self._scheduled = False
-        end = time.perf_counter() + STEP_S
+        clock = asyncio.get_running_loop().time
+        end = clock() + STEP_S
         while self._walks:
             walk = self._walks.popleft()
             try:
@@ -224,7 +225,7 @@ class Walks:
                 self._failed(error)
                 continue
             self._walks.append(walk)
-            if time.perf_counter() > end:
+            if clock() > end:
                 self._schedule()
                 return
 

@@ -118,7 +118,15 @@ def read(section: bytes, descriptors: Mapping[str, int]) -> LeftSessions:
     Raises: UNREADABLE: it cannot be read as a whole; nothing was closed.
     """
     saved = msgspec.msgpack.decode(section, type=SavedSpeaker)
-    sockets = {name: socket.socket(fileno=number) for name, number in descriptors.items() if _is_socket(number)}
+    return _of(saved, {name: socket.socket(fileno=one) for name, one in descriptors.items() if _is_socket(one)})
+
+
+def read_with_sockets(section: bytes, sockets: Mapping[str, socket.socket]) -> LeftSessions:
+    """The same where descriptors are sockets already. Raises: msgspec.MsgspecError."""
+    return _of(msgspec.msgpack.decode(section, type=SavedSpeaker), dict(sockets))
+
+
+def _of(saved: SavedSpeaker, sockets: dict[str, socket.socket]) -> LeftSessions:
     sessions, refused = [], {}
     for packed in saved.sessions:
         try:

@@ -25,7 +25,7 @@ from bgpd.speaker.socket_options import (
     family_of,
     set_common,
 )
-from bgpd.speaker.transport import Endpoint, Wire
+from bgpd.speaker.transport import Endpoint, NewSocket, Wire
 
 log = structlog.get_logger()
 
@@ -43,12 +43,21 @@ class Listener:
     another process has opened so, by family.
     """
 
-    def __init__(self, port: int, accept: Callable[[Wire], None], *, admission: Admission, device: str = "") -> None:
+    def __init__(
+        self,
+        port: int,
+        accept: Callable[[Wire], None],
+        *,
+        admission: Admission,
+        device: str = "",
+        new_socket: NewSocket = socket.socket,
+    ) -> None:
         self.port = port
         self._device = device
         self.error = ""
         self._accept = accept
         self._admission = admission
+        self._new_socket = new_socket
         self.inherited: dict[int, socket.socket] = {}
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
         self._signed: dict[tuple[bytes, int], Authentication] = {}
@@ -63,7 +72,7 @@ class Listener:
             if family in self._sockets:
                 continue
             try:
-                sock = self.inherited.pop(family, None) or _listening_socket(family, self.port, self._device)
+                sock = self.inherited.pop(family, None) or self._listening_socket(family)
             except OSError as error:
                 if error.errno != errno.EAFNOSUPPORT:
                     self.error = _listen_error_text(error, family, self.port)
@@ -71,6 +80,24 @@ class Listener:
             self._sockets[family] = sock
             self._listen(sock)
         return not self.error
+
+    def _listening_socket(self, family: socket.AddressFamily) -> socket.socket:
+        sock = self._new_socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            set_common(sock)
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_SAVE_SYN, 1)
+            if self._device:
+                bind_to_device(sock, self._device)
+            sock.bind(("", self.port))
+            sock.listen(BACKLOG)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -152,25 +179,6 @@ class Listener:
         self._sockets.clear()
         self.inherited.clear()
         self._signed.clear()
-
-
-def _listening_socket(family: socket.AddressFamily, port: int, device: str) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        set_common(sock)
-        sock.setsockopt(socket.IPPROTO_TCP, TCP_SAVE_SYN, 1)
-        if device:
-            bind_to_device(sock, device)
-        sock.bind(("", port))
-        sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _listen_error_text(error: OSError, family: socket.AddressFamily, port: int) -> str:

@@ -31,7 +31,7 @@ from bgpd.speaker.authentication import (
 )
 from bgpd.speaker.listener import Listener
 from bgpd.speaker.saved import SavedListener
-from bgpd.speaker.transport import Wire
+from bgpd.speaker.transport import NewSocket, Wire
 
 log = structlog.get_logger()
 
@@ -51,8 +51,9 @@ _MAIN: Door = ("", BGP_PORT)
 class Listening:
     """The listening sockets of this host, by door. `port` is what is listened on in place of 179: another in tests."""
 
-    def __init__(self, port: int, *, admission: Admission) -> None:
+    def __init__(self, port: int, *, admission: Admission, new_socket: NewSocket = socket.socket) -> None:
         self._port = port
+        self._new_socket = new_socket
         self._admission = admission
         self._taker: ConnectionTaker | None = None
         self._listeners: dict[Door, Listener] = {}
@@ -104,7 +105,9 @@ class Listening:
         assert self._taker is not None
         vrf, port = door
         accept = partial(self._taker.take, vrf, port)
-        listener = Listener(self._opened(port), accept, admission=self._admission, device=vrf)
+        listener = Listener(
+            self._opened(port), accept, admission=self._admission, device=vrf, new_socket=self._new_socket
+        )
         self._listeners[door] = listener
         listener.inherited = self._inherited.pop(door, {})
         return listener

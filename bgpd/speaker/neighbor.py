@@ -65,7 +65,7 @@ class Neighbor:
         self._around = around
         self._owner = owner
         self._is_first = True
-        self._reach = Reach(peering, around.host, around.listening)
+        self._reach = Reach(peering, around.host, around.listening, new_socket=around.new_socket)
         self._session = Session(self._settings_now(), random=random.random)
         self._driver = Driver(self._session, self, tasks=around.tasks)
 

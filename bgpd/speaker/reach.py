@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import socket
 
 import msgspec
 
@@ -27,7 +28,7 @@ from bgpd.speaker.authentication import (
 from bgpd.speaker.listening import Listening
 from bgpd.speaker.peering import Peering
 from bgpd.speaker.socket_options import arrival_index, bind_to_device, require_ttl_255, ttl_drops, ttl_mismatch
-from bgpd.speaker.transport import Target, Wire, dial, explain_dial_error, no_answer_text
+from bgpd.speaker.transport import NewSocket, Target, Wire, dial, explain_dial_error, no_answer_text
 
 
 class Unreachable(Exception):
@@ -79,8 +80,11 @@ def _why_unknown(interface: str, host: Host) -> str:
 class Reach:
     """The way to one neighbor. `peering` says who it is; an unnumbered one's address is learned."""
 
-    def __init__(self, peering: Peering, host: Host, listening: Listening) -> None:
+    def __init__(
+        self, peering: Peering, host: Host, listening: Listening, *, new_socket: NewSocket = socket.socket
+    ) -> None:
         self.peering = peering
+        self._new_socket = new_socket
         self._host = host
         self._listening = listening
         self._authentication: Authentication | None = None
@@ -156,7 +160,7 @@ class Reach:
             raise Unreachable(problem)
         self._target = target = target_of(self.peering, self._host, authentication=self._authentication)
         try:
-            return await dial(target)
+            return await dial(target, new_socket=self._new_socket)
         except OSError as error:
             raise Unreachable(explain_dial_error(error, target)) from error
 

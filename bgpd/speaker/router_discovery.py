@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from bgpd.model.prefix import is_link_local
+from bgpd.speaker.transport import NewSocket
 
 log = structlog.get_logger()
 
@@ -91,8 +92,15 @@ class RouterDiscovery:
     Nothing is received but by the interfaces given to `listen`.
     """
 
-    def __init__(self, *, advertised: Callable[[int, bytes], None], solicited: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        *,
+        advertised: Callable[[int, bytes], None],
+        solicited: Callable[[int], None],
+        new_socket: NewSocket = socket.socket,
+    ) -> None:
         self.error = ""
+        self._new_socket = new_socket
         self._advertised = advertised
         self._solicited = solicited
         self._socket: socket.socket | None = None
@@ -116,7 +124,7 @@ class RouterDiscovery:
         if self._socket is not None:
             return True
         try:
-            self._socket = _discovery_socket()
+            self._socket = _discovery_socket(self._new_socket)
             self._filter()
         except OSError as error:
             self.close()
@@ -204,9 +212,9 @@ class RouterDiscovery:
         self._filter()
 
 
-def _discovery_socket() -> socket.socket:
+def _discovery_socket(new_socket: NewSocket) -> socket.socket:
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-    sock = socket.socket(socket.AF_INET6, kind, socket.IPPROTO_ICMPV6)
+    sock = new_socket(socket.AF_INET6, kind, socket.IPPROTO_ICMPV6)
     try:
         passed = bytearray(b"\xff" * 32)  # a set bit blocks its type
         for wanted in (ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT):

@@ -43,7 +43,7 @@ from bgpd.speaker.peering import Changed, Peering, of_saved
 from bgpd.speaker.saved import SavedSession, SavedSpeaker
 from bgpd.speaker.surroundings import Surroundings
 from bgpd.speaker.tap import SessionTap
-from bgpd.speaker.transport import LINGER_S
+from bgpd.speaker.transport import LINGER_S, NewSocket
 from bgpd.speaker.transport import adopt as adopt_connection
 from bgpd.speaker.unnumbered import Unnumbered
 
@@ -74,13 +74,14 @@ class Speaker:
         shortage: Shortage | None = None,
         bfd_socket: str = DEFAULT_BFD_SOCKET,
         tap: SessionTap | None = None,
+        new_socket: NewSocket = socket.socket,
     ) -> None:
         self.restarting = restarting
         self.admission = Admission(neighbors=_most_neighbors(config), shortage=shortage or Shortage())
         self._config = config
         self._host = host
         self._tasks = asyncio.TaskGroup()
-        self._listening = Listening(listen_port, admission=self.admission)
+        self._listening = Listening(listen_port, admission=self.admission, new_socket=new_socket)
         self._around = Surroundings(
             router=config.router,
             hostname=socket.gethostname().partition(".")[0],
@@ -92,10 +93,11 @@ class Speaker:
             defects=Defects(),
             tasks=self._tasks,
             tap=tap,
+            new_socket=new_socket,
         )
         self.neighbors = Neighbors(self._around)
         self._incoming = Incoming(self.neighbors, self._around, config.listen)
-        self._unnumbered = Unnumbered(self.neighbors, host)
+        self._unnumbered = Unnumbered(self.neighbors, host, new_socket=new_socket)
         self.bfd = self._around.paths = Bfd(self.neighbors, self._around, config.listen, socket_path=bfd_socket)
         self.hostnames = self._around.names = Hostnames(self.neighbors, host)
         self._is_running = False

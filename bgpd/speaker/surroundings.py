@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Protocol
 
 import msgspec
@@ -17,6 +18,7 @@ from bgpd.speaker.exchange import RouteTaker, SpeakerEvents
 from bgpd.speaker.listening import Listening
 from bgpd.speaker.peering import Peering
 from bgpd.speaker.tap import SessionTap
+from bgpd.speaker.transport import NewSocket
 
 
 class PathWatch(Protocol):
@@ -66,6 +68,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     names: NameWatch = Unnamed()
     tap: SessionTap | None = None
     lines: dict[str, LineBudget] = {}
+    new_socket: NewSocket = socket.socket
 
     def lines_for(self, peering: Peering) -> LineBudget:
         """The log lines of a neighbor, or of a range: of the neighbors that come and go in it together."""

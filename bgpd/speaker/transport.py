@@ -39,6 +39,10 @@ LINGER_S = 1.0
 """How long a closed connection stays, so that the peer reads the NOTIFICATION rather than a reset."""
 
 
+NewSocket = Callable[..., socket.socket]
+"""Makes a socket of a family, type and protocol."""
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Where and how to connect. `scope` is the interface index of a link-local address, else 0.
 
@@ -235,13 +239,13 @@ async def adopt(sock: socket.socket) -> Wire:
     return wire
 
 
-async def dial(target: Target) -> Wire:
+async def dial(target: Target, *, new_socket: NewSocket = socket.socket) -> Wire:
     """Connect.
 
     Raises: OSError: with the reason as `explain_dial_error` words it.
     """
     loop = asyncio.get_running_loop()
-    sock = socket.socket(family_of(target.address), socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    sock = new_socket(family_of(target.address), socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.setblocking(False)
         set_common(sock)

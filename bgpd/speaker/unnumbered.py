@@ -14,15 +14,18 @@ from bgpd.speaker.connection import State
 from bgpd.speaker.neighbor import Neighbor
 from bgpd.speaker.neighbors import Neighbors
 from bgpd.speaker.router_discovery import RouterDiscovery
+from bgpd.speaker.transport import NewSocket
 
 
 class Unnumbered:
     """Finds the addresses of unnumbered neighbors."""
 
-    def __init__(self, neighbors: Neighbors, host: Host) -> None:
+    def __init__(self, neighbors: Neighbors, host: Host, *, new_socket: NewSocket) -> None:
         self._neighbors = neighbors
         self._host = host
-        self._discovery = RouterDiscovery(advertised=self._router_advertised, solicited=self._advertise)
+        self._discovery = RouterDiscovery(
+            advertised=self._router_advertised, solicited=self._advertise, new_socket=new_socket
+        )
 
     @property
     def error(self) -> str:

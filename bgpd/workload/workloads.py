@@ -78,7 +78,9 @@ class Workloads:
         guests: GuestRoutes,
         host: Host,
         hostname: str,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self._now = now
         self._vrfs = config.vrfs
         self._has_started = False
         self.table = WorkloadTable(owner, kernel, host=host, schedule=lambda: soon(self._flush), clock=LoopClock())
@@ -137,7 +139,7 @@ class Workloads:
         self.kernel.drain()
         was_marked = self.table.is_marked
         while self.table.is_marked:
-            self.table.settle(time.time())
+            self.table.settle(self._now())
         self.report()
         return was_marked
 
@@ -157,7 +159,7 @@ class Workloads:
 
     def _flush(self) -> None:
         if self._has_started:
-            self.table.settle(time.time())
+            self.table.settle(self._now())
             self.report()
 
     def report(self) -> None:
@@ -173,7 +175,7 @@ class Workloads:
         self.kernel.drain()
         if not self.table.is_marked or not self._has_started:
             return False
-        self.table.settle(time.time())
+        self.table.settle(self._now())
         return True
 
     def saved(self, *, is_complete: bool) -> dict[str, bytes]:
@@ -249,7 +251,7 @@ class Workloads:
             source.order_known()
 
     def _check_result(self, id: CheckId, reason: str) -> None:
-        self.services.check_result(id, reason, time.time())
+        self.services.check_result(id, reason, self._now())
         self._first_state.look()
 
     def host_changed(self, event: LinkChanged | AddressChanged) -> None:

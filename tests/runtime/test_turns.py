@@ -12,9 +12,9 @@ from tests.clocks import StoppedClock, in_simulated_time
 
 
 @pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
+async def clock(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
     clock = StoppedClock()
-    monkeypatch.setattr("bgpd.runtime.turns.time", clock)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", clock.perf_counter)
     return clock
 
 
