@@ -36,7 +36,7 @@ INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/s
   /usr/local/share/bash-completion/completions/bgpd /usr/local/share/zsh/site-functions/_bgpd \
   /usr/local/share/fish/vendor_completions.d/bgpd.fish
 
-.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-see lab-evpn lab-evpn-vm test test-all test-vm chaos soak fuzz fuzz-coverage coverage mutants lint audit format bench wheel \
+.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-see lab-evpn lab-evpn-vm test test-all test-vm simulate chaos soak fuzz fuzz-coverage coverage mutants lint audit format bench wheel \
   docs sdist deb pictures lock install install-python install-files install-pages uninstall clean
 
 help: ## this list
@@ -93,6 +93,9 @@ test-all: setup ## the same, and those that take minutes (marked "long")
 
 test-vm: setup ## the tests marked "vm" (VRF, VLAN and dummy devices) under a Debian kernel of their own
 	@$(PYTHON) -m tests.suite --vm $(TESTS)
+
+simulate: setup ## fabrics in simulated time; SEEDS=0:1000, or one seed
+	@$(PYTHON) -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS))
 
 fuzz: setup ## property tests only, ten rounds, each with new random examples
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \

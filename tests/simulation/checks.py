@@ -1,0 +1,214 @@
+"""What must hold once a fabric has come to rest, whatever happened before. Each finding is a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bgpd.model.iana import Family
+from bgpd.model.prefix import format_address, key_address, parse_prefix
+from bgpd.readiness import ESTABLISH_WAIT_S
+from tests.fib.fake_kernel import FOREIGN, METRIC, PROTOCOL
+from tests.simulation.fabric import Fabric
+from tests.simulation.host import SimulatedHost
+from tests.simulation.kernel import MAIN
+
+FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+Hop = tuple[bytes, int]
+"""Packed gateway, interface index."""
+_MOST_HOPS = 6
+
+
+def findings(fabric: Fabric) -> list[str]:
+    """All that is not as it should be."""
+    found = list(_sessions(fabric))
+    for host in fabric.hosts.values():
+        found += host.new_errors()
+        if host.daemon is not None:
+            found += _announced(fabric, host)
+            found += _kernel(fabric, host)
+            found += _inside(fabric, host)
+    for host in fabric.hosts.values():
+        if host.daemon is not None:
+            found += _paths(fabric, host)
+    found += fabric.loop.errors
+    fabric.loop.errors = []
+    return found
+
+
+def _sessions(fabric: Fabric) -> Iterator[str]:
+    """Sessions are established exactly where both ends run, and packets pass both ways."""
+    for above, below in fabric.links:
+        router = fabric.routers[above]
+        is_there = router.is_running and router.peers[below].session is not None
+        if is_there != fabric.is_connected(above, below):
+            yield f"{above} has {'a' if is_there else 'no'} session with {below}"
+
+
+def _announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
+    """Each leaf has just what its hosts own, nothing stale."""
+    for above, below in fabric.links:
+        if below != host.name or not fabric.is_connected(above, below):
+            continue
+        peer = fabric.routers[above].peers[below]
+        if peer.routes.keys() - host.contested != host.announced - host.contested:
+            yield f"{above} has {sorted(peer.routes)} of {below}, which owns {sorted(host.announced)}"
+        if peer.stale:
+            yield f"{above} keeps {sorted(peer.stale)} of {below} as stale"
+
+
+def _kernel(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
+    """The kernel has exactly the routes that follow from the fabric as it is, by the right next hops."""
+    daemon = host.daemon
+    assert daemon is not None
+    kernel = host.kernel
+    if not daemon.routing.converged:
+        return  # old routes are the best that there is
+    own = kernel.own_routes()
+    contested = {prefix for one in fabric.hosts.values() if one is not host for prefix in one.contested}
+    for prefix in dict.fromkeys((*fabric.prefixes(), *sorted(host.managed))):
+        family, key = parse_prefix(prefix)
+        if prefix in contested:
+            own.pop((family, MAIN, key, METRIC), None)
+            continue
+        target = own.pop((family, MAIN, key, METRIC), None)
+        is_foreign = any(one.gateway for one in kernel.foreign_routes(prefix))
+        if prefix in host.managed:
+            is_needed = prefix not in host.claims and not is_foreign
+            if target is None if is_needed else target is not None and target >= 0:
+                yield f"{host.name}: {prefix} leads to {target}, not to its workload"
+            continue
+        expected = (
+            set()
+            if prefix in host.claims
+            else {_address(fabric, leaf, host) for leaf in fabric.nearest(host.name, prefix)}
+        )
+        if is_foreign:
+            expected = set()
+        hops = kernel.next_hops(target) if target is not None and target > 0 else set[Hop]()
+        if hops != expected:
+            shown, wanted = _shown(hops), _shown(expected)
+            yield f"{host.name}: the kernel has {prefix} by {shown} (target {target}), and should have it by {wanted}"
+    for (_family, _table, key, metric), target in own.items():
+        yield f"{host.name}: the kernel has a stale route {key.hex()} (metric {metric}, target {target})"
+
+
+def _inside(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
+    """The daemon's parts are at rest, agree with each other and with the kernel."""
+    daemon = host.daemon
+    assert daemon is not None
+    routing = daemon.routing
+    is_connected = any(below == host.name and fabric.is_connected(above, below) for above, below in fabric.links)
+    reasons = daemon.readiness.reasons()
+    is_waiting = not routing.converged and daemon.readiness.age_s < ESTABLISH_WAIT_S + 1
+    if is_connected and not host.is_drained and not is_waiting and reasons:
+        yield f"{host.name} is not ready: {'; '.join(reasons)}"
+    if routing.tables.pending:
+        yield f"{host.name}: {routing.tables.pending} routes wait for the kernel"
+    if daemon.walks:
+        yield f"{host.name}: {len(daemon.walks)} walks go on"
+    fib, own = routing.tables.fibs[""], host.kernel.own_routes()
+    for family in FAMILIES if routing.converged else ():  # before, what an earlier run left may have died
+        installed = fib.writer.families[family].installed
+        kernel = {place[2]: target for place, target in own.items() if place[0] is family}
+        believed = {key: installed.get(key) for key in _all_keys(installed)}
+        if believed != kernel:
+            keys = sorted(key.hex() for key in believed.keys() | kernel.keys() if believed.get(key) != kernel.get(key))
+            yield f"{host.name}: the FIB's record of {keys} is not what the kernel has"
+    used = set(own.values())
+    objects = host.kernel.objects
+    groups = {one.id for one in objects.values() if one.members and one.protocol == PROTOCOL}
+    if routing.converged and groups - used:
+        yield f"{host.name}: nexthop groups {sorted(groups - used)} are left, and no route uses them"
+
+
+def _all_keys(installed: object) -> list[bytes]:
+    return [key for keys in installed.slices(1000) for key in keys]  # type: ignore[attr-defined]
+
+
+def _paths(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
+    """Each way of each packet to a live address ends at an owner, without a loop."""
+    for prefix in fabric.prefixes():
+        if not fabric.owners(prefix) or not fabric.nearest(host.name, prefix):
+            continue
+        if any(one.gateway for other in fabric.hosts.values() for one in other.kernel.foreign_routes(prefix)):
+            continue
+        for wrong in sorted(set(_walk(fabric, host.name, prefix, ()))):
+            yield f"from {host.name} to {prefix}: {wrong}"
+
+
+def lost(fabric: Fabric, prefixes: list[str]) -> list[str]:
+    """Packets to these that are lost now, from whichever host."""
+    return [
+        f"from {name} to {prefix}: {wrong}"
+        for name in fabric.hosts
+        for prefix in prefixes
+        for wrong in sorted(set(_walk(fabric, name, prefix, ())))
+    ]
+
+
+def _walk(fabric: Fabric, node: str, prefix: str, passed: tuple[str, ...]) -> Iterator[str]:
+    here = (*passed, node)
+    if node in passed or len(here) > _MOST_HOPS:
+        yield f"a loop: {' '.join(here)}"
+        return
+    if node in fabric.hosts:
+        yield from _walk_host(fabric, node, prefix, here)
+        return
+    ways = fabric.routers[node].fib.get(prefix, ())
+    if not ways:
+        yield f"{' '.join(here)} has no route"
+    for way in ways:
+        names = (node, way) if (node, way) in fabric.links else (way, node)
+        if way and not fabric.links[names].is_whole:
+            yield f"{' '.join(here)} sends into the broken link to {way}"
+        elif way:
+            yield from _walk(fabric, way, prefix, here)
+
+
+def _walk_host(fabric: Fabric, node: str, prefix: str, here: tuple[str, ...]) -> Iterator[str]:
+    host = fabric.hosts[node]
+    family, key = parse_prefix(prefix)
+    found = host.kernel.lookup(key_address(family, key))
+    if found is None or found[1] == FOREIGN:
+        yield f"{' '.join(here)} has no route"
+    elif found[1] < 0:
+        if prefix not in host.claims and prefix not in host.managed:
+            yield f"{' '.join(here)} delivers it, and does not own it"
+    elif len(here) > 1:
+        yield f"{' '.join(here)} sends it back into the fabric"
+    else:
+        for gateway, index in sorted(host.kernel.next_hops(found[1])):
+            port = host.stack.port_to(gateway, index)
+            if port is None or port.other is None or port.link is None or not port.link.is_whole:
+                yield f"{' '.join(here)} sends into a broken link"
+            else:
+                yield from _walk(fabric, port.other.stack.name, prefix, here)
+
+
+def _address(fabric: Fabric, leaf: str, host: SimulatedHost) -> Hop:
+    there, here = fabric.links[leaf, host.name].ports
+    return there.address, here.index
+
+
+def _shown(hops: set[Hop]) -> str:
+    return ", ".join(f"{format_address(gateway)}%{index}" for gateway, index in sorted(hops)) or "nothing"
+
+
+def leftovers(fabric: Fabric) -> list[str]:
+    """What is left once nobody announces anything any more."""
+    found = []
+    for host in fabric.hosts.values():
+        daemon = host.daemon
+        if daemon is None:
+            continue
+        routing, kernel = daemon.routing, host.kernel
+        if routing.routes:
+            found.append(f"{host.name}: {routing.routes} routes are left in the RIB")
+        if kernel.own_routes():
+            found.append(f"{host.name}: {len(kernel.own_routes())} routes are left in the kernel")
+        if any(one.protocol == PROTOCOL for one in kernel.objects.values()):
+            found.append(f"{host.name}: nexthop objects {sorted(kernel.objects)} are left in the kernel")
+        if routing.rib.received.stale.kept:
+            found.append(f"{host.name}: stale routes of {list(routing.rib.received.stale.kept)} are left")
+        found += host.new_errors()
+    return found + fabric.loop.errors

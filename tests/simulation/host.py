@@ -1,0 +1,386 @@
+"""A simulated host: a modelled kernel, and bgpd as it is, over and over again as it is restarted.
+
+The parts of the daemon are made and run as daemon.py does, without its API, files, signals and journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from bgpd.config.load import parse_config
+from bgpd.config.schema import Config
+from bgpd.config.schema_sessions import NeighborConfig
+from bgpd.config.schema_workloads import StaticWorkloadConfig
+from bgpd.consistency import Consistency
+from bgpd.consistency_checks import checks
+from bgpd.drain import Drain
+from bgpd.fib.dataplane import Dataplane
+from bgpd.history.recorder import History
+from bgpd.inheritance import Inheritance, Left
+from bgpd.journal.journal import Journal
+from bgpd.leaving import SETTLE_S, left_behind
+from bgpd.log import EventRing
+from bgpd.model.views.orders import DrainRequest
+from bgpd.readiness import Readiness
+from bgpd.routing import Routing
+from bgpd.runtime.descriptors import Shortage
+from bgpd.runtime.loop import TimedSelector
+from bgpd.runtime.turns import Walks
+from bgpd.speaker.left_sessions import read_with_sockets
+from bgpd.trial import Trial
+from bgpd.workload.feed.api import ApiSource
+from tests.simulation.kernel import Kernel, Reader
+from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.network import Stack, new_socket
+
+_START_AGAIN_S = 1.0
+SELECTOR = TimedSelector()
+"""Readiness shows its holds; nothing is measured here."""
+
+
+class Bgpd:
+    """One run of the daemon."""
+
+    def __init__(self, host: SimulatedHost, process: Process, left: Inheritance) -> None:
+        self.process = process
+        self._left = left
+        self.defects: list[str] = []
+        self.is_started = False
+        kernel, config, loop = host.kernel, host.config, host.loop
+        kernel.open(process)
+        self.walks = Walks(failed=lambda error: self.defects.append(f"walk: {error!r}"))
+        self.dataplane = Dataplane(
+            kernel.monitor, protocol=config.fib.protocol, bulk=kernel.bulk, urgent=kernel.urgent, reader=Reader(kernel)
+        )
+        self.routing = Routing(
+            config,
+            dataplane=self.dataplane,
+            walks=self.walks,
+            nlri_decoders={},
+            hostname=host.name,
+            changed=lambda: self.readiness.plan_review(),
+            memory_freed=lambda: None,
+            shortage=Shortage(),
+            history=History(None, max_bytes=0, config=config.rib),
+            now=host.wall,
+            new_socket=new_socket(host.stack, process),
+        )
+        self.consistency = Consistency(lambda: checks(self.routing))
+        self.readiness = Readiness(
+            self.routing,
+            self.consistency,
+            journal=Journal(None, max_bytes=0, events=EventRing()),
+            trial=Trial(config.state.directory, file="bgpd.toml"),
+            selector=SELECTOR,
+            shortage=Shortage(),
+            hostname=host.name,
+            clock=loop.time,
+        )
+        self.readiness.neighbors = config.neighbor
+        self.readiness.left = left
+        self.drain = Drain(
+            self.routing,
+            config=lambda: host.config,
+            changed=lambda: self.readiness.plan_review(),
+            now=host.wall,
+            clock=loop.time,
+            read=lambda counters, _links: dict.fromkeys(counters, 0),
+            boot_id=lambda: host.boot_id,
+        )
+        self.readiness.why_drained = self.drain.reason
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def run(self) -> None:
+        """Start, then all that runs until it is stopped or killed."""
+        routing = self.routing
+        self.drain.restore(self._left.drain)
+        await routing.start(self._left)
+        is_adopting = self._left.daemon is not None
+        if not is_adopting:
+            await routing.complete(self._left)
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = [tasks.create_task(routing.speaker.run())]
+            if is_adopting:
+                await asyncio.sleep(0)
+                await routing.complete(self._left)
+            self._tasks += [
+                tasks.create_task(routing.run()),
+                tasks.create_task(routing.workloads.run()),
+                tasks.create_task(self.readiness.run()),
+                tasks.create_task(self.drain.run()),
+                tasks.create_task(self.consistency.run(self.walks, repaired=self.readiness.plan_review)),
+            ]
+            self.is_started = True
+
+    async def hand_over(self) -> Left | None:
+        """What is left to the next process; None if it cannot be: then this one goes on."""
+        routing = self.routing
+        prepared = await routing.prepare_to_leave()
+        began = asyncio.get_running_loop().time()
+        routing.speaker.hold(True)
+        try:
+            await routing.settle(SETTLE_S)
+            return left_behind(routing, self.drain, prepared, unread_since=began)
+        except OSError:
+            routing.speaker.hold(False)
+            return None
+        finally:
+            prepared.end()
+
+    async def stop(self, *, is_graceful: bool) -> None:
+        """As after SIGTERM (`is_graceful`) or SIGINT."""
+        routing = self.routing
+        routing.ending = True
+        await routing.workloads.stop()
+        await routing.speaker.shutdown("bgpd is stopped", gracefully=is_graceful)
+        await routing.stop()
+        for task in self._tasks:
+            task.cancel()
+
+
+def _name(address: str) -> str:
+    return f"vm-{address.partition('/')[0]}"
+
+
+class SimulatedHost:
+    """`claims` are the addresses that other programs lead to its interface `veth0`; `static` and `put`, of the
+    configuration and of the API, are those that bgpd leads there. `daemon` is None while none runs."""
+
+    def __init__(
+        self, name: str, loop: VirtualLoop, *, text: str, directory: Path, chance: random.Random, most_late_s: float
+    ) -> None:
+        self.name = name
+        self.loop = loop
+        self.kernel = Kernel(loop, chance, most_late_s=most_late_s)
+        self.stack = Stack(name, loop)
+        self.directory = directory
+        self.claims: dict[str, None] = {}
+        self.static: dict[str, None] = {}
+        self.put: dict[str, None] = {}
+        self.daemon: Bgpd | None = None
+        self._left: Left | None = None
+        self.boot_id = f"{name}-1"
+        self.wall_step_s = 0.0
+        self.is_drained = False
+        self.errors: list[str] = []
+        self.config: Config = parse_config(text, f"{name}.toml")[0]
+        self.all_neighbors = {one.name: one for one in self.config.neighbor}
+        self._boots = 1
+        self._starts = 0
+
+    def wall(self) -> float:
+        """The wall clock."""
+        return 1.8e9 + self.loop.now + self.wall_step_s
+
+    # The daemon
+
+    def start(self) -> None:
+        """Start a daemon, if none runs; it goes on with what another one has left."""
+        if self.daemon is not None or not self.stack.is_there:
+            return
+        self._starts += 1
+        process = Process(f"{self.name}/{self._starts}", self.loop)
+        process.call(self._begin, process)
+
+    def _begin(self, process: Process) -> None:
+        left, self._left = Inheritance(), self._left
+        if self._left is not None:
+            left.keep(self._left.sections)
+            sockets = {name: self.stack.descriptors[number] for name, number in self._left.descriptors.items()}
+            for sock in sockets.values():
+                sock.pass_to(process)
+            left.sessions = read_with_sockets(self._left.sections["speaker"], sockets)
+        self.stack.descriptors.clear()
+        self._left = None
+        self.daemon = Bgpd(self, process, left)
+        process.start(self._running(self.daemon))
+
+    async def hand_over(self, *, after_s: float) -> None:
+        """Have another process go on with the sessions, some time later."""
+        daemon = self.daemon
+        if daemon is None or not daemon.is_started:
+            return
+        left: list[Left | None] = []
+
+        async def leave() -> None:
+            left.append(await daemon.hand_over())
+            if left[0] is not None:  # from here on the loop does not turn until the process has ended
+                self._leave(daemon, left[0])
+
+        await daemon.process.start(leave())
+        if left[0] is not None:
+            self.loop.call_later(after_s, self.start)
+
+    def _leave(self, daemon: Bgpd, left: Left) -> None:
+        self._left = left
+        sockets = [self.stack.descriptors[number] for number in left.descriptors.values()]
+        for sock in sockets:
+            sock.leave()
+        self._end(daemon)
+        self.stack.processes_ended(but=sockets)
+
+    def _end(self, daemon: Bgpd) -> None:
+        self._take_errors(daemon)
+        daemon.process.kill()
+        self.daemon = None
+        self.kernel.is_followed = False
+
+    async def _running(self, daemon: Bgpd) -> None:
+        try:
+            await daemon.run()
+        except asyncio.CancelledError:
+            raise
+        except OSError:  # as daemon.py: it cannot start, and the service manager tries again
+            self.loop.call_soon(self.kill)
+            self.loop.call_later(_START_AGAIN_S, self.start)
+        except BaseException as error:
+            self.errors.append(f"{daemon.process.name} failed: {error!r}")
+
+    async def stop(self, *, is_graceful: bool) -> None:
+        """Have the daemon end in order, as a service manager does."""
+        daemon = self.daemon
+        if daemon is None:
+            return
+        if daemon.is_started:
+            await daemon.process.start(daemon.stop(is_graceful=is_graceful))
+        self.kill()
+
+    def kill(self) -> None:
+        """The daemon ends at once, and its sockets are closed by the kernel."""
+        if self.daemon is not None:
+            self._end(self.daemon)
+            self.stack.processes_ended()
+
+    def crash(self) -> None:
+        """Power is lost."""
+        if self.daemon is not None:
+            self._end(self.daemon)
+        self._left = None
+        self.stack.descriptors.clear()
+        self.stack.is_there = False
+        self.stack.crash()
+        self.claims.clear()
+
+    def boot(self) -> None:
+        """Power is back; the kernel knows nothing of before, and no workload runs yet."""
+        self._boots += 1
+        self.boot_id = f"{self.name}-{self._boots}"
+        self.kernel.forget_all()
+        (self.directory / "boot").unlink(missing_ok=True)
+        self.stack.is_there = True
+
+    def _take_errors(self, daemon: Bgpd) -> None:
+        self.errors += [f"{daemon.process.name}: {one}" for one in daemon.defects]
+        repairs = dict(daemon.consistency.repairs)
+        if repairs:
+            self.errors.append(f"{daemon.process.name}: parts did not agree: {repairs}")
+        daemon.defects, daemon.consistency.repairs = [], type(daemon.consistency.repairs)()
+
+    def new_errors(self) -> list[str]:
+        """What went wrong inside since this was asked last."""
+        if self.daemon is not None:
+            self._take_errors(self.daemon)
+        found, self.errors = self.errors, []
+        return found
+
+    # Orders
+
+    def claim(self, address: str) -> None:
+        """A workload comes."""
+        if address not in self.claims:
+            self.claims[address] = None
+            self.kernel.add_workload_route(address, "veth0")
+
+    def release(self, address: str) -> None:
+        """It goes."""
+        if address in self.claims:
+            del self.claims[address]
+            for route in self.kernel.foreign_routes(address):
+                if route.interface == "veth0":
+                    self.kernel.remove_route(route)
+
+    async def reload(self, config: Config) -> None:
+        """Take over another configuration."""
+        self.config = config
+        daemon = self.daemon
+        while daemon is not None and not daemon.is_started and daemon.process.is_alive:  # noqa: ASYNC110 (nobody tells)
+            await asyncio.sleep(0.01)
+        if daemon is not None and daemon.process.is_alive:
+            daemon.readiness.neighbors = config.neighbor
+            await daemon.process.start(daemon.routing.reconfigure(config))
+
+    async def put_workload(self, address: str) -> None:
+        """An orchestrator puts a workload by the API."""
+        source = self._api()
+        if source is None or self.daemon is None:
+            return
+        body = msgspec.json.encode({"id": _name(address), "addresses": [address], "interface": "veth0"})
+        self.put[address] = None
+        await self.daemon.process.start(source.put_workload(_name(address), body, who="test", timeout_s=1))
+
+    async def delete_workload(self, address: str) -> None:
+        """It deletes it."""
+        source = self._api()
+        if source is None or self.daemon is None or address not in self.put:
+            return
+        del self.put[address]
+        await self.daemon.process.start(source.delete_workload(_name(address), who="test"))
+
+    def _api(self) -> ApiSource | None:
+        is_started = self.daemon is not None and self.daemon.is_started
+        return self.daemon.routing.workloads.find(ApiSource) if self.daemon is not None and is_started else None
+
+    @property
+    def neighbors(self) -> dict[str, NeighborConfig]:
+        """Those that are configured, by name."""
+        return {one.name: one for one in self.config.neighbor}
+
+    async def set_neighbor(self, name: str, *, is_there: bool) -> None:
+        """Have a neighbor in the configuration as it was at first, or not."""
+        others = {one: config for one, config in self.neighbors.items() if one != name}
+        await self.set_neighbors({**others, name: self.all_neighbors[name]} if is_there else others)
+
+    async def change_neighbor(self, name: str, **fields: object) -> None:
+        """Change some of its keys."""
+        await self.set_neighbors({**self.neighbors, name: msgspec.structs.replace(self.neighbors[name], **fields)})
+
+    async def set_neighbors(self, neighbors: Mapping[str, NeighborConfig]) -> None:
+        """Have just these, by a reload."""
+        if neighbors != self.neighbors:
+            await self.reload(msgspec.structs.replace(self.config, neighbor=tuple(neighbors.values())))
+
+    async def set_static(self, addresses: list[str]) -> None:
+        """Have bgpd lead these to `veth0`, by a reload."""
+        self.static = dict.fromkeys(addresses)
+        static = tuple(StaticWorkloadConfig(prefix=one, interface="veth0") for one in addresses)
+        workload = msgspec.structs.replace(self.config.workload, static=static)
+        await self.reload(msgspec.structs.replace(self.config, workload=workload))
+
+    async def order_drain(self, *, on: bool) -> None:
+        """`bgpd drain`, or its end."""
+        daemon = self.daemon
+        if daemon is None or not daemon.is_started:
+            return
+        self.is_drained = on
+        order = daemon.drain.on(DrainRequest(all=True, force=True), who="test") if on else daemon.drain.off(who="test")
+        await daemon.process.start(order)
+
+    @property
+    def managed(self) -> set[str]:
+        """What bgpd itself leads to workloads."""
+        return {*self.static, *self.put}
+
+    @property
+    def contested(self) -> set[str]:
+        """Of these, where another program leads elsewhere: what wins, and is announced, is not said here."""
+        return {one for one in self.managed if any(way.gateway for way in self.kernel.foreign_routes(one))}
+
+    @property
+    def announced(self) -> set[str]:
+        """What its neighbors should have of it."""
+        return {*self.claims, *self.managed} if self.daemon is not None and not self.is_drained else set()

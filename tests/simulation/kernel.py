@@ -1,0 +1,427 @@
+"""The kernel of a simulated host: it outlives the daemon, answers late, loses events, refuses, and forgets with a link.
+
+On top of the scripted kernel of the FIB's tests, which keeps routes and nexthop objects as Linux does: time passes
+between a request and its answer, between a change and its event, and in the middle of a dump.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+
+from bgpd.kernel.foreign_routes import ForeignRoutes
+from bgpd.kernel.host import Host
+from bgpd.kernel.netlink import MessageKind
+from bgpd.kernel.nexthop_messages import NexthopObject
+from bgpd.kernel.route_decoder import RouteRun
+from bgpd.kernel.route_messages import RouteForm
+from bgpd.kernel.writer import Done, Outcome
+from bgpd.model.iana import Family
+from bgpd.model.kernel import (
+    Address,
+    KernelEvent,
+    KernelResynchronised,
+    KernelRoute,
+    Link,
+    RouteChanged,
+    RoutingRule,
+)
+from bgpd.model.prefix import key_address, parse_prefix
+from tests.fib.fake_kernel import FOREIGN, PROTOCOL, FakeKernel, Place
+from tests.simulation.loop import Process
+
+MAIN = 254
+BY_KERNEL, BY_OTHERS = 2, 4
+_V6_METRIC = 1024
+"""What Linux takes where none is named."""
+_READ_AGAIN_S = 0.3
+_GATEWAYS = {
+    Family.IPV4_UNICAST: bytes((172, 16, 0, 1)),
+    Family.IPV6_UNICAST: bytes.fromhex("fd000000000000000000000000000001"),
+}
+
+
+class Kernel(FakeKernel):
+    """One host's. `monitor`, `bulk` and `urgent` are those of the process that uses it now (`open`).
+
+    Answers, events and dumps come at most `most_late_s` late. `refusing`: the share of route
+    messages that it refuses for lack of memory; `losing`: of batches whose answer is lost. `unreadable`: dumps fail.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, chance: random.Random, *, most_late_s: float) -> None:
+        super().__init__()
+        self._most_late_s = most_late_s
+        self.loop = loop
+        self.chance = chance
+        self.refusing = 0.0
+        self.losing = 0.0
+        self.unreadable = False
+        self.addresses: list[Address] = []
+        self.foreign: dict[KernelRoute, None] = {}
+        self.is_followed = False
+        self.changes = 0
+
+    def lateness(self) -> float:
+        """How long something takes this time, in seconds."""
+        return self.chance.uniform(0, self._most_late_s)
+
+    def run(self, data: bytes) -> Outcome:
+        self.changes += 1
+        return super().run(data)
+
+    def open(self, process: Process) -> None:
+        """A process begins to use it."""
+        self.monitor = Monitor(self, process)
+        self.bulk, self.urgent = Writer(self, process), Writer(self, process)
+        self.is_followed = True
+
+    # The host
+
+    def set_link(self, index: int, name: str, *, up: bool) -> None:
+        self.links[index] = Link(index=index, name=name, up=up)
+        if not up:
+            for identifier in [found.id for found in self.objects.values() if found.ifindex == index]:
+                if identifier in self.objects:
+                    self._destroy(identifier)
+            self._flush(-index)
+        link = self.links[index]
+        self._tell(lambda: self.monitor.host.link(link))
+
+    def add_address(self, index: int, packed: bytes, length: int) -> None:
+        """An address, and the route to its network."""
+        address = Address(index=index, interface=self.links[index].name, packed=packed, prefix_length=length)
+        self.addresses.append(address)
+        self._tell(lambda: self.monitor.host.address(address))
+        is_v4 = len(packed) == 4
+        self._add_route(
+            KernelRoute(
+                family=Family.IPV4_UNICAST if is_v4 else Family.IPV6_UNICAST,
+                key=address.network,
+                table=MAIN,
+                protocol=BY_KERNEL,
+                metric=0 if is_v4 else _V6_METRIC,
+                interface=address.interface,
+            )
+        )
+
+    def add_workload_route(self, prefix: str, interface: str) -> None:
+        """Another program, such as a container runtime, leads an address to an interface."""
+        family, key = parse_prefix(prefix)
+        metric = 0 if family is Family.IPV4_UNICAST else _V6_METRIC
+        self._add_route(
+            KernelRoute(family=family, key=key, table=MAIN, protocol=BY_OTHERS, metric=metric, interface=interface)
+        )
+
+    def add_foreign_route(self, prefix: str, *, metric: int, interface: str) -> None:
+        """Another program has a route of its own to somewhere else."""
+        family, key = parse_prefix(prefix)
+        self._add_route(
+            KernelRoute(
+                family=family,
+                key=key,
+                table=MAIN,
+                protocol=BY_OTHERS,
+                metric=metric,
+                interface=interface,
+                gateway=_GATEWAYS[family],
+            )
+        )
+
+    def foreign_routes(self, prefix: str) -> list[KernelRoute]:
+        """What others have of a prefix."""
+        family, key = parse_prefix(prefix)
+        return [one for one in self.foreign if (one.family, one.key) == (family, key)]
+
+    def _add_route(self, route: KernelRoute) -> None:
+        place = (route.family, route.table, route.key, route.metric)
+        index = next((link.index for link in self.links.values() if link.name == route.interface), 0)
+        target = FOREIGN if route.gateway else -index
+        if place in self.routes:  # `ip route add` behind what is there would be refused: it is appended
+            self.behind.setdefault(place, []).append((route.protocol, target))
+        else:
+            self.routes[place] = (route.protocol, target)
+        self.foreign[route] = None
+        self._tell(lambda: self.monitor.routes.changed((route,), appends=place in self.behind))
+
+    def remove_route(self, route: KernelRoute) -> None:
+        """Another program deletes its route."""
+        if route in self.foreign:
+            del self.foreign[route]
+            self._remove((route.family, route.table, route.key, route.metric), route.protocol, None)
+            self._tell(lambda: self.monitor.routes.changed((route,), gone=True))
+
+    def _tell_own(self, family: Family, key: bytes, table: int, metric: int, *, gone: bool) -> None:
+        route = KernelRoute(family=family, key=key, table=table, protocol=PROTOCOL, metric=metric)
+
+        def tell() -> None:
+            for callback in self.monitor.own_route_changed:
+                callback(route, gone)
+
+        self._tell(tell)
+
+    def delete_nexthop_by_other_hand(self, identifier: int) -> None:
+        self._destroy(identifier)
+
+        def tell() -> None:
+            for callback in self.monitor.nexthop_deleted:
+                callback()
+
+        self._tell(tell)
+
+    def forget_all(self) -> None:
+        """The host is started anew."""
+        self.routes.clear()
+        self.behind.clear()
+        self.objects.clear()
+        self.foreign.clear()
+        self.refusing = self.losing = 0.0
+        self.unreadable = self.is_followed = False
+        for address in list(self.addresses):
+            self.addresses.remove(address)
+            self.add_address(address.index, address.packed, address.prefix_length)
+
+    def _tell(self, event: Callable[[], None]) -> None:
+        if self.is_followed:
+            self.monitor.enqueue(event)
+
+    # Requests
+
+    def _run_one(self, kind: MessageKind, flags: int, request: bytes) -> int:
+        if self.refusing and kind == MessageKind.NEW_ROUTE and self.chance.random() < self.refusing:
+            return errno.ENOMEM
+        return super()._run_one(kind, flags, request)
+
+    # What forwards
+
+    def own_routes(self) -> dict[Place, int]:
+        """bgpd's routes and their targets."""
+        found: dict[Place, int] = {}
+        for place in self.routes:
+            for protocol, target in self._stack(place):
+                if protocol == PROTOCOL:
+                    found[place] = target
+        return found
+
+    def next_hops(self, target: int) -> set[tuple[bytes, int]]:
+        """Where a nexthop group leads to: packed gateways and interface indexes."""
+        members = [self.objects[member] for member, _weight in self.objects[target].members if member in self.objects]
+        return {(one.gateway, one.ifindex) for one in members or [self.objects[target]]}
+
+    def lookup(self, address: bytes) -> tuple[int, int] | None:
+        """(protocol, target) of the route for a packed address: the longest prefix, then the lowest metric."""
+        wanted = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+        found: tuple[int, int, tuple[int, int]] | None = None
+        for (family, table, key, metric), route in self.routes.items():
+            if family is not wanted or table != MAIN:
+                continue
+            network, length = key_address(family, key), key[0]
+            shift = 8 * len(address) - length
+            if int.from_bytes(network) >> shift != int.from_bytes(address) >> shift:
+                continue
+            if found is None or (length, -metric) > found[:2]:
+                found = length, -metric, route
+        return found[2] if found is not None else None
+
+
+class Writer:
+    """KernelWriter over the model: batches run in order, some time later; answers come later still."""
+
+    def __init__(self, kernel: Kernel, process: Process) -> None:
+        self.outstanding = 0
+        self._kernel = kernel
+        self._process = process
+        self._jobs: deque[tuple[bytes, Done]] = deque()
+        self._is_running = False
+
+    def submit(self, data: bytes, done: Done) -> None:
+        self.outstanding += 1
+        self._jobs.append((data, done))
+        if not self._is_running:
+            self._is_running = True
+            self._later(self._run)
+
+    def submit_now(self, data: bytes, done: Done) -> None:
+        if self.outstanding:
+            self.submit(data, done)
+            return
+        self.outstanding += 1
+        self._answer(data, done)
+
+    submit_few = submit_now
+
+    def _later(self, work: Callable[..., object], *arguments: object) -> None:
+        kernel = self._kernel
+        self._process.call_later(kernel.lateness(), work, *arguments)
+
+    def _run(self) -> None:
+        data, done = self._jobs.popleft()
+        self._answer(data, done)
+        if self._jobs:
+            self._later(self._run)
+        else:
+            self._is_running = False
+
+    def _answer(self, data: bytes, done: Done) -> None:
+        kernel = self._kernel
+        if kernel.losing and kernel.chance.random() < kernel.losing:
+            if kernel.chance.random() < 0.5:
+                kernel.run(data)
+            outcome = Outcome([], lost="No buffer space available")
+        else:
+            outcome = kernel.run(data)
+        self._process.call_soon(self._deliver, done, outcome)
+
+    def _deliver(self, done: Done, outcome: Outcome) -> None:
+        self.outstanding -= 1
+        done(outcome)
+
+
+class Monitor:
+    """KernelMonitor over the model: events come late, in order, and some are lost."""
+
+    def __init__(self, kernel: Kernel, process: Process) -> None:
+        self.host = Host(self._publish)
+        self.routes = ForeignRoutes(self._publish, name_of=self.host.name_of)
+        self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
+        self.nexthop_deleted: list[Callable[[], None]] = []
+        self.rules_changed: list[Callable[[], None]] = []
+        self.burst_ended: list[Callable[[], None]] = []
+        self.events_lost: list[Callable[[], None]] = []
+        self.is_behind = False
+        self._kernel = kernel
+        self._process = process
+        self._subscribers: list[Callable[[KernelEvent], None]] = []
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._is_due = False
+
+    async def start(self, _protocols: Iterable[int] = ()) -> None:
+        await asyncio.sleep(self._kernel.lateness())
+        self._waiting.clear()
+        self._read()
+
+    async def stop(self) -> None:
+        self._kernel.is_followed = False
+
+    def _read(self) -> None:
+        kernel = self._kernel
+        self.host.replace(list(kernel.links.values()), list(kernel.addresses))
+        known = self.routes.begin_reading()
+        found: dict[tuple[Family, int, bytes], tuple[KernelRoute, ...]] = {}
+        for route in kernel.foreign:
+            place = (route.family, route.table, route.key)
+            found[place] = (*found.get(place, ()), route)
+        changes = {place: found.get(place, ()) for place in dict.fromkeys((*known, *found))}
+        self.routes.settle({place: routes for place, routes in changes.items() if known.get(place, ()) != routes})
+
+    def subscribe(
+        self,
+        subscriber: Callable[[KernelEvent], None],
+        *,
+        replay: bool = False,
+        replay_routes: bool = False,
+        is_prompt: bool = False,
+    ) -> None:
+        self._subscribers.append(subscriber)
+        routes: Iterator[RouteChanged] = self.routes.events() if replay_routes else iter(())
+        for event in chain(self.host.events() if replay else (), routes):
+            subscriber(event)
+
+    def foreign_protocols(self) -> list[int]:
+        return sorted({route.protocol for route in self._kernel.foreign})
+
+    def look_at_all_routes(self) -> None:
+        """The model's events are never wrong."""
+
+    def ignore(self, _ports: object) -> None:
+        """The model never echoes."""
+
+    def enqueue(self, event: Callable[[], None]) -> None:
+        """Something has happened; the process reads of it later."""
+        self._waiting.append(event)
+        if not self._is_due:
+            self._is_due = True
+            self._later(self._kernel.lateness(), self._readable)
+
+    def lose_events(self) -> None:
+        """The kernel cannot deliver what waits, and what comes before the process has noticed."""
+        self._waiting.clear()
+        self.is_behind = True
+        for notify in self.events_lost:
+            notify()
+        self._later(_READ_AGAIN_S, self._read_again)
+
+    def _later(self, seconds: float, work: Callable[[], None]) -> None:
+        self._process.call_later(seconds, work)
+
+    def _read_again(self) -> None:
+        self._waiting.clear()
+        self._read()
+        self.is_behind = False
+        self._publish(KernelResynchronised())
+
+    def _readable(self) -> None:
+        self._is_due = False
+        if self.is_behind:
+            self._waiting.clear()
+            return
+        while self._waiting:
+            self._waiting.popleft()()
+        for callback in self.burst_ended:
+            callback()
+
+    def _publish(self, event: KernelEvent) -> None:
+        if isinstance(event, RouteChanged):
+            self.host.route_changed(event.route, gone=event.gone)
+        for subscriber in self._subscribers:
+            subscriber(event)
+
+
+class Reader:
+    """KernelReader over the model: a dump takes its time, and what changes meanwhile is in it or not."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def start(self) -> None:
+        """Nothing to open."""
+
+    def stop(self) -> None:
+        """Nothing to close."""
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._kernel.lateness())
+        if self._kernel.unreadable:
+            raise OSError(errno.EBUSY, "it changed during each of 20 dumps")
+
+    async def nexthops(self) -> list[NexthopObject]:
+        await self._pause()
+        objects = list(self._kernel.objects.values())
+        await self._pause()
+        return objects
+
+    async def nexthops_gone(self, identifiers: Iterable[int]) -> list[int]:
+        await self._pause()
+        return [one for one in identifiers if one not in self._kernel.objects]
+
+    async def rules(self) -> set[RoutingRule]:
+        await self._pause()
+        return set()
+
+    async def routes(
+        self,
+        family: Family,
+        form: RouteForm,
+        begin: Callable[[], Callable[[RouteRun], None]],
+        *,
+        share: float | None = None,
+    ) -> None:
+        consume = begin()
+        await self._pause()
+        runs = await self._kernel.routes_of(family, form)
+        await self._pause()
+        for run in runs:
+            consume(run)

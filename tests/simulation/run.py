@@ -1,0 +1,211 @@
+"""Runs scenarios: each in a loop of its own, to rest after each round, then healed, then emptied; and shortens those
+that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from tests.simulation import checks
+from tests.simulation.fabric import Fabric
+from tests.simulation.loop import FIRST_S, VirtualLoop
+from tests.simulation.router import Style
+from tests.simulation.scenario import Event, Scenario, calm, carry_out, heal
+
+START_S = 12.0
+REST_S = 55.0
+"""Longer than hold, restart and stale times together."""
+_LOOK_S = 0.01
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """`found`: what was wrong; `digest` of all that was sent and done; `simulated_s` and `cpu_s` it took."""
+
+    scenario: Scenario
+    found: tuple[str, ...]
+    digest: str
+    simulated_s: float
+    cpu_s: float
+
+
+def run(scenario: Scenario) -> Result:
+    """Run one."""
+    began = time.thread_time()
+    random.seed(scenario.seed)
+    chance = random.Random(scenario.seed)
+    loop = VirtualLoop(chance, slow_looks=scenario.shape.slow_looks)
+    gc.disable()  # what is left of a killed process must not run at a moment of its own
+    gc.freeze()
+    try:
+        with tempfile.TemporaryDirectory(prefix="bgpd-simulation-") as directory:
+            asyncio.set_event_loop(loop)
+            fabric = Fabric(scenario.shape, loop, chance=chance, directory=Path(directory))
+            found, digest = loop.run_until_complete(_run(fabric, scenario))
+            del fabric
+    finally:
+        asyncio.set_event_loop(None)
+        loop.abandon()
+        loop.close()
+        _collect()
+        gc.enable()
+    return Result(
+        scenario=scenario,
+        found=tuple(found),
+        digest=digest,
+        simulated_s=loop.now - FIRST_S,
+        cpu_s=time.thread_time() - began,
+    )
+
+
+def _collect() -> None:
+    """Throw away what killed processes were about to do; that it was never done is no news."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _unraisable: None
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
+
+
+async def _run(fabric: Fabric, scenario: Scenario) -> tuple[list[str], str]:
+    found: list[str] = []
+    trace = hashlib.sha256()
+    for router in fabric.routers.values():
+        router.start()
+    for name, address in scenario.claims:
+        fabric.hosts[name].claim(address)
+    for host in fabric.hosts.values():
+        host.start()
+    await asyncio.sleep(START_S)
+    if scenario.is_gentle:
+        found += await _gently(fabric, scenario)
+        return found, trace.hexdigest()[:16]
+    for number, events in enumerate(scenario.rounds):
+        await _happen(fabric, events)
+        await calm(fabric)
+        found += [f"round {number}: {one}" for one in await _rest(fabric, checks.findings)]
+        if found:
+            break
+    if not found:
+        await heal(fabric)
+        found += [f"healed: {one}" for one in await _rest(fabric, checks.findings)]
+    if not found:
+        await _empty(fabric)
+        found += [f"emptied: {one}" for one in await _rest(fabric, checks.leftovers)]
+    for router in fabric.routers.values():
+        trace.update(repr((fabric.loop.now, router.stack.digest)).encode())
+    return found, trace.hexdigest()[:16]
+
+
+async def _gently(fabric: Fabric, scenario: Scenario) -> list[str]:
+    """Look all the time, and at the end as after any other scenario."""
+    found: dict[str, None] = {}
+
+    async def watch() -> None:
+        seen = -1
+        while True:
+            changes = sum(one.changes for one in fabric.routers.values())
+            changes += sum(host.kernel.changes for host in fabric.hosts.values())
+            if changes != seen:
+                seen = changes
+                lost = checks.lost(fabric, [address for _host, address in scenario.claims])
+                found.update(dict.fromkeys(f"{fabric.loop.now - FIRST_S:.2f}: {one}" for one in lost))
+            await asyncio.sleep(_LOOK_S)
+
+    watching = asyncio.create_task(watch())
+    for events in scenario.rounds:
+        await _happen(fabric, events)
+    if scenario.bound_s:
+        await asyncio.sleep(scenario.bound_s)
+        found.clear()
+        lost = checks.lost(fabric, [address for _host, address in scenario.claims])
+        found.update(dict.fromkeys(f"after {scenario.bound_s:g} s: {one}" for one in lost))
+    rest = await _rest(fabric, checks.findings)
+    watching.cancel()
+    if scenario.keeps_sessions:
+        rest += [
+            f"{router.name} has lost its session with {peer.name}"
+            for router in fabric.routers.values()
+            for peer in router.peers.values()
+            if peer.ended
+        ]
+    return [*found, *rest]
+
+
+async def _happen(fabric: Fabric, events: tuple[Event, ...]) -> None:
+    began = fabric.loop.now
+    for event in events:
+        await asyncio.sleep(max(0.0, began + event.at_s - fabric.loop.now))
+        await carry_out(fabric, event)
+
+
+async def _rest(fabric: Fabric, look: Callable[[Fabric], list[str]]) -> list[str]:
+    await asyncio.sleep(REST_S)
+    return look(fabric)
+
+
+async def _empty(fabric: Fabric) -> None:
+    """Nobody announces anything any more."""
+    for host in fabric.hosts.values():
+        for address in list(host.claims):
+            host.release(address)
+        for address in list(host.put):
+            await host.delete_workload(address)
+        if host.static:
+            await host.set_static([])
+    for router in fabric.routers.values():
+        router.stop(is_graceful=False)
+
+
+# Shortening
+
+
+def shortened(scenario: Scenario, fails: Callable[[Scenario], bool]) -> Scenario:
+    """A scenario that still fails, and does not without any of its events or claims."""
+    is_shorter = True
+    while is_shorter:
+        is_shorter = False
+        for shorter in _shorter(scenario):
+            if fails(shorter):
+                scenario, is_shorter = shorter, True
+                break
+    return scenario
+
+
+def _shorter(scenario: Scenario) -> Iterator[Scenario]:
+    rounds = scenario.rounds
+    for at in range(len(rounds)):
+        yield msgspec.structs.replace(scenario, rounds=(*rounds[:at], *rounds[at + 1 :]))
+    for at, events in enumerate(rounds):
+        half = len(events) // 2
+        parts = [events[:half], events[half:]] if half > 1 else []
+        parts += [(*events[:one], *events[one + 1 :]) for one in range(len(events))]
+        for part in parts:
+            yield msgspec.structs.replace(scenario, rounds=(*rounds[:at], part, *rounds[at + 1 :]))
+    for at in range(len(scenario.claims)):
+        yield msgspec.structs.replace(scenario, claims=(*scenario.claims[:at], *scenario.claims[at + 1 :]))
+    yield from _simpler(scenario)
+
+
+def _simpler(scenario: Scenario) -> Iterator[Scenario]:
+    """With a host less, or usual leaves."""
+    shape, last = scenario.shape, f"host{scenario.shape.hosts - 1}"
+    if shape.hosts > 1:
+        yield msgspec.structs.replace(
+            scenario,
+            shape=msgspec.structs.replace(shape, hosts=shape.hosts - 1),
+            claims=tuple(one for one in scenario.claims if one[0] != last),
+            rounds=tuple(tuple(one for one in events if one.host != last) for events in scenario.rounds),
+        )
+    for at, style in enumerate(shape.styles):
+        if style != Style():
+            styles = (*shape.styles[:at], Style(), *shape.styles[at + 1 :])
+            yield msgspec.structs.replace(scenario, shape=msgspec.structs.replace(shape, styles=styles))

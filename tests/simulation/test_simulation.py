@@ -1,0 +1,92 @@
+"""The simulation itself: it finds faults, finds none where there is none, and shortens what fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.simulation.__main__ import main, quietly
+from tests.simulation.run import run, shortened
+from tests.simulation.scenario import Event, Kind, Scenario, scenario_of
+
+FOUND = sorted((Path(__file__).parent / "found").glob("*.json"))
+"""What was found once, shortened."""
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    quietly()
+
+
+@pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
+def test_what_was_found_once_is_mended(path: Path) -> None:
+    assert run(msgspec.json.decode(path.read_bytes(), type=Scenario)).found == ()
+
+
+# The checks themselves
+
+TWO_HOSTS = msgspec.structs.replace(
+    scenario_of(0),
+    shape=msgspec.structs.replace(scenario_of(0).shape, hosts=2),
+    claims=(("host0", "10.64.0.1/32"), ("host1", "10.64.1.1/32")),
+    rounds=(),
+)
+
+
+def happening(*events: tuple[Kind, str, str, str]) -> Scenario:
+    """Two hosts, and one round of events: kind, host, leaf and address."""
+    steps = tuple(
+        Event(at_s=float(number), kind=kind, host=host, leaf=leaf, address=address)
+        for number, (kind, host, leaf, address) in enumerate(events)
+    )
+    return msgspec.structs.replace(TWO_HOSTS, rounds=(steps,))
+
+
+RELEASED = happening((Kind.RELEASE, "host0", "leaf0", "10.64.0.1/32"))
+CUT = happening((Kind.CUT, "host0", "leaf0", ""))
+LEAF_DEAD = happening((Kind.LEAF_DIES, "host0", "leaf1", ""))
+EVENTS_LOST = happening((Kind.LOSE_EVENTS, "host0", "", ""), (Kind.CLAIM, "host0", "", "10.64.0.2/32"))
+
+
+@pytest.mark.parametrize(
+    ("what", "scenario", "says"),
+    [
+        ("bgpd.rib.rib.Rib.withdraw_local", RELEASED, "which owns"),
+        ("bgpd.speaker.connection.Connection._restart_keepalive_timer", TWO_HOSTS, "no session"),
+        ("bgpd.rib.received.ReceivedRoutes.remove", LEAF_DEAD, "walk"),
+        ("bgpd.fib.dataplane.Dataplane._collect_unused", CUT, "no route uses them"),
+        ("bgpd.workload.kernel_source.KernelSource._forget", RELEASED, "which owns"),
+    ],
+)
+def test_planted_faults_are_found(what: str, scenario: Scenario, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(what, lambda *_arguments, **_options: None)
+    assert says in "\n".join(run(scenario).found)
+
+
+@pytest.mark.parametrize("scenario", [TWO_HOSTS, RELEASED, CUT, LEAF_DEAD, EVENTS_LOST])
+def test_nothing_is_found_without_a_fault(scenario: Scenario) -> None:
+    assert run(scenario).found == ()
+
+
+def test_a_failing_scenario_is_shortened_to_what_it_needs() -> None:
+    long = msgspec.structs.replace(
+        scenario_of(3),
+        rounds=(CUT.rounds[0], (*LEAF_DEAD.rounds[0], *RELEASED.rounds[0], *EVENTS_LOST.rounds[0])),
+    )
+
+    def fails(scenario: Scenario) -> bool:
+        return any(event.kind is Kind.RELEASE for events in scenario.rounds for event in events)
+
+    short = shortened(long, fails)
+    assert [[event.kind for event in events] for events in short.rounds] == [[Kind.RELEASE]]
+    assert short.claims == ()
+    assert short.shape.hosts == 1
+
+
+def test_a_scenario_can_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "scenario.json"
+    path.write_bytes(msgspec.json.encode(CUT))
+    assert main(["--file", str(path)]) == 0
+    assert "all is as it should be" in capsys.readouterr().out
