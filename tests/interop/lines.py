@@ -42,6 +42,8 @@ NETWORKS = ("10.9.0.0/16", "10.9.1.0/24")
 NETWORK6 = "2001:db8:9::/48"
 COMMUNITIES = [f"65203:{number}" for number in range(1, 1101)]
 """More than a message of 4096 bytes holds."""
+PEER_COMMUNITIES = [one.replace("65203:", "65201:") for one in COMMUNITIES]
+"""The same of the peer."""
 DYNAMIC_PEER, DYNAMIC_HOST = "10.0.1.241", "10.0.1.161"
 """Addresses that the other side has as a range only: 10.0.1.240/28, 10.0.1.160/28."""
 DYNAMIC_NAME = f"10.0.1.240/28-{DYNAMIC_PEER}"
@@ -177,7 +179,7 @@ def received(host: Host, name: str) -> set[str]:
 
 
 def check_bulky(host: Host, line: str = "bulky") -> None:
-    """Of the session: both use messages above 4096 bytes, and bgpd has sent a route that needs one."""
+    """Of the session: both use messages above 4096 bytes, and bgpd has sent and received routes that need one."""
     host.wait_established(line)
     assert "extended-message" in host.neighbor(line)["negotiated"]
 
@@ -185,6 +187,11 @@ def check_bulky(host: Host, line: str = "bulky") -> None:
         return any(len(view["communities"]) == len(COMMUNITIES) for view in host.get("advertised", neighbor=line))
 
     host.wait(sent, "bgpd to have sent it")
+
+    def heard() -> bool:
+        return {len(view["communities"]) for view in host.get("received", neighbor=line)} == {len(PEER_COMMUNITIES)}
+
+    host.wait(heard, "bgpd to have the peer's")
 
 
 def check_limited(host: Host, peer: Peer, words: str) -> None:

@@ -17,6 +17,7 @@ from tests.interop.lines import (
     LINES,
     NETWORK6,
     NETWORKS,
+    PEER_COMMUNITIES,
     PODS,
     WIDE_ASN,
     bgpd,
@@ -75,6 +76,7 @@ protocol bgp {line} {{
 """
 
 
+ADDED = " ".join(f"bgp_community.add(({one.replace(':', ',')}));" for one in PEER_COMMUNITIES)
 RANGING = f"local {LINES['ranging'].peer} as {ASN}; neighbor range 10.0.1.160/28 as {HOST_ASN};"
 CONFIG = f"""
 router id 10.255.0.1;
@@ -94,7 +96,11 @@ protocol radv {{ interface "swp9" {{ max ra interval 4; }}; }}
             asn="external",
             ipv4=f"export filter {{ if source = RTS_STATIC then {{ bgp_path.prepend({WIDE}); accept; }} reject; }};",
         ),
-        protocol("bulky", "enable extended messages yes"),
+        protocol(
+            "bulky",
+            "enable extended messages yes",
+            ipv4=f"export filter {{ if source = RTS_STATIC then {{ {ADDED} accept; }} reject; }};",
+        ),
         protocol("room"),
         protocol("limited"),
         protocol("limiting", ipv4="import limit 1 action disable;"),

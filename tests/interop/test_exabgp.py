@@ -21,6 +21,7 @@ from tests.interop.lines import (
     LINES,
     NETWORK6,
     NETWORKS,
+    PEER_COMMUNITIES,
     PODS,
     WIDE_ASN,
     bgpd,
@@ -75,13 +76,15 @@ neighbor {remote or host} {{
 
 def config(directory: Path) -> str:
     wide = "".join(f"route {one} next-hop {LINES['old'].peer} as-path [ {ASN} {WIDE} ]; " for one in NETWORKS)
+    communities = " ".join(PEER_COMMUNITIES)
+    bulky = f"route {NETWORKS[0]} next-hop {LINES['bulky'].peer} community [ {communities} ]; "
     return f"process said {{ run {directory}/script; encoder json; }}\n" + "".join(
         (
             neighbor("plain", capabilities="graceful-restart 120;", ipv6=True),
             neighbor("signed", 'md5-password "secret"; outgoing-ttl 255; incoming-ttl 255;'),
             neighbor("old", asn=AS_TRANS, capabilities="asn4 disable;", routes=wide),
             neighbor("six", "nexthop { ipv4 unicast ipv6; }", capabilities="nexthop enable;", ipv6=True),
-            neighbor("bulky", capabilities="extended-message enable;"),
+            neighbor("bulky", capabilities="extended-message enable;", routes=bulky),
             neighbor("room"),
             neighbor("limited"),
             neighbor("ranged"),

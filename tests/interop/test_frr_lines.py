@@ -17,6 +17,7 @@ from tests.interop.lines import (
     LINES,
     NETWORK6,
     NETWORKS,
+    PEER_COMMUNITIES,
     PODS,
     WIDE_ASN,
     bgpd,
@@ -37,6 +38,20 @@ USED = ("plain", "old", "bulky", "limited", "limiting", "lasting", "ranging")
 WIDE = 4_200_000_009
 
 
+MAPS = {"old": "wide", "bulky": "bulky"}
+AT_ONCE = 250
+"""Communities in one line: vtysh reads lines of 4096 characters."""
+
+
+def bulky_map() -> list[str]:
+    """A route map that adds all communities, some in each of its entries."""
+    rows = []
+    for at in range(0, len(PEER_COMMUNITIES), AT_ONCE):
+        rows += [f"route-map bulky permit {10 + at}", " match ip address prefix-list own"]
+        rows += [f" set community {' '.join(PEER_COMMUNITIES[at : at + AT_ONCE])} additive", " on-match next"]
+    return rows[:-1]
+
+
 def config() -> str:
     hosts = {line: LINES[line].host for line in USED if line != "ranging"}
     head = [
@@ -46,6 +61,7 @@ def config() -> str:
         "route-map wide permit 10",
         " match ip address prefix-list own",
         f" set as-path prepend {WIDE}",
+        *bulky_map(),
         f"router bgp {ASN}",
         "bgp router-id 10.255.0.1",
         "no bgp ebgp-requires-policy",
@@ -65,7 +81,7 @@ def config() -> str:
             f"neighbor {host} timers connect 1",
         ]
     family = [f"network {network}" for network in NETWORKS] + [
-        f"neighbor {host} route-map {'wide' if line == 'old' else 'own'} out" for line, host in hosts.items()
+        f"neighbor {host} route-map {MAPS.get(line, 'own')} out" for line, host in hosts.items()
     ]
     tail = [
         f"neighbor {hosts['old']} dont-capability-negotiate",
