@@ -34,6 +34,7 @@ NAMES = (
     "narrow",
     "crossed",
     "role",
+    "inside",
 )
 PODS = ("10.64.1.5/32", "10.64.1.6/32", "10.64.1.7/32", "2001:db8:64::5/128")
 """What bgpd announces on each line whose families have it."""
@@ -99,6 +100,8 @@ def listening(**fields: object) -> str:
 ONLY_IPV4 = {"families": ["ipv4-unicast"]}
 BULKY_RULE = f'{{ match = {{ prefix = ["{PODS[0]}"] }}, set = {{ add_community = {COMMUNITIES!r} }} }}'
 BULKY_POLICY = f"{table('[policy.bulky]')}rules = [{BULKY_RULE}]\n"
+LAST_POLICY = f"{table('[policy.last]')}rules = [{{ set = {{ local_pref = 50 }} }}]\n"
+"""The shorter AS path of an internal session would win over all others."""
 TABLES: dict[str, Callable[[str], str]] = {
     "plain": lambda key: neighbor("plain"),
     "signed": lambda key: neighbor("signed", password_file=key, ttl_security=True, **ONLY_IPV4),
@@ -114,6 +117,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     "narrow": lambda key: neighbor("narrow", **ONLY_IPV4),
     "crossed": lambda key: neighbor("crossed", **ONLY_IPV4),
     "role": lambda key: neighbor("role", role="customer", role_strict=True, **ONLY_IPV4),
+    "inside": lambda key: neighbor("inside", asn="internal", local_asn=ASN, import_="last", **ONLY_IPV4) + LAST_POLICY,
     "ranging": lambda key: neighbor("ranging", **ONLY_IPV4),
     "ranged": lambda key: listening(**ONLY_IPV4),
     "loose": lambda key: table(
@@ -192,6 +196,12 @@ def check_bulky(host: Host, line: str = "bulky") -> None:
         return {len(view["communities"]) for view in host.get("received", neighbor=line)} == {len(PEER_COMMUNITIES)}
 
     host.wait(heard, "bgpd to have the peer's")
+
+
+def check_internal(host: Host, peer: Peer) -> None:
+    """An internal session: neither side adds its AS number to a path."""
+    check_routes(host, peer, "inside")
+    assert {(route["as_path"], route["local_pref"]) for route in host.get("received", neighbor="inside")} == {("", 100)}
 
 
 def check_limited(host: Host, peer: Peer, words: str) -> None:

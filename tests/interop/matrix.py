@@ -40,6 +40,7 @@ FEATURES = {
     "evpn-2": "EVPN type 2, MAC and IP (RFC 7432)",
     "evpn-5": "EVPN type 5, IP prefix (RFC 9136)",
     "rtc": "route target constraint (RFC 4684)",
+    "internal": "internal sessions (iBGP)",
     "rfc8950": "IPv4 with IPv6 next hops (RFC 8950)",
     "unnumbered": "unnumbered, by link-local addresses",
     "md5": "TCP MD5 (RFC 2385)",

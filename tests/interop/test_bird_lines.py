@@ -24,6 +24,7 @@ from tests.interop.lines import (
     check_bulky,
     check_cannot,
     check_collision,
+    check_internal,
     check_kept_here,
     check_kept_there,
     check_limited,
@@ -41,6 +42,7 @@ USED = (
     "plain",
     "old",
     "bulky",
+    "inside",
     "room",
     "limited",
     "limiting",
@@ -101,6 +103,7 @@ protocol radv {{ interface "swp9" {{ max ra interval 4; }}; }}
             "enable extended messages yes",
             ipv4=f"export filter {{ if source = RTS_STATIC then {{ {ADDED} accept; }} reject; }};",
         ),
+        protocol("inside", asn=f"as {ASN}"),
         protocol("room"),
         protocol("limited"),
         protocol("limiting", ipv4="import limit 1 action disable;"),
@@ -195,6 +198,12 @@ def test_two_octet_as_numbers(host: Host, peer: BirdPeer) -> None:
 def test_route_that_needs_an_extended_message(host: Host, peer: BirdPeer) -> None:
     check_bulky(host)
     host.wait(lambda: peer.shown("bulky").count("(65203,") >= len(COMMUNITIES), "BIRD to have all communities")
+
+
+@pytest.mark.interop("BIRD", "internal")
+def test_internal_session(host: Host, peer: BirdPeer) -> None:
+    check_internal(host, peer)
+    assert "BGP.as_path: \n" in peer.shown("inside")
 
 
 @pytest.mark.interop("BIRD", "max-prefix-here")

@@ -28,6 +28,7 @@ from tests.interop.lines import (
     check_bulky,
     check_cannot,
     check_collision,
+    check_internal,
     check_limited,
     check_room,
     check_routes,
@@ -38,7 +39,7 @@ from tests.interop.matrix import CANNOT
 
 pytestmark = pytest.mark.netns
 
-USED = ("plain", "signed", "old", "six", "bulky", "room", "limited", "crossed", "ranging", "ranged")
+USED = ("plain", "signed", "old", "six", "bulky", "inside", "room", "limited", "crossed", "ranging", "ranged")
 WIDE = 4_200_000_009
 SCRIPT = """#!/bin/sh
 # Writes what ExaBGP says, and says what stands in the file of commands.
@@ -85,6 +86,7 @@ def config(directory: Path) -> str:
             neighbor("old", asn=AS_TRANS, capabilities="asn4 disable;", routes=wide),
             neighbor("six", "nexthop { ipv4 unicast ipv6; }", capabilities="nexthop enable;", ipv6=True),
             neighbor("bulky", capabilities="extended-message enable;", routes=bulky),
+            neighbor("inside", asn=ASN),
             neighbor("room"),
             neighbor("limited"),
             neighbor("ranged"),
@@ -201,6 +203,14 @@ def test_route_that_needs_an_extended_message(host: Host, peer: ExaBgpPeer) -> N
     check_bulky(host)
     host.wait(lambda: peer.hears("bulky", PODS[0]), "ExaBGP to have the route")
     assert len(peer.announcements("bulky", PODS[0])[0]["attribute"]["community"]) == len(COMMUNITIES)
+
+
+@pytest.mark.interop("ExaBGP", "internal")
+@pytest.mark.interop("ExaBGP 4", "internal")
+def test_internal_session(host: Host, peer: ExaBgpPeer) -> None:
+    check_internal(host, peer)
+    attributes = peer.announcements("inside", PODS[0])[0]["attribute"]
+    assert (attributes.get("as-path", []), attributes["local-preference"]) == ([], 100)
 
 
 @pytest.mark.interop("ExaBGP", "max-prefix-here")

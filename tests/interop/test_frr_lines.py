@@ -23,6 +23,7 @@ from tests.interop.lines import (
     bgpd,
     check_bulky,
     check_cannot,
+    check_internal,
     check_kept_here,
     check_kept_there,
     check_limited,
@@ -34,10 +35,11 @@ from tests.interop.lines import (
 
 pytestmark = pytest.mark.netns
 
-USED = ("plain", "old", "bulky", "limited", "limiting", "lasting", "ranging")
+USED = ("plain", "old", "bulky", "inside", "limited", "limiting", "lasting", "ranging")
 WIDE = 4_200_000_009
 
 
+ASNS = {"old": WIDE_ASN, "inside": ASN}
 MAPS = {"old": "wide", "bulky": "bulky"}
 AT_ONCE = 250
 """Communities in one line: vtysh reads lines of 4096 characters."""
@@ -76,7 +78,7 @@ def config() -> str:
     ]
     for line, host in hosts.items():
         head += [
-            f"neighbor {host} remote-as {WIDE_ASN if line == 'old' else HOST_ASN}",
+            f"neighbor {host} remote-as {ASNS.get(line, HOST_ASN)}",
             f"neighbor {host} update-source {LINES[line].peer}",
             f"neighbor {host} timers connect 1",
         ]
@@ -156,6 +158,13 @@ def test_route_that_needs_an_extended_message(host: Host, peer: FrrPeer) -> None
     check_bulky(host)
     host.wait(lambda: peer.hears("bulky", PODS[0]), "FRR to have the route")
     assert len(peer.path("bulky", PODS[0])["community"]["list"]) == len(COMMUNITIES)
+
+
+@pytest.mark.interop("FRR", "internal")
+def test_internal_session(host: Host, peer: FrrPeer) -> None:
+    check_internal(host, peer)
+    path = peer.path("inside", PODS[0])
+    assert (path["aspath"]["length"], path["locPrf"]) == (0, 100)
 
 
 @pytest.mark.interop("FRR", "max-prefix-here")

@@ -21,6 +21,7 @@ from tests.interop.lines import (
     bgpd,
     check_cannot,
     check_collision,
+    check_internal,
     check_kept_here,
     check_kept_there,
     check_limited,
@@ -33,16 +34,18 @@ from tests.interop.lines import (
 
 pytestmark = pytest.mark.netns
 
-USED = ("plain", "signed", "six", "room", "limited", "limiting", "lasting", "crossed", "ranging", "ranged")
+USED = ("plain", "signed", "six", "inside", "room", "limited", "limiting", "lasting", "crossed", "ranging", "ranged")
 LLGR_STALE = 65535 << 16 | 6
 TIMERS = "[neighbors.timers.config]\nconnect-retry = 1\nhold-time = 9\n"
 
 
-def neighbor(line: str, rows: str = "", family: str = "", *, password: str = "", ipv6: bool = False) -> str:
+def neighbor(
+    line: str, rows: str = "", family: str = "", *, password: str = "", asn: int = HOST_ASN, ipv6: bool = False
+) -> str:
     """One neighbor; `rows` are further tables of it, `family` those of its IPv4 unicast."""
     families = [("ipv4-unicast", family)] + [("ipv6-unicast", "")] * ipv6
     return (
-        f'[[neighbors]]\n[neighbors.config]\nneighbor-address = "{LINES[line].host}"\npeer-as = {HOST_ASN}\n'
+        f'[[neighbors]]\n[neighbors.config]\nneighbor-address = "{LINES[line].host}"\npeer-as = {asn}\n'
         + (f'auth-password = "{password}"\n' if password else "")
         + f'[neighbors.transport.config]\nlocal-address = "{LINES[line].peer}"\n'
         + TIMERS
@@ -66,6 +69,7 @@ CONFIG = f'[global.config]\nas = {ASN}\nrouter-id = "10.255.0.1"\n' + "".join(
         neighbor("plain", graceful(120), KEPT),
         neighbor("signed", "[neighbors.ttl-security.config]\nenabled = true\nttl-min = 255\n", password="secret"),
         neighbor("six", ipv6=True),
+        neighbor("inside", asn=ASN),
         neighbor("room"),
         neighbor("limited"),
         neighbor("limiting", family="[neighbors.afi-safis.prefix-limit.config]\nmax-prefixes = 1\n"),
@@ -162,6 +166,13 @@ def test_ipv4_by_ipv6_next_hops(host: Host, peer: GobgpPeer) -> None:
     assert LINES["six"].host in str(peer.heard("six")[PODS[0]])
     host.wait(lambda: set(NETWORKS) <= received(host, "six"), "bgpd to have IPv4 routes")
     assert {":" in route["next_hop"] for route in host.get("received", neighbor="six")} == {True}
+
+
+@pytest.mark.interop("GoBGP", "internal")
+def test_internal_session(host: Host, peer: GobgpPeer) -> None:
+    check_internal(host, peer)
+    attributes = {one["type"]: one for one in peer.heard("inside")[PODS[0]]["attrs"]}
+    assert (attributes[2]["as_paths"], attributes[5]["value"]) == ([], 100)
 
 
 @pytest.mark.interop("GoBGP", "max-prefix-here")

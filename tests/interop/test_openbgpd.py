@@ -21,6 +21,7 @@ from tests.interop.lines import (
     bgpd,
     check_cannot,
     check_collision,
+    check_internal,
     check_kept_there,
     check_limited,
     check_limiting,
@@ -30,13 +31,13 @@ from tests.interop.lines import (
 
 pytestmark = pytest.mark.netns
 
-USED = ("plain", "six", "signed", "narrow", "limited", "limiting", "crossed", "role", "ranging", "ranged")
+USED = ("plain", "six", "signed", "narrow", "inside", "limited", "limiting", "crossed", "role", "ranging", "ranged")
 
 
-def neighbor(line: str, *rows: str, remote: str = "") -> str:
+def neighbor(line: str, *rows: str, remote: str = "", asn: int = HOST_ASN) -> str:
     """One neighbor; `remote` is its address or range, if not the line's."""
     local = "" if remote else f"local-address {LINES[line].peer}"
-    body = [f"remote-as {HOST_ASN}", f'descr "{line}"', local, *rows]
+    body = [f"remote-as {asn}", f'descr "{line}"', local, *rows]
     return f"neighbor {remote or LINES[line].host} {{\n" + "".join(f"\t{row}\n" for row in body) + "}\n"
 
 
@@ -51,6 +52,7 @@ connect-retry 1
         neighbor("six", "announce IPv4 none", "announce IPv6 unicast"),
         neighbor("signed", "tcp md5sig password secret", "ttl-security yes"),
         neighbor("narrow", "announce as-4byte no"),
+        neighbor("inside", asn=ASN),
         neighbor("limited"),
         neighbor("limiting", "max-prefix 1"),
         neighbor("crossed"),
@@ -147,6 +149,12 @@ def test_roles(host: Host, peer: OpenBgpdPeer) -> None:
     assert "Open Policy role customer (local provider)" in peer.told("role")
     marks = {str(route["other_attributes"]) for route in host.get("received", neighbor="role")}
     assert marks == {f"['only-to-customer {ASN}']"}
+
+
+@pytest.mark.interop("OpenBGPD", "internal")
+def test_internal_session(host: Host, peer: OpenBgpdPeer) -> None:
+    check_internal(host, peer)
+    assert peer.rib("inside")[PODS[0]]["aspath"] == ""
 
 
 @pytest.mark.interop("OpenBGPD", "max-prefix-here")
