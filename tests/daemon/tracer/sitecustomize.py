@@ -11,6 +11,8 @@ import sys
 
 ROOT = "/bgpd/"
 BACKGROUND = {
+    ("bundles.py", "Bundles.run"),
+    ("twins.py", "Twins.run"),
     ("readiness.py", "Readiness._review"),
     ("readiness.py", "Readiness.run"),
     ("consistency.py", "Consistency.round"),
