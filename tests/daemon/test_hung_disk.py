@@ -60,7 +60,7 @@ def test_sessions_routes_and_answers_do_not_wait_for_a_disk_that_hangs(fabric: F
     state = table("[state]", directory=str(disk.directory))
     with (
         ExitStack() as stack,
-        started(fabric, leaf(1), POD, state) as host,
+        started(fabric, leaf(1), POD, state, table("[workload.api]")) as host,
         WirePeer(fabric.leaf1) as peer,
         peer.establish() as connection,
     ):
@@ -79,6 +79,10 @@ def test_sessions_routes_and_answers_do_not_wait_for_a_disk_that_hangs(fabric: F
         host.wait(lambda: json_states(host.get("workloads")) == ["announced"], "the workload")
         assert host.established() == ["leaf1"]
         assert "10.201.0.0/24" in host.cli("explain", "10.201.0.1")
+        added = host.cli(
+            "workload", "add", "late", "--address", "10.64.1.9/32", "--interface", "pod1", "--timeout", "5"
+        )
+        assert "announced" in added
         disk.go_on()
         host.wait(lambda: "route.announced" in host.cli("show", "events", "--prefix", SECOND), "what was to be written")
         assert host.established() == ["leaf1"]
