@@ -7,7 +7,8 @@ their routes again, make it worthless: then all is written at the end, as a smal
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 
 import msgspec
@@ -17,8 +18,10 @@ from bgpd.model.path import Source
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.received import ReceivedRoutes
 from bgpd.rib.saved import SavedRib, columns, save
+from bgpd.rib.shared_decisions import Entry
 from bgpd.rib.tables import Tables
 from bgpd.runtime.copy_of_process import in_a_copy
+from bgpd.runtime.turns import in_turn
 
 _Session = tuple[Source, tuple[Family, ...]]
 
@@ -34,11 +37,35 @@ class PreparedRib:
         self._sessions: list[_Session] | None = None
         self._columns: dict[tuple[str, Family], list[list[bytes]]] = {}
         self._changed: dict[LocRib, dict[bytes, None]] = {}
+        self._listed: dict[int, tuple[dict[bytes, Entry], list[bytes]]] = {}
 
     async def write(self, *, patience_s: float) -> None:
-        """Write the base as of now. Raises: CopyFailed: there is none."""
+        """Write the base as of the end of some turns of the loop. Raises: CopyFailed: there is none."""
+        listing = self.list_keys()
+        while await in_turn(partial(next, listing, True)) is None:
+            pass
         if self.begin():
             self.packed = await in_a_copy(self.base, patience_s=patience_s, niceness=0)
+
+    def list_keys(self) -> Iterator[None]:
+        """Stepping lists the keys of the main table, a part of it in each step: `begin` holds the loop for 20 ms and
+        more where it has a million to list. It lists what changed since."""
+        self._tables.watch(self, self._list_again)
+        for table in self._main():
+            for part in table.routes.parts:
+                self._listed[id(part)] = part, list(part)
+                yield
+
+    def _list_again(self, table: LocRib, keys: Sequence[bytes]) -> None:
+        for part, _ in table.routes.split(keys):
+            self._listed.pop(id(part), None)
+
+    def _keys_of(self, part: dict[bytes, Entry]) -> list[bytes]:
+        listed = self._listed.get(id(part))
+        return listed[1] if listed is not None and listed[0] is part else list(part)
+
+    def _main(self) -> list[LocRib]:
+        return [table for (vrf, _), table in self._tables.all.items() if not vrf]
 
     def begin(self) -> bool:
         """From now on what changes is noted; whether there may be a base of now."""
@@ -46,11 +73,13 @@ class PreparedRib:
         if self._sessions is None:
             return False
         self._tables.watch(self, self._note)
+        for table in self._main():
+            if table.pending:
+                self._list_again(table, [*table.pending.keys, *table.pending.local])
         self._columns = {
-            (vrf, family): [list(part) for part in table.routes.parts]
-            for (vrf, family), table in self._tables.all.items()
-            if not vrf
+            (table.vrf, table.family): [self._keys_of(part) for part in table.routes.parts] for table in self._main()
         }
+        self._listed.clear()
         return True
 
     def base(self) -> bytes:

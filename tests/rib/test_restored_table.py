@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 
 import msgspec
 import pytest
@@ -223,6 +223,42 @@ def test_what_was_written_beforehand_and_what_has_changed_since(
     check_counts(one.rib.table("", V4))
     assert all(decision.routes for decision in one.rib.table("", V4).several())
     assert one.fib == former.fib
+
+
+@given(announcements, announcements, st.integers(0, 100), st.lists(st.sampled_from(PREFIXES), unique=True))
+def test_keys_that_were_listed_in_steps_are_those_of_the_moment_of_the_copy(
+    before: Announcements, since: Announcements, steps: int, last: list[str]
+) -> None:
+    former = filled(before)
+    speaking = [state.source for state in former.rib.received.states()]
+    prepared = former.rib.to_leave()
+    listing = prepared.list_keys()
+    for _ in islice(listing, steps):
+        pass
+    change(former, speaking, since)
+    former.rib.commit_gathered()
+    drain(listing)
+    moved = [key(prefix) for prefix in last]
+    for batch in (
+        RouteBatch(family=V4, withdrawn=moved),
+        RouteBatch(family=V4, announced=moved[::-1], attributes=attributes(65201, 9), next_hop=HOPS[0]),
+    ):
+        former.rib.received.routes_received(speaking[0], [batch])  # in the turn of the loop in which it is copied
+    assert prepared.begin()
+    assert prepared._columns == {
+        (vrf, family): [list(part) for part in table.routes.parts]
+        for (vrf, family), table in former.rib.tables.items()
+        if not vrf
+    }
+
+
+def test_keys_of_a_table_that_stays_as_it_is_are_listed_in_steps_only() -> None:
+    former = filled([(0, 0, PREFIXES, (65201,), 0)])
+    prepared = former.rib.to_leave()
+    drain(prepared.list_keys())
+    listed = {id(keys) for _, keys in prepared._listed.values()}
+    assert prepared.begin()
+    assert {id(keys) for parts in prepared._columns.values() for keys in parts} == listed
 
 
 def test_what_came_in_the_turn_of_the_loop_in_which_the_process_leaves() -> None:
