@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from bgpd.evpn.mac_mobility import MOVES_LIMIT
+from labs.daemons import REPOSITORY
 from labs.process import wait_until
 from tests.daemon.managed import ManagedHost, said
 from tests.daemon.test_evpn_wire import (
@@ -19,6 +22,7 @@ from tests.daemon.test_evpn_wire import (
     prefix,
     withdrawal,
 )
+from tests.daemon.test_handover import STALLED
 from tests.daemon.wire_peer import UPDATE, Restart, WirePeer, message
 from tests.interop.evpn_fabric import MAC as VM_MAC
 from tests.interop.evpn_fabric import EvpnFabric, add_vm, host_config, vrf
@@ -53,6 +57,42 @@ def test_routes_of_a_vrf_and_this_hosts_own_go_on() -> None:
         assert host.neighbor("leaf")["established_count"] == 1
         connection.sendall(withdrawal(routes[1]))
         wait_until(lambda: "10.81.0.0/16" not in in_kernel(fabric), WAIT_S, "the withdrawal", logs=host.logs)
+
+
+def test_leaf_is_heard_while_its_routes_are_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is new counts at once; what is gone leaves the kernel's table of the VRF when all is there."""
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    (tmp_path / "sitecustomize.py").write_text(STALLED)
+    config = host_config(1, vrf()).replace("hold_time_s = 9", "hold_time_s = 90")
+    with (
+        EvpnFabric() as fabric,
+        WirePeer(fabric.leaf, "10.0.1.0") as peer,
+        ManagedHost(fabric.hosts[1], config) as host,
+    ):
+        (tmp_path / "gate").touch()
+        connection = peer.establish(families=(AFI_SAFI,), hold_time_s=90)
+        routes = [prefix(f"10.8{number}.0.0/16") for number in range(4)]
+        connection.sendall(announcement(*routes[:3]) + END_OF_RIB)
+        there = {"10.80.0.0/16", "10.81.0.0/16", "10.82.0.0/16"}
+        wait_until(lambda: in_kernel(fabric) == there, WAIT_S, "the routes", logs=host.logs)
+        add_vm(host, "10.1.1.5")
+        host.wait_ready()
+        said(connection, 1.0)
+        (tmp_path / "gate").unlink()
+        heard, began = len(host.log("handover.heard")), len(host.log("bgpd.converged"))
+        host.processes[-1].send_signal(signal.SIGUSR1)
+        host.wait(lambda: len(host.log("handover.heard")) > heard, "the next process to hear", timeout_s=60)
+        connection.sendall(withdrawal(routes[0]) + announcement(routes[1], routes[3]))
+        wait_until(lambda: in_kernel(fabric) >= there - {"10.80.0.0/16"} | {"10.83.0.0/16"}, WAIT_S, "the new one")
+        assert len(host.log("handover.complete")) == heard
+        (tmp_path / "gate").touch()
+        host.wait(lambda: len(host.log("bgpd.converged")) > began, "the next process to converge", timeout_s=60)
+        left = there - {"10.80.0.0/16"} | {"10.83.0.0/16"}
+        wait_until(lambda: in_kernel(fabric) >= left, WAIT_S, "all others", logs=host.logs)
+        wait_until(lambda: "10.80.0.0/16" not in in_kernel(fabric), WAIT_S, "the withdrawal", logs=host.logs)
+        assert said(connection, 1.0) == []
+        assert host.neighbor("leaf")["established_count"] == 1
 
 
 def test_leaf_that_has_not_said_its_route_targets_yet_is_sent_nothing_by_the_next_process_either() -> None:
