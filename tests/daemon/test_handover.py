@@ -25,6 +25,7 @@ from tests.daemon.fabric import (
     kernel_hops,
     kernel_routes,
     leaf,
+    started,
     table,
 )
 from tests.daemon.managed import ManagedHost, managed, said
@@ -254,6 +255,32 @@ def test_next_process_that_cannot_take_up_the_routes_ends_and_does_not_wait_for_
         host.wait_ready()
 
 
+FAILING_PART = """
+from bgpd.drain import Drain
+
+async def look(self):
+    raise RuntimeError("planted: a part of the daemon fails")
+
+Drain.look = look
+"""
+
+
+def test_part_that_fails_ends_the_process_and_costs_no_kernel_route(
+    fabric: Fabric, peer: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
+    (tmp_path / "sitecustomize.py").write_text(FAILING_PART)
+    with started(fabric, leaf(1, **IPV4)) as host:
+        connection = peer.establish()
+        connection.sendall(update(("10.9.0.0/16",), asn=65201))
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
+        host.cli("drain", "on", "--force", check=False)
+        host.wait(lambda: host.processes[-1].exit_code is not None, "the process to end")
+        assert kernel_hops(fabric.host, "10.9.0.0/16") == ["10.0.1.2%eth0"]
+        assert "planted" in host.log_path.read_text()
+        host.log_path.write_text("")  # whoever looks for defects at the end finds no other
+
+
 STALLED = """
 import os
 from pathlib import Path
@@ -298,6 +325,38 @@ def test_neighbors_are_heard_while_their_routes_are_taken_up(
         assert {route["prefix"] for route in host.get("routes")} >= {"10.11.0.0/16", "10.12.0.0/16"}
         assert said(first) == []
         assert host.neighbor("leaf1")["established_count"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_process_that_ends_while_routes_are_taken_up(
+    fabric: Fabric, peer: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """One that is restarted leaves all to the next one, with what it has heard; a crash is a graceful restart."""
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    (tmp_path / "sitecustomize.py").write_text(STALLED)
+    with managed(fabric, leaf(1, **IPV4), POD) as host:
+        connection = spoken(peer, host, "10.9.0.0/16", "10.10.0.0/16")
+        heard, began = len(host.log("handover.heard")), len(host.log("bgpd.started"))
+        host.processes[-1].send_signal(signal.SIGUSR1)
+        host.wait(lambda: len(host.log("handover.heard")) > heard, "the next process to hear", timeout_s=60)
+        connection.sendall(withdrawal("10.9.0.0/16") + update(("10.11.0.0/16",), asn=65201))
+        there = {"10.10.0.0/16", "10.11.0.0/16", "10.64.1.5"}
+        host.wait(lambda: kernel_routes(fabric.host).keys() == there, "the change")
+        os.kill(host.log("bgpd.starting")[-1]["pid"], number)
+        if number is signal.SIGKILL:
+            assert last_of(connection) == KEEPALIVE
+            assert kernel_routes(fabric.host).keys() == there
+            connection = peer.establish(hold_time_s=90)
+            connection.sendall(update(("10.10.0.0/16", "10.11.0.0/16"), asn=65201) + END_OF_RIB)
+            host.wait_ready()
+        else:
+            (tmp_path / "gate").touch()
+            host.wait(lambda: len(host.log("bgpd.started")) == began + 2, "the process after it", timeout_s=60)
+            host.wait_ready()
+            assert said(connection) == []
+            assert host.neighbor("leaf1")["established_count"] == 1
+        assert kernel_routes(fabric.host).keys() == there
 
 
 SLOW = """
