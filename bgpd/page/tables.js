@@ -122,7 +122,7 @@ export function tableView(root, shared, kind) {
     fill(found);
     fill(pages);
     const isAsked = kind === "routes" && ADDRESS.test(query.q ?? "") && !query.state;
-    fill(note, isAsked ? [] : [el("strong", {}, `${title} of ${stamp(then)} are not shown. `), kind === "routes"
+    fill(note, isAsked ? [] : [el("strong", {}, `The ${noun}s of ${stamp(then)} are not shown. `), kind === "routes"
       ? "The history has routes by their prefixes, and not what the kernel had: search for a prefix or an address, in any state."
       : "They are not kept. Explain tells of an address as it was, and the journal what happened."]);
     status.textContent = "";
