@@ -377,6 +377,7 @@ def route_lines(route: View | None, now: float) -> list[str]:
     for candidate in route.get("candidates", ()):
         via = f" via {candidate['next_hop']}" if candidate.get("next_hop") else ""
         path = f", AS path {candidate['as_path']}" if candidate.get("as_path") else ""
+        path += f", OTC {candidate['only_to_customer']}" if candidate.get("only_to_customer") is not None else ""
         heard = f", said so {age(candidate['heard_at'], now)} ago" if candidate.get("heard_at") else ""
         role = candidate["role"]
         kept = f", {stale(candidate, now)}" if stale(candidate, now) else ""
@@ -392,4 +393,7 @@ def _neighbor(neighbor: View, now: float) -> str:
     since = age(neighbor["since"], now)
     error = f", last error: {found}" if (found := last_error(neighbor, now)) else ""
     bfd = f", BFD {neighbor['bfd']}" if neighbor.get("bfd") else ""
-    return f"{neighbor['name']} {place(neighbor)} AS {neighbor['asn']} {neighbor['state']} for {since}{bfd}{error}"
+    role = f", this host is its {neighbor['role']}" if neighbor.get("role") else ""
+    return (
+        f"{neighbor['name']} {place(neighbor)} AS {neighbor['asn']} {neighbor['state']} for {since}{bfd}{role}{error}"
+    )

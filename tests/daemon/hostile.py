@@ -118,7 +118,7 @@ def slow_reader(play: Play) -> int:
     connection = play.peer.establish()
     for _ in range(play.count):
         connection.sendall(REQUEST * 100)
-    time.sleep(1.0)
+    play.await_read(100 * play.count)
     reset(connection)
     return 100 * play.count
 

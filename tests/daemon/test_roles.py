@@ -37,6 +37,9 @@ def test_a_host_below_two_leaves_is_no_way_from_one_to_the_other(fabric: Fabric,
         assert candidate(host, "10.21.0.0/16")["only_to_customer"] == 65201
         assert (host.neighbor("leaf1")["role"], host.neighbor("leaf1")["neighbor_role"]) == ("customer", "provider")
         assert (host.neighbor("leaf2")["role"], host.neighbor("leaf2")["neighbor_role"]) == ("customer", "")
+        explained = host.cli("explain", "10.21.0.1")
+        assert "AS path 65201, OTC 65201" in explained
+        assert "this host is its customer" in explained
         said = host.cli("why-not", "10.21.0.0/16", "--neighbor", "leaf2", check=False)
         assert "OTC is AS 65201: it goes to customers only" in said
         assert not frr_paths(leaf2, "10.21.0.0/16")
