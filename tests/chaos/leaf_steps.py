@@ -110,7 +110,7 @@ class LeafSteps:
 
     def freeze_bfdd(self) -> None:
         number, frr = self._an_frr()
-        if self._world.has_broken(f"bfdd {number}"):
+        if self._is_lost(number):
             return
         frr.processes[1].send_signal(signal.SIGSTOP)
         self._world.breaks(f"bfdd {number}", lambda: frr.processes[1].send_signal(signal.SIGCONT))
@@ -137,8 +137,8 @@ class LeafSteps:
         return number, self._network.frr[number]
 
     def _is_lost(self, number: int) -> bool:
-        """Its BGP is stopped just now, so that nobody can talk to it."""
-        return self._world.has_broken(f"frr {number}")
+        """One of its daemons is stopped just now, and vtysh talks to all of them."""
+        return self._world.has_broken(f"frr {number}") or self._world.has_broken(f"bfdd {number}")
 
     # The raw leaves.
 
