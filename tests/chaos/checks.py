@@ -212,6 +212,8 @@ class Witness:
         self.memory: list[float] = []
         """Resident bytes of the daemon at each look."""
         self.longest_hold_s = 0.0
+        self._holders: dict[str, list[str]] = {}
+        """The source that has each address which is claimed twice."""
 
     def begin_round(self) -> None:
         self.bfd_down.clear()
@@ -221,7 +223,7 @@ class Witness:
     def look(self, model: Model, touched: set[str]) -> list[str]:
         """What is wrong for good, in words. `touched`: addresses that may have been withdrawn since the round began."""
         told = (*self._log(), *self._complaints(), *self._withdrawn(model, touched))
-        return [*told, *self._daemon(), *self._contested(model)]
+        return [*told, *self._daemon(), *self._contested(touched)]
 
     def _log(self) -> Iterator[str]:
         for line in self._lines.new():
@@ -248,11 +250,16 @@ class Witness:
         if held > NO_LONGER_CPU_S:
             yield f"the event loop was held for {held:.2f} s of processor time"
 
-    def _contested(self, model: Model) -> Iterator[str]:
-        """An address that two claim is announced for one of them."""
-        views = self._network.host.get("workloads")
-        for address in CONTESTED:
-            id = f"c{CONTESTED.index(address)}"
-            holders = {view["source"] for view in views if view["prefix"] == f"{address}/32" and view["announced"]}
-            if (id in model.mqtt or id in model.api) and len(holders) != 1:
-                yield f"{address} is announced for {sorted(holders) or 'nobody'}"
+    def _contested(self, touched: set[str]) -> Iterator[str]:
+        """An address that two claim is announced for one of them, and stays that one's."""
+        claims: dict[str, list[str]] = {}
+        for view in self._network.host.get("workloads"):
+            address = view["prefix"].partition("/")[0]
+            if address in CONTESTED:
+                claims.setdefault(address, []).extend([view["source"]] if view["announced"] else [])
+        for address, holders in claims.items():
+            if len(holders) != 1:
+                yield f"{address} is announced for {holders or 'nobody'}"
+            elif address not in touched and self._holders.get(address, holders) != holders:
+                yield f"{address} was that of {self._holders[address]}, and is that of {holders} now"
+        self._holders = claims

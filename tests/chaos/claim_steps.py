@@ -154,12 +154,12 @@ class ClaimSteps:
         """An address that MQTT and the API both claim, on two interfaces; or such a claim ends."""
         chance = self._world.chance
         number = chance.randrange(len(CONTESTED))
-        address, id = CONTESTED[number], f"c{number}"
+        address = CONTESTED[number]
         by_api = chance.random() < 0.5
         if by_api or self._is_silent():
-            self._toggle_api(id, Claim((address,), "pod2"))
+            self._toggle_api(f"ac{number}", Claim((address,), "pod2"))
         else:
-            self._toggle_mqtt(id, Claim((address,), "pod1"))
+            self._toggle_mqtt(f"mc{number}", Claim((address,), "pod1"))
         self._world.detail = address
 
     def _toggle_api(self, id: str, claim: Claim) -> None:
