@@ -16,6 +16,7 @@ from tests.daemon.fabric import kernel_routes
 
 OUR_METRIC = 17
 LONGEST_FREEZE_S = 2.0
+LONGEST_HAND_OVER_S = 1.5
 VIEWS = ("routes", "fib", "workloads", "neighbors", "overview", "explain/10.30.0.1", "explain/10.64.0.1", "bfd")
 
 
@@ -31,6 +32,8 @@ class HostSteps:
         return [
             self.restart_daemon,
             self.upgrade_daemon,
+            self.interrupt_hand_over,
+            self.damage_hand_over,
             self.kill_daemon,
             self.freeze_daemon,
             self.change_policy,
@@ -68,6 +71,12 @@ class HostSteps:
 
     def _born(self) -> float:
         return float(self._network.host.get("upgrade")["born"])
+
+    def interrupt_hand_over(self) -> None:
+        self._network.interrupt_hand_over(LONGEST_HAND_OVER_S * self._world.chance.random())
+
+    def damage_hand_over(self) -> None:
+        self._network.damage_hand_over()
 
     def kill_daemon(self) -> None:
         self._network.kill_daemon()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ from tests.chaos.world import World
 from tests.daemon.fabric import announce
 
 MOST_AT_ONCE = 12
+CHURNED, CHURN_PAUSE_S = 200, 0.02
+"""Routes of a leaf that come and go all the time."""
 
 
 class LeafSteps:
@@ -40,6 +43,8 @@ class LeafSteps:
             self.ask_raw_refresh,
             self.hostile_updates,
             self.burst_of_raw_leaf,
+            self.churn_of_raw_leaf,
+            self.remove_address,
         ]
 
     def cut_link(self) -> None:
@@ -69,6 +74,18 @@ class LeafSteps:
             time.sleep(self._world.chance.random() / 5)
             namespace.ip("link", "set", f"eth{number - 1}", "up")
             time.sleep(self._world.chance.random() / 5)
+
+    def remove_address(self) -> None:
+        """Until it is repaired the host has no IPv4 address on a link; the session by it ends."""
+        number = self._a_leaf(LEAVES)
+        words = (f"10.0.{number}.1/24", "dev", f"eth{number - 1}")
+        if self._world.has_broken(f"address {number}"):
+            return
+        self._network.host_namespace.ip("address", "del", *words)
+        self._world.breaks(f"address {number}", lambda: self._add_address(*words))
+
+    def _add_address(self, *words: str) -> None:
+        self._network.host_namespace.ip("address", "add", *words)
 
     def silence_link(self) -> None:
         """Until it is repaired no packet passes, in one direction or both; the link stays up."""
@@ -195,6 +212,27 @@ class LeafSteps:
         for _ in range(self._world.chance.randrange(1, 4)):
             raw.announce(BURST)
             raw.withdraw(BURST)
+
+    def churn_of_raw_leaf(self) -> None:
+        """Routes that come and go all the time, until that is repaired."""
+        number, raw = self._a_raw_leaf()
+        if self._world.has_broken(f"churn {number}"):
+            return
+        ended = threading.Event()
+
+        def churn() -> None:
+            while not ended.wait(CHURN_PAUSE_S):
+                raw.announce(BURST[:CHURNED])
+                raw.withdraw(BURST[:CHURNED])
+
+        thread = threading.Thread(target=churn, daemon=True)
+        thread.start()
+
+        def repair() -> None:
+            ended.set()
+            thread.join()
+
+        self._world.breaks(f"churn {number}", repair)
 
     def _a_raw_leaf(self) -> tuple[int, RawLeaf]:
         number = self._a_leaf(RAW_LEAVES)

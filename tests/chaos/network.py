@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -215,6 +216,21 @@ class Network:
         """As systemctl restart: sessions are handed over."""
         self._starts.new()
         self.host.processes[-1].send_signal(signal.SIGUSR1)
+        self._wait_started()
+
+    def interrupt_hand_over(self, after_s: float) -> None:
+        """SIGKILL while sessions are handed over, of the one process or of the other; the service manager goes on."""
+        self._starts.new()
+        self.host.processes[-1].send_signal(signal.SIGUSR1)
+        time.sleep(after_s)
+        with contextlib.suppress(ProcessLookupError, IndexError):  # it is between the two
+            os.kill(self.daemon_pid(), signal.SIGKILL)
+        self._wait_started()
+
+    def damage_hand_over(self) -> None:
+        """A restart whose snapshot arrives damaged: a graceful restart."""
+        self._starts.new()
+        self.host.processes[-1].send_signal(signal.SIGUSR2)
         self._wait_started()
 
     def _wait_started(self) -> None:
