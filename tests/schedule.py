@@ -15,7 +15,6 @@ LONG_FILES = (
     *ONE_BY_ONE,
     "tests/daemon/test_handover.py",
     "tests/daemon/test_drain.py",
-    "tests/daemon/test_soak.py",
     "tests/chaos/",
     "tests/installed/",
     "tests/daemon/test_page.py",
