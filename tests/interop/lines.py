@@ -172,9 +172,17 @@ def check_routes(host: Host, peer: Peer, line: str, family: str = "ipv4-unicast"
 
 def check_cannot(host: Host, speaker: str) -> None:
     """What the matrix says that the peer cannot do, it offers on no line."""
-    offered = {capability for view in host.get("neighbors") for capability in view["capabilities"]}
+    views = host.get("neighbors")
+    offered = {capability for view in views for capability in view["capabilities"]}
     assert offered
     assert not offered & {CAPABILITIES[one] for one in CANNOT[speaker] if one in CAPABILITIES}
+    if "two-octet" in CANNOT[speaker]:
+        assert all("four-octet-as" in view["capabilities"] for view in views if view["capabilities"])
+    if "peer-restarts" in CANNOT[speaker]:
+        assert "both" not in {view["neighbor_graceful_restart"] for view in views}
+    if "hard-reset" in CANNOT[speaker]:
+        host.wait(lambda: host.neighbor("limited")["last_notification_sent"], "a session to be ended")
+        assert host.neighbor("limited")["last_notification_sent"] == "cease/maximum-prefixes", "no hard reset"
 
 
 def received(host: Host, name: str) -> set[str]:

@@ -65,9 +65,9 @@ FEATURES = {
     "dynamic-there": "bgpd is a dynamic neighbor of the peer",
 }
 EXABGP_CANNOT = {
-    "evpn-2": "it reads such routes, but its configuration has none",
-    "evpn-5": "it reads such routes, but its configuration has none",
-    "rtc": "it reads such routes, but its configuration has none",
+    "evpn-2": "its configuration has no such routes",
+    "evpn-5": "its configuration has no such routes",
+    "rtc": "its configuration has no such routes",
     "unnumbered": "it wants a neighbor's address",
     "host-restarts": "it keeps no routes",
     "long-lived-here": "it does not offer them",
