@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from labs.namespace import Namespace, link
-from tests.daemon.fabric import Fabric
 from tests.interop.evpn_fabric import EvpnFabric
-from tests.interop.lines import laid
+from tests.interop.lines import LinedFabric, laid
 
 
 class Pair:
@@ -37,6 +36,6 @@ def fabric() -> Iterator[EvpnFabric]:
 
 
 @pytest.fixture(scope="module")
-def lines() -> Iterator[Fabric]:
+def lines() -> Iterator[LinedFabric]:
     with laid() as made:
         yield made

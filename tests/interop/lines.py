@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
-from labs.namespace import link
+from labs.namespace import Namespace, link
 from tests.daemon.fabric import Fabric, Host, config, kernel_hops, table
 from tests.interop.matrix import CANNOT, CAPABILITIES
 
@@ -32,7 +32,6 @@ NAMES = (
     "limiting",
     "lasting",
     "narrow",
-    "crossed",
     "role",
     "inside",
 )
@@ -62,7 +61,11 @@ LINES = {
     if name == "six"
     else Line(f"10.0.1.{101 + at}", f"10.0.1.{201 + at}")
     for at, name in enumerate(NAMES)
-} | {"ranging": Line(DYNAMIC_HOST, "10.0.1.230"), "ranged": Line("10.0.1.130", DYNAMIC_PEER)}
+} | {
+    "crossed": Line("10.0.8.1", "10.0.8.2"),
+    "ranging": Line(DYNAMIC_HOST, "10.0.1.230"),
+    "ranged": Line("10.0.1.130", DYNAMIC_PEER),
+}
 
 
 class Peer(Protocol):
@@ -127,14 +130,50 @@ TABLES: dict[str, Callable[[str], str]] = {
 """bgpd's part of each line, given the file with the password."""
 
 
+KEEPALIVES_ONLY = 90
+"""Bytes of IP: those of a TCP segment without data or with a KEEPALIVE or a short NOTIFICATION, but not of an OPEN."""
+
+
+class LinedFabric(Fabric):
+    """A fabric whose link between host and leaf1 has the addresses of the lines.
+
+    There are two more links: eth9 - swp9 without addresses, and eth8 - swp8 of the line "crossed", with a switch in it.
+    """
+
+    def __enter__(self) -> LinedFabric:
+        self._switches = contextlib.ExitStack()
+        self.switch = self._switches.enter_context(Namespace("switch", prefix="t"))
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__(None, None, None)
+        self._switches.close()
+
+    def narrow(self, longest: int) -> None:
+        """Have the switch lose frames with more than so many bytes of IP, without a word."""
+        for interface in ("host", "leaf", "bridge"):
+            self.switch.ip("link", "set", interface, "mtu", str(longest))
+
+
 @contextlib.contextmanager
-def laid() -> Iterator[Fabric]:
-    """A fabric whose link between host and leaf1 has the addresses of all lines, and a second link, eth9 - swp9."""
-    with Fabric() as fabric:
+def laid() -> Iterator[LinedFabric]:
+    """The fabric with all its links and addresses."""
+    with LinedFabric() as fabric:
         for namespace, interface, end in ((fabric.host, "eth0", 0), (fabric.leaf1, "swp1", 1)):
-            ends = [line[end] for line in LINES.values()]
+            ends = [line[end] for name, line in LINES.items() if name != "crossed"]
             namespace.addresses(interface, *(f"{one}/{64 if ':' in one else 24}" for one in ends))
         link(fabric.host, "eth9", fabric.leaf1, "swp9")
+        link(fabric.host, "eth8", fabric.switch, "host")
+        link(fabric.switch, "leaf", fabric.leaf1, "swp8")
+        fabric.switch.batch(
+            "link add bridge type bridge forward_delay 0",
+            "link set bridge up",
+            "link set host master bridge",
+            "link set leaf master bridge",
+        )
+        for namespace, interface, end in ((fabric.host, "eth8", 0), (fabric.leaf1, "swp8", 1)):
+            namespace.addresses(interface, f"{LINES['crossed'][end]}/24")
         yield fabric
 
 
@@ -249,25 +288,47 @@ def check_loose(host: Host, peer: Peer) -> None:
     host.wait(lambda: any(hop.endswith("%eth9") for hop in kernel_hops(host.namespace, NETWORKS[0])), "IPv4 by eth9")
 
 
-def check_collision(host: Host, peer: Peer, dial: Callable[[], object], *, rounds: int = 3) -> None:
-    """The peer dials while bgpd stands still, and bgpd dials as soon as it goes on: one connection is left."""
-    line = LINES["crossed"]
+def connections(host: Host, *words: str) -> int:
+    """How many established TCP connections the line "crossed" has; `words` are further conditions of ss."""
+    dst = ("dst", LINES["crossed"].peer)
+    return len(host.namespace.run("ss", "-Htn", "state", "established", *words, *dst).splitlines())
 
-    def connections(*words: str) -> int:
-        return len(host.namespace.run("ss", "-Htn", "state", "established", *words, "dst", line.peer).splitlines())
 
-    for _ in range(rounds):
-        check_up(host, peer, "crossed")
-        count = host.neighbor("crossed")["established_count"]
-        os.kill(host.pid, signal.SIGSTOP)
-        try:
-            dial()
-            host.wait(lambda: connections("sport", "=", ":179") > 0, "the peer to dial")
-        finally:
-            os.kill(host.pid, signal.SIGCONT)
-        host.wait(lambda seen=count: host.neighbor("crossed")["established_count"] > seen, "the next session")
-        check_up(host, peer, "crossed")
-        host.wait(lambda: connections() == 1, "one connection")
+def check_collision(fabric: LinedFabric, host: Host, peer: Peer, end: Callable[[], object]) -> None:
+    """Two connections, one of each side, wait for OPEN messages, which are too long to pass: one connection is left.
+
+    `end()` ends the session, so that both sides dial. Once in a while FRR 8.4 closes both (it ends the one that it is
+    to keep as soon as it is told that the other one is closed), and they connect anew.
+    """
+    check_up(host, peer, "crossed")
+    count = host.neighbor("crossed")["established_count"]
+    fabric.narrow(KEEPALIVES_ONLY)
+    try:
+        end()
+        host.wait(lambda: host.neighbor("crossed")["state"] != "established", "the end of the session")
+        both = ("sport", "dport")
+        host.wait(lambda: all(connections(host, port, "=", ":179") for port in both), "both sides to have connected")
+    finally:
+        fabric.narrow(1500)
+    host.wait(lambda: host.neighbor("crossed")["established_count"] > count, "the next session")
+    check_up(host, peer, "crossed")
+    host.wait(lambda: connections(host) == 1, "one connection")
+    check_up(host, peer, "crossed")
+
+
+def check_one_connection(host: Host, peer: Peer, dial: Callable[[], object]) -> None:
+    """The peer dials while bgpd stands still, and bgpd may dial as soon as it goes on: one connection is left."""
+    check_up(host, peer, "crossed")
+    count = host.neighbor("crossed")["established_count"]
+    os.kill(host.pid, signal.SIGSTOP)
+    try:
+        dial()
+        host.wait(lambda: connections(host, "sport", "=", ":179") > 0, "the peer to dial")
+    finally:
+        os.kill(host.pid, signal.SIGCONT)
+    host.wait(lambda: host.neighbor("crossed")["established_count"] > count, "the next session")
+    check_up(host, peer, "crossed")
+    host.wait(lambda: connections(host) == 1, "one connection")
 
 
 def check_kept_there(host: Host, is_stale: Callable[[str], bool], *lines: str) -> None:

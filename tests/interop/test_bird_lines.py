@@ -20,6 +20,7 @@ from tests.interop.lines import (
     PEER_COMMUNITIES,
     PODS,
     WIDE_ASN,
+    LinedFabric,
     bgpd,
     check_bulky,
     check_cannot,
@@ -249,8 +250,8 @@ def updates(peer: BirdPeer) -> int:
 
 
 @pytest.mark.interop("BIRD", "collision")
-def test_both_dial(host: Host, peer: BirdPeer) -> None:
-    check_collision(host, peer, lambda: peer.bird.birdc("restart crossed"))
+def test_both_dial(lines: LinedFabric, host: Host, peer: BirdPeer) -> None:
+    check_collision(lines, host, peer, lambda: peer.bird.birdc("restart crossed"))
 
 
 @pytest.mark.interop("BIRD", "host-restarts", "long-lived-there")

@@ -27,9 +27,9 @@ from tests.interop.lines import (
     bgpd,
     check_bulky,
     check_cannot,
-    check_collision,
     check_internal,
     check_limited,
+    check_one_connection,
     check_room,
     check_routes,
     check_up,
@@ -235,7 +235,7 @@ def test_bgpd_is_a_dynamic_neighbor(host: Host, peer: ExaBgpPeer) -> None:
 @pytest.mark.interop("ExaBGP", "collision")
 @pytest.mark.interop("ExaBGP 4", "collision")
 def test_both_dial(host: Host, peer: ExaBgpPeer) -> None:
-    check_collision(host, peer, lambda: peer.order("crossed", "teardown 4"))
+    check_one_connection(host, peer, lambda: peer.order("crossed", "teardown 4"))
 
 
 @pytest.mark.interop("ExaBGP", "refresh-asked")

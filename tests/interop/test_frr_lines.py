@@ -20,9 +20,11 @@ from tests.interop.lines import (
     PEER_COMMUNITIES,
     PODS,
     WIDE_ASN,
+    LinedFabric,
     bgpd,
     check_bulky,
     check_cannot,
+    check_collision,
     check_internal,
     check_kept_here,
     check_kept_there,
@@ -35,7 +37,7 @@ from tests.interop.lines import (
 
 pytestmark = pytest.mark.netns
 
-USED = ("plain", "old", "bulky", "inside", "limited", "limiting", "lasting", "ranging")
+USED = ("plain", "old", "bulky", "inside", "limited", "limiting", "lasting", "crossed", "ranging")
 WIDE = 4_200_000_009
 
 
@@ -165,6 +167,11 @@ def test_internal_session(host: Host, peer: FrrPeer) -> None:
     check_internal(host, peer)
     path = peer.path("inside", PODS[0])
     assert (path["aspath"]["length"], path["locPrf"]) == (0, 100)
+
+
+@pytest.mark.interop("FRR", "collision")
+def test_both_dial(lines: LinedFabric, host: Host, peer: FrrPeer) -> None:
+    check_collision(lines, host, peer, lambda: peer.frr.vtysh(f"clear bgp {LINES['crossed'].host}"))
 
 
 @pytest.mark.interop("FRR", "max-prefix-here")

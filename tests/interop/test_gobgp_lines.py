@@ -20,12 +20,12 @@ from tests.interop.lines import (
     PODS,
     bgpd,
     check_cannot,
-    check_collision,
     check_internal,
     check_kept_here,
     check_kept_there,
     check_limited,
     check_limiting,
+    check_one_connection,
     check_room,
     check_routes,
     check_up,
@@ -211,7 +211,7 @@ def test_refresh_that_bgpd_asks_for(host: Host, peer: GobgpPeer) -> None:
 
 @pytest.mark.interop("GoBGP", "collision")
 def test_both_dial(host: Host, peer: GobgpPeer) -> None:
-    check_collision(host, peer, lambda: [peer.order("crossed", word) for word in ("disable", "enable")], rounds=1)
+    check_one_connection(host, peer, lambda: [peer.order("crossed", word) for word in ("disable", "enable")])
 
 
 @pytest.mark.interop("GoBGP", "host-restarts", "long-lived-there")

@@ -20,11 +20,11 @@ from tests.interop.lines import (
     PODS,
     bgpd,
     check_cannot,
-    check_collision,
     check_internal,
     check_kept_there,
     check_limited,
     check_limiting,
+    check_one_connection,
     check_routes,
     check_up,
 )
@@ -199,7 +199,7 @@ def test_shutdown_text_of_openbgpd(host: Host, peer: OpenBgpdPeer) -> None:
 
 @pytest.mark.interop("OpenBGPD", "collision")
 def test_both_dial(host: Host, peer: OpenBgpdPeer) -> None:
-    check_collision(host, peer, lambda: peer.order("crossed", "clear"), rounds=1)
+    check_one_connection(host, peer, lambda: peer.order("crossed", "clear"))
 
 
 @pytest.mark.interop("OpenBGPD", "host-restarts")
