@@ -145,4 +145,4 @@ def test_whatever_raises_the_end_of_the_session_removes_all_that_it_said(speak: 
             host.down(leaf2)
             assert state(host) == expected_state, f"after {call} raised in call {number}"
     assert {"InternedPaths.has_come", "Decisions.decision", "Importer._put"} <= contained
-    assert {"Tables.commit", "LocRib.settle"} <= fatal
+    assert {"Tables.commit", "KeyedRoutes.settle"} <= fatal

@@ -40,6 +40,8 @@ SHARED: dict[str, Any] = {
     "extended_messages": False,
     "bfd": {},
     "graceful_restart": {"mode": "off"},
+    "role": "customer",
+    "role_strict": True,
 }
 NEIGHBOR = SHARED | {
     "name": "other",
