@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import msgspec
+
 from bgpd.fib.reconcile import Adoption, Comparison, Search, to_search
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import RouteForm
@@ -82,3 +86,33 @@ def test_adoption_counts_routes_by_target_and_knows_direct_ones() -> None:
         adoption.add(part)
     assert dict(adoption.installed.items()) == {A: 1, B: -7}
     assert (dict(adoption.counts()), adoption.strays, dict(adoption.direct)) == ({1: 1, -7: 1}, [(C, 50)], {7: {B}})
+
+
+def test_adoption_knows_the_preferred_sources_of_each_target() -> None:
+    adoption = Adoption(FORM)
+    adoption.add(run((A, 1), (B, 2)))
+    assert adoption.sources == {1: {b""}, 2: {b""}}
+    with_sources = msgspec.structs.replace(run((C, 1), (A, 3)), sources=[b"\x0a\0\0\1", b"\x0a\0\0\2"])
+    adoption.add(with_sources)
+    assert adoption.sources == {1: {b"", b"\x0a\0\0\1"}, 2: {b""}, 3: {b"\x0a\0\0\2"}}
+
+
+def test_key_that_is_read_twice_is_examined_and_counts_once() -> None:
+    adoption = Adoption(FORM)
+    adoption.add(run((A, 1), (B, 1)))
+    assert not adoption.doubles
+    assert adoption.counts() == {1: 2}
+    adoption.add(run((A, 2), (C, 2)))
+    assert set(adoption.doubles) >= {A}
+    assert adoption.counts() == {1: 1, 2: 2}
+    assert adoption.installed[A] == 2
+
+
+def test_what_another_process_knows_is_adopted_with_its_sources_and_direct_routes() -> None:
+    adoption = Adoption(FORM)
+    installed = believed((A, 1), (B, -7), (C, 0))
+    adoption.tell(installed, Counter({1: 1, -7: 1, 0: 1}), {1: b"\x0a\0\0\1"})
+    assert adoption.installed is installed
+    assert adoption.direct == {7: {B}}
+    assert adoption.sources == {1: {b"\x0a\0\0\1"}, -7: {b""}, 0: {b""}}
+    assert adoption.counts() == {1: 1, -7: 1, 0: 1}
