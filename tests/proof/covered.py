@@ -1,6 +1,6 @@
 """Branch coverage of the modules that do no I/O, by the tests that need no namespace: `make coverage`.
 
-    python -m tests.proof.covered [TESTS...]
+    python -m tests.proof.covered [--of PATTERN] [TESTS...]
 
 Prints the modules of `PURE` below `WANTED` percent, and the sum of all. Coverage.py is not among the packages of
 `make setup`.
@@ -8,6 +8,7 @@ Prints the modules of `PURE` below `WANTED` percent, and the sum of all. Coverag
 
 from __future__ import annotations
 
+import argparse
 import fnmatch
 import json
 import subprocess
@@ -40,11 +41,11 @@ def is_pure(file: str) -> bool:
     return any(fnmatch.fnmatch(file, pattern) for pattern in PURE)
 
 
-def shares(report: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """Lines and branches that were taken, and that there are, by module of `PURE`."""
+def shares(report: Mapping[str, Any], chosen: str = "*") -> dict[str, tuple[int, int]]:
+    """Lines and branches that were taken, and that there are, by module of `PURE` whose path is like `chosen`."""
     found = {}
     for file, one in report["files"].items():
-        if is_pure(file):
+        if is_pure(file) and fnmatch.fnmatch(file, chosen):
             summary = one["summary"]
             taken = summary["covered_lines"] + summary["covered_branches"]
             found[file] = taken, summary["num_statements"] + summary["num_branches"]
@@ -53,17 +54,20 @@ def shares(report: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
 
 def main() -> int:
     """Exit status: 0 if the tests passed and all is as `WANTED`."""
+    parser = argparse.ArgumentParser(prog="python -m tests.proof.covered", description="Branch coverage without I/O.")
+    parser.add_argument("--of", default="*", metavar="PATTERN", help="only modules whose path is like this")
+    parser.add_argument("tests", nargs="*", default=TESTS, metavar="TESTS")
+    chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data, report = Path(folder) / "data", Path(folder) / "report.json"
         coverage = (sys.executable, "-m", "coverage")
         options = ("--branch", "--source=bgpd", f"--data-file={data}")
-        tests = sys.argv[1:] or TESTS
         ran = subprocess.run(
-            [*coverage, "run", *options, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", SELECTED, *tests],
+            [*coverage, "run", *options, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", SELECTED, *chosen.tests],
             check=False,
         )
         subprocess.run([*coverage, "json", "-q", f"--data-file={data}", "-o", str(report)], check=True)
-        found = shares(json.loads(report.read_text()))
+        found = shares(json.loads(report.read_text()), chosen.of)
     low = {file: 100 * taken / of for file, (taken, of) in found.items() if of and 100 * taken / of < WANTED}
     for file, share in sorted(low.items(), key=lambda one: one[1]):
         print(f"{share:5.1f} %  {file}")
