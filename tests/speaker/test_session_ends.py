@@ -229,3 +229,72 @@ def test_runs_of_updates_come_after_what_is_to_be_done_first() -> None:
     assert len(found) == 2
     driver.session.give_back(found[1:])
     assert len(driver.session.updates(driver.now, most=8, most_bytes=4096)) == 1
+
+
+def test_reset_is_no_graceful_end_whatever_is_said() -> None:
+    driver, _ = graceful_driver()
+    driver.session.reset(driver.now, Notification(ErrorCode.CEASE, CeaseSubcode.CONNECTION_REJECTED), "rejected")
+    down = the_down(driver.outputs())
+    assert down.notified is not None
+    assert down.notified.notification.subcode == CeaseSubcode.CONNECTION_REJECTED
+    assert not down.is_graceful
+
+
+def test_dial_that_fails_is_told_and_tried_again_ever_more_slowly_until_something_changes() -> None:
+    driver = Driver()
+    driver.session.start(driver.now)
+    pauses = []
+    for _ in range(3):
+        (dial,) = driver.outputs()
+        assert isinstance(dial, Dial)
+        driver.session.dial_failed(dial.connection, driver.now, "refused")
+        assert driver.outputs() == [AttemptFailed("refused")]
+        deadline = driver.session.deadline()
+        assert deadline is not None
+        pauses.append(deadline - driver.now)
+        driver.now = deadline
+        driver.session.tick(driver.now)
+    assert pauses == sorted(set(pauses))
+    driver.outputs()
+    driver.now += 1
+    driver.session.connect_now(driver.now)
+    (_, dial) = driver.outputs()
+    assert isinstance(dial, Dial)
+    driver.session.dial_failed(dial.connection, driver.now, "refused")
+    assert driver.session.deadline() == driver.now + pauses[0]
+
+
+def test_connection_that_ends_before_the_open_is_told_what_to_look_for() -> None:
+    driver = Driver()
+    driver.session.closed(driver.dialed(), driver.now, "closed")
+    (failed,) = [one for one in driver.outputs() if isinstance(one, AttemptFailed)]
+    assert failed.reason.startswith("closed before its OPEN: does it know this host")
+    driver, number = graceful_driver()
+    driver.session.closed(number, driver.now, "closed")
+    assert the_down(driver.outputs()).reason == "closed"
+
+
+def test_what_is_left_unread_lets_the_hold_timer_begin_anew() -> None:
+    driver, _ = graceful_driver()
+    before = driver.session.established
+    assert before is not None
+    driver.now += 5
+    driver.session.put_off(driver.now)
+    driver.now += 5
+    driver.session.tick(driver.now)
+    assert driver.session.state is State.ESTABLISHED
+    driver.now += 5
+    driver.session.tick(driver.now)
+    assert driver.session.state is State.IDLE
+
+
+def test_what_is_worked_on_is_the_message_that_was_read_last() -> None:
+    driver, number = graceful_driver()
+    driver.session.received(number, UPDATE + KEEPALIVE)
+    driver.session.next_output(driver.now)
+    assert driver.session.worked_on == UPDATE
+    driver.outputs()
+    driver.session.received(number, UPDATE + UPDATE)
+    driver.session.updates(driver.now, most=8, most_bytes=4096)
+    assert driver.session.worked_on == UPDATE + UPDATE
+    assert Driver().session.worked_on == b""
