@@ -475,6 +475,15 @@ class EveryInput(RuleBasedStateMachine):
     def dial_ends(self, success: bool) -> None:
         self.checked.dials_end(success=success)
 
+    @rule(graceful=st.booleans())
+    def come_up(self, graceful: bool) -> None:
+        """What single inputs bring about too seldom."""
+        self.checked.start()
+        self.checked.dials_end(success=True)
+        if self.checked.open and not self.checked.up:
+            said = INPUTS["graceful open" if graceful else "open"] + INPUTS["keepalive"]
+            self.checked.receive(max(self.checked.open), said)
+
     @rule()
     def accept(self) -> None:
         self.checked.accept()
