@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from bgpd.model.prefix import parse_prefix
+from bgpd.speaker.transport import LINGER_S
 from tests.daemon.wire_peer import CEASE
 from tests.fib.fake_kernel import METRIC
 from tests.simulation.fabric import Fabric, Shape
@@ -196,8 +197,8 @@ def scenario_of(seed: int) -> Scenario:
         return failure_of(seed) if seed % 8 == 7 else gentle_scenario_of(seed)
     chance = random.Random(seed)
     shape = Shape(
-        hosts=chance.choice((2, 2, 3, 4)),
-        styles=(style_of(chance), style_of(chance)),
+        hosts=chance.choice((2, 2, 3, 4, 6)),
+        styles=tuple(style_of(chance) for _ in range(chance.choice((1, 2, 2, 2, 2, 3, 4)))),
         delay_s=chance.choice((0.0002, 0.002, 0.02)),
         kernel_late_s=chance.choice((0.0005, 0.005, 0.05, 0.5)),
         slow_looks=chance.choice((0.0, 0.01, 0.2)),
@@ -278,11 +279,13 @@ def failure_of(seed: int) -> Scenario:
     )
     is_kept = style.by_notification  # a hold timer that expires is a graceful restart then (RFC 8538)
     silent_s = HOLD_S + (style.restart_time_s if is_kept else 0) + REPAIR_S
+    # The NOTIFICATION of who hears nothing waits behind what is not acknowledged; the reset after it says restart.
+    deaf_s = HOLD_S + LINGER_S + (style.restart_time_s if style.helps or is_kept else 0) + REPAIR_S
     kind, bound_s = chance.choice(
         (
             (Kind.CUT, REPAIR_S),
             (Kind.LEAF_DIES, silent_s),
-            (Kind.DEAF, silent_s),
+            (Kind.DEAF, deaf_s),
             (Kind.LEAF_RESTARTS, REPAIR_S),
             (Kind.LEAF_RESETS, REPAIR_S),
             (Kind.FLAP, REPAIR_S),
