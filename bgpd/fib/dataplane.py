@@ -388,7 +388,7 @@ class Dataplane:
                 log.warning("fib.nexthop_refused", id=read_id(error.request), error=str(error))
         self.objects.acknowledged(found for found in ids if found not in refused)
         for identifier, why in refused.items():
-            self.objects.refused(identifier, why)
+            self.objects.refused(identifier, why, may_be_there=bool(outcome.lost))
 
     def _collect_unused(self) -> None:
         """Delete groups that no route uses, and have those tried again for which there was no room.

@@ -98,6 +98,7 @@ class NexthopObjects:
         self._group_ids: dict[_Kind, set[int]] = {}
         self._observed: set[int] = set()
         self._taken: set[int] = set()
+        self._doubtful: dict[int, float | None] = {}
         self._next_nexthop = protocol * IDS_PER_PROTOCOL
         self._next_group = protocol * IDS_PER_PROTOCOL + IDS_PER_PROTOCOL // 2
         self._created = bytearray()
@@ -312,8 +313,14 @@ class NexthopObjects:
             if found is not None:
                 found.present = True
 
-    def refused(self, identifier: int, why: str) -> None:
-        """The kernel would not make an object: it is forgotten, with the groups that contained it."""
+    def refused(self, identifier: int, why: str, *, may_be_there: bool = False) -> None:
+        """The kernel would not make an object: it is forgotten, with the groups that contained it.
+
+        `may_be_there`: its answer was lost. Then the object is deleted later, once routes that may have come by it have
+        been written again.
+        """
+        if may_be_there:
+            self._doubtful[identifier] = None
         group = self.groups.get(identifier)
         if (
             group is not None
@@ -416,7 +423,8 @@ class NexthopObjects:
         return [identifier for identifier, found in self.sources.items() if found == source]
 
     def collect_unused(self, now: float, grace_s: float) -> tuple[bytes, bool]:
-        """Deletions of groups without a route for `grace_s` and of gateways without a group; whether there are more.
+        """Deletions of groups without a route for `grace_s`, of objects that were not to be, and of gateways without a
+        group; whether there are more.
 
         Some at a time: the kernel takes long for each, and nothing else is written meanwhile.
         """
@@ -429,6 +437,12 @@ class NexthopObjects:
             elif now - group.unused_since >= grace_s and len(unused) < MOST_COLLECTED:
                 unused.append(group.id)
                 self._set_members(group, ())
+        for identifier, since in list(self._doubtful.items()):
+            if since is None:
+                self._doubtful[identifier] = now
+            elif now - since >= grace_s and len(unused) < MOST_COLLECTED:
+                unused.append(identifier)
+                del self._doubtful[identifier]
         for nexthop in list(self.nexthops.values()):
             if nexthop.present and not nexthop.groups and len(unused) < MOST_COLLECTED:
                 unused.append(nexthop.id)

@@ -160,3 +160,18 @@ def test_of_equal_groups_the_one_with_routes_is_given_and_the_other_goes() -> No
         table.collected(now)
     assert table.group(0) == newer
     assert table.collected(100.0 + GRACE_S) == (encode_delete([older]), False)
+
+
+def test_an_object_whose_answer_was_lost_is_deleted_later() -> None:
+    """The kernel may have made it, and nobody would know of it."""
+    table = Table()
+    used = table.group(0, routes=1)
+    table.acknowledge()
+    lost = table.group(0, 1)
+    table.take_created()
+    table.refused(lost, "No buffer space available", may_be_there=True)
+    assert set(table.groups) == {used}
+    assert encode_delete([lost]) not in table.collected(100.0)[0]
+    assert table.collected(100.0 + GRACE_S) == (encode_delete([lost]), False)
+    assert table.collected(100.0 + 3 * GRACE_S) == (b"", False)
+    assert set(table.groups) == {used}
