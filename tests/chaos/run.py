@@ -94,6 +94,8 @@ class Chaos:
         self.summary: list[str] = []
         self._folder = folder
         self._progress = progress
+        self._slow = 0
+        """Rounds in which BFD found a leaf dead to which nothing was done: this machine was too slow."""
         self._script: list[str] = [f"# seed {seed}"]
         self._began = time.monotonic()
 
@@ -125,6 +127,8 @@ class Chaos:
             self._round(network, number, steps)
         self._wait_calm(network, "at the end", left_over)
         self.summary.append(f"{sum(self.done.values())} steps of {len(self.done)} kinds, seed {self.seed}")
+        if self._slow:
+            self.summary.append(f"in {self._slow} rounds BFD failed for no other reason than a slow machine")
         megabytes = [memory / 1e6 for memory in self._witness.memory]
         self.summary.append(
             f"resident memory {megabytes[0]:.0f} MB after the first round, {megabytes[-1]:.0f} MB after the last, "
@@ -147,6 +151,7 @@ class Chaos:
         finally:
             results = network.stop_flows()
         problems = self._witness.look(self.model, self._world.touched)
+        self._slow += bool(self._witness.bfd_down - self._world.hurt)
         self._world.hurt.update(self._witness.bfd_down)
         problems += [*self._lost(results), *self._grown()]
         if problems:
