@@ -36,6 +36,7 @@ from tests.proof.mutations import Mutant, mutants
 TESTS: dict[str, tuple[str, ...]] = {
     "bgpd/rib/decision.py": ("tests/rib/test_decision.py", "tests/rib/test_rib.py", "tests/evpn/test_mac_mobility.py"),
     "bgpd/message/attribute_rules.py": (
+        "tests/message/test_attribute_rules.py",
         "tests/message/test_attribute_decoder.py",
         "tests/message/test_corpus.py",
         "tests/message/test_update_decoder.py",
