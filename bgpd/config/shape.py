@@ -6,7 +6,6 @@ look at the rest. It never touches the system; check.py looks at what the values
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any, NamedTuple
 
@@ -40,6 +39,8 @@ def shape_config(data: dict[str, Any]) -> tuple[Config, list[Finding]]:
 
 def did_you_mean(word: str, known: list[str]) -> str:
     """A hint after an unknown word: the nearest known one, or all of them."""
+    import difflib  # 0.2 MB, for mistakes only
+
     near = difflib.get_close_matches(word.replace("-", "_"), known, n=1, cutoff=0.6) or difflib.get_close_matches(
         word, known, n=1, cutoff=0.6
     )

@@ -8,7 +8,6 @@ What [[vrf]] leaves to be worked out: automatic route distinguishers and route t
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import stat
 from collections.abc import Iterable, Sequence
@@ -129,6 +128,8 @@ def missing_interface(name: str, known: Iterable[str]) -> Wrong | None:
     names = sorted(set(known) - {"lo"})
     if name in names or name == "lo":
         return None
+    import difflib  # as in shape.py
+
     nearest = sorted(difflib.get_close_matches(name, names, n=_MOST_NAMED, cutoff=0.0))
     more = f" and {len(names) - len(nearest)} more" if len(names) > len(nearest) else ""
     return f"there is no interface {name}", f"this host has {', '.join(nearest) or 'none but lo'}{more}"

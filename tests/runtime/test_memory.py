@@ -125,6 +125,12 @@ def burst(settings: str) -> tuple[float, float]:
     return float(peak), float(left)
 
 
+def test_what_only_a_mistake_needs_is_imported_when_there_is_one() -> None:
+    code = "import sys; from bgpd.__main__ import _import_daemon; _import_daemon(); print('difflib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+
+
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library has no mallopt")
 def test_little_is_left_of_a_burst() -> None:
     """Blocks of the C library alone: an arena of Python's own small objects may stay for the sake of one of them."""

@@ -6,7 +6,6 @@ payload is taken as a whole or not at all. Does no I/O.
 
 from __future__ import annotations
 
-import difflib
 import enum
 import functools
 import ipaddress
@@ -152,6 +151,8 @@ def _explain(message: str, kind: type[_Payload]) -> Problem:
     path = where.rstrip("`").removeprefix("$").removeprefix(".")
     unknown = re.search(r"unknown field `(.*)`", wrong)
     if unknown:
+        import difflib  # 0.2 MB, for mistakes only
+
         known = _fields_at(path, kind)
         close = difflib.get_close_matches(unknown[1], known, n=1)
         right = f'did you mean "{close[0]}"?' if close else f"known are {', '.join(known)}"
