@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import sys
 import time
@@ -46,6 +45,8 @@ def writer(kind: str, form: str, fields: Sequence[str] | None) -> Writer:
     known = names_of_fields(kind, form)
     for name in fields or ():
         if name not in known:
+            import difflib  # for mistakes only
+
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(known)}"
             raise WrongUsage(f'{kind} have no field "{name}"', hint)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +32,8 @@ def near(client: Client, kind: str, parameters: Mapping[str, Any]) -> list[str]:
 
 def near_names(client: Client, kind: str, name: str) -> list[str]:
     """Names of workloads or services that are close to one. Raises: CommandFailed."""
+    import difflib  # for mistakes only
+
     field = _NAME_FIELDS[kind]
     names = {view[field]: None for view in client.get(f"/v1/{kind}", {"limit": MOST_NAMES})}
     return [one for one in difflib.get_close_matches(name, names, MOST_NEAR) if one != name]

@@ -5,7 +5,6 @@ with what it may have been meant to be.
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -105,6 +104,8 @@ def _with_seconds(given: list[str]) -> list[str]:
 
 def _meant(message: str, parser: argparse.ArgumentParser) -> str:
     """The known word that is closest to the one that argparse does not know; "" if none is close."""
+    import difflib  # for mistakes only
+
     if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
         known = [word.strip(" '") for word in found[2].split(",")]
         if "show" in known and (found[1] in SHOWN or f"{found[1]}s" in SHOWN):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 from typing import Any
 
@@ -86,6 +85,8 @@ def schema(arguments: argparse.Namespace, hooks: Hooks) -> int:
 def json_schema(name: str) -> dict[str, Any]:
     """The JSON Schema (2020-12) of that name. Raises: CommandFailed: there is none."""
     if name not in SCHEMAS:
+        import difflib  # for mistakes only
+
         near = difflib.get_close_matches(name, SCHEMAS, 1)
         hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(SCHEMAS)}"
         raise CommandFailed(f'there is no schema "{name}"', hint)

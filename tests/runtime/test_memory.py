@@ -126,7 +126,12 @@ def burst(settings: str) -> tuple[float, float]:
 
 
 def test_what_only_a_mistake_needs_is_imported_when_there_is_one() -> None:
-    code = "import sys; from bgpd.__main__ import _import_daemon; _import_daemon(); print('difflib' in sys.modules)"
+    code = (
+        "import sys, bgpd.__main__, bgpd.api.server, bgpd.daemon\n"
+        "from bgpd.message.exabgp_codec import load\n"
+        "load()\n"
+        "print('difflib' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
 
