@@ -22,7 +22,7 @@ from bgpd.fib.nexthop_objects import Loss, NexthopObjects
 from bgpd.fib.protocol import claimants_of
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.kernel.netlink import MessageKind
-from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, read_id
+from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, read_deleted, read_id
 from bgpd.kernel.reader import KernelReader
 from bgpd.kernel.writer import KernelWriter, Outcome, Writer
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged
@@ -272,11 +272,11 @@ class Dataplane:
         created, ids = self.objects.take_created() if loss.urgent or loss.ordered else (b"", [])
         self.messages += len(ids) + loss.messages
         if loss.ordered:
-            self.bulk.submit(created + loss.ordered, functools.partial(self._urgent_done, ids))
+            self.bulk.submit(created + loss.ordered, functools.partial(self._urgent_done, ids, sent=loss.ordered))
             created, ids = b"", []
         if loss.urgent:
             submit = self.urgent.submit_now if self._is_cheap(loss) else self.urgent.submit
-            submit(created + loss.urgent, functools.partial(self._urgent_done, ids))
+            submit(created + loss.urgent, functools.partial(self._urgent_done, ids, sent=loss.urgent))
         return loss
 
     def _is_cheap(self, loss: Loss) -> bool:
@@ -356,7 +356,7 @@ class Dataplane:
             return
         leftovers, self.objects.leftovers = self.objects.leftovers, []
         if leftovers:
-            self.bulk.submit(encode_delete(leftovers), functools.partial(self._urgent_done, []))
+            self._delete(encode_delete(leftovers))
 
     def _kernel_changed(self, event: KernelEvent) -> None:
         if isinstance(event, LinkChanged):
@@ -375,8 +375,17 @@ class Dataplane:
         done(outcome)
         self._pump_if_due()
 
-    def _urgent_done(self, ids: list[int], outcome: Outcome) -> None:
+    def _delete(self, deletions: bytes) -> None:
+        """Have objects deleted that are forgotten already."""
+        self.bulk.submit(deletions, functools.partial(self._urgent_done, [], sent=deletions))
+
+    def _urgent_done(self, ids: list[int], outcome: Outcome, *, sent: bytes = b"") -> None:
+        """Whether the kernel has done what was `sent` is not known if its answer was lost: it is deleted once more, and
+        compared."""
         self._settle_created(ids, outcome)
+        if outcome.lost and sent:
+            self.objects.doubt(read_deleted(sent))
+            self.verify()
         self._pump_if_due()
 
     def _settle_created(self, ids: list[int], outcome: Outcome) -> None:
@@ -399,7 +408,7 @@ class Dataplane:
         if all(table.swept for table in self._tables):
             unused, are_more = self.objects.collect_unused(self._loop.time(), _UNUSED_GRACE_S)
             if unused:
-                self.bulk.submit(unused, functools.partial(self._urgent_done, []))
+                self._delete(unused)
             if are_more:
                 pause_s = min(pause_s, _COLLECT_PAUSE_S)
         if self.objects.room.came(len(self.objects.groups)):
@@ -411,7 +420,7 @@ class Dataplane:
         """Delete what no route uses without waiting, some at a time; whether there may be more."""
         unused, _ = self.objects.collect_unused(self._loop.time(), 0.0)
         if unused:
-            self.bulk.submit(unused, functools.partial(self._urgent_done, []))
+            self._delete(unused)
         return bool(self.objects.groups or self.objects.nexthops)
 
     async def _check_permission(self) -> None:

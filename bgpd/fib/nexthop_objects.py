@@ -320,7 +320,7 @@ class NexthopObjects:
         been written again.
         """
         if may_be_there:
-            self._doubtful[identifier] = None
+            self.doubt([identifier])
         group = self.groups.get(identifier)
         if (
             group is not None
@@ -330,6 +330,10 @@ class NexthopObjects:
             self.not_resilient = why
         self._taken.add(identifier)
         self.vanished([identifier])
+
+    def doubt(self, identifiers: Iterable[int]) -> None:
+        """The kernel may have these, which are forgotten: they are deleted after the grace time."""
+        self._doubtful.update(dict.fromkeys(identifiers))
 
     def vanished(self, identifiers: Iterable[int]) -> Loss:
         """The kernel no longer has these objects (or never had): groups follow. Nothing is sent for them."""

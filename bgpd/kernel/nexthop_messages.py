@@ -139,6 +139,15 @@ def read_id(request: bytes) -> int:
     return int(U32.unpack(value)[0]) if len(value) == 4 else 0
 
 
+def read_deleted(requests: bytes) -> list[int]:
+    """The objects that a batch of messages deletes."""
+    return [
+        read_id(requests[start - 16 : end])
+        for kind, _flags, _sequence, start, end in messages(requests)
+        if kind == MessageKind.DEL_NEXTHOP
+    ]
+
+
 def read_objects(data: bytes) -> Iterator[NexthopObject]:
     """The nexthop objects of one datagram of a dump."""
     for kind, _flags, _sequence, start, end in messages(data):

@@ -17,6 +17,7 @@ from bgpd.kernel.nexthop_messages import (
     encode_delete,
     encode_group,
     encode_nexthop,
+    read_deleted,
     read_id,
     read_objects,
 )
@@ -103,3 +104,8 @@ def test_deletes_equal_pyroute2(identifiers: list[int]) -> None:
     data = encode_delete(identifiers)
     assert data == b"".join(whole(105, 1, {}, [("NHA_ID", identifier)]) for identifier in identifiers)
     assert [read_id(data[start - 16 : end]) for _kind, _flags, _sequence, start, end in messages(data)] == identifiers
+
+
+def test_what_a_batch_deletes_is_read_from_it() -> None:
+    batch = encode_nexthop(7, 197, b"\x0a\0\0\1", 2) + encode_delete([8, 9]) + encode_group(10, 197, ((7, 1),))
+    assert read_deleted(batch) == [8, 9]
