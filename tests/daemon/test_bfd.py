@@ -213,7 +213,7 @@ def test_leaf_without_bfd_keeps_its_session_unless_strict(
             host.wait(lambda: "waits for BFD" in host.neighbor("leaf1")["last_error"], "leaf1 to be waited for")
             leaf1.vtysh("configure terminal", "router bgp 65201", "neighbor 10.0.1.1 bfd 3 100 100")
             host.wait_established("leaf1", "leaf2")
-            assert views(host)["leaf1"]["state"] == "up"
+            wait_up(host, "leaf1")
     finally:
         leaf1.vtysh("configure terminal", "router bgp 65201", "neighbor 10.0.1.1 bfd 3 100 100")
 

@@ -81,7 +81,11 @@ def test_demonstration_shows_what_it_says_ends_in_a_shell_and_leaves_nothing() -
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_demonstration_that_is_ended_removes_what_it_made(number: signal.Signals) -> None:
+    former = signal.signal(
+        number, signal.default_int_handler
+    )  # a shell's background jobs ignore SIGINT, and so would it
     process = subprocess.Popen([*DEMO, "--no-prompt"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    signal.signal(number, former)
     wait_until(lambda: any("host2" in name for name in left()), 30, "the namespaces")
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)

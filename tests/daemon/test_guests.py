@@ -106,7 +106,7 @@ def test_a_guest_on_loopback_is_a_workload_and_explained(host: Host, fabric: Fab
         assert kernel_hops(fabric.host, "10.9.9.1") == []
         found = host.explain("10.9.9.1")
         assert "as said by guest one" in found["verdict"]
-        assert [one["name"] for one in found["neighbors"]] == ["one"]
+        assert "one" in [neighbor["name"] for neighbor in found["neighbors"]], "leaf1 may have sent the route back"
         assert found["guest"]["candidates"][0]["next_hop"] == "127.0.0.2"
         one.announce("10.9.10.1/32")
         host.wait(lambda: "10.9.10.1/32" in refused(host, "one"), "it to be refused")
