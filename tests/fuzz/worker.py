@@ -24,10 +24,12 @@ def instrumented_targets() -> Mapping[str, Any]:
 
     with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(include=list(INSTRUMENTED)):
         from bgpd.message.exabgp_codec import load
+        from tests.fuzz.target import directory
         from tests.fuzz.targets import TARGETS, quiet
 
         load()
     quiet()
+    directory()  # of this process, which removes it: a search ends without doing so
     return TARGETS
 
 
