@@ -111,16 +111,11 @@ def routes_of_then(arguments: argparse.Namespace, parameters: dict[str, Any]) ->
 def _routes_of_files(state: str, query: dict[str, Any]) -> dict[str, Any]:
     import msgspec
 
-    from bgpd.history.reading import NotKnown, vrfs_of
     from bgpd.history.tables import AskedRoutes
     from bgpd.model.views.queries import PastQuery
 
     vrf = query.get("vrf")
-    try:
-        vrfs = tuple(vrfs_of(Path(state))) if vrf is None else (vrf,)
-    except NotKnown as error:
-        raise CommandFailed(str(error)) from None
-    asked = AskedRoutes(query=msgspec.convert(query, PastQuery), vrfs=vrfs)
+    asked = AskedRoutes(query=msgspec.convert(query, PastQuery), vrfs=() if vrf is None else (vrf,))
     found: dict[str, Any] = msgspec.to_builtins(_routes(Path(state), asked))
     return found
 
@@ -164,15 +159,13 @@ def print_changes(asked: str, state: str) -> int:
 def changes_of_files(state: Path, sought: Sought) -> list[EventView]:
     """What became of a prefix, from the files that a daemon has left; nothing where there are none."""
     from bgpd.history.changes import Asked, not_known
-    from bgpd.history.reading import NotKnown, vrfs_of
     from bgpd.history.segments import DIRECTORY
 
     if not (state / DIRECTORY).is_dir():
         return []
     try:
-        vrfs = (sought.vrf,) if sought.vrf is not None else tuple(vrfs_of(state))
-        return _changes(state, Asked(sought=sought, vrfs=vrfs))
-    except (CommandFailed, NotKnown) as error:
+        return _changes(state, Asked(sought=sought, vrfs=() if sought.vrf is None else (sought.vrf,)))
+    except CommandFailed as error:
         return [not_known(str(error))]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from bgpd.history.prefixes import MOST_KEYS, Change, TooMany
-from bgpd.history.reading import NotKnown, Progress, best_text, read, unsaid, way_text
+from bgpd.history.reading import NotKnown, Progress, best_text, read, unsaid, vrfs_of, way_text
 from bgpd.history.segments import known_from
 from bgpd.history.wanted import Inside, These, Wanted
 from bgpd.journal.store import Sought
@@ -27,7 +27,7 @@ _UNKNOWN = "history.not_known"
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the changes is looked for, in which VRFs."""
+    """What of the changes is looked for, in which VRFs; in none means in all that the history has."""
 
     sought: Sought
     vrfs: tuple[str, ...] = ("",)
@@ -51,7 +51,8 @@ def changes(state: Path, asked: Asked, progress: Progress = unsaid) -> list[Even
     since = sought.since or (until - MANY_S if sought.longer_prefixes else 0.0)
     wanted: Wanted = Inside(key) if sought.longer_prefixes else These([key])
     try:
-        segments, found = read(state, asked.vrfs, family, wanted, since=since, until=until, progress=progress)
+        vrfs = asked.vrfs or vrfs_of(state, wanted)
+        segments, found = read(state, vrfs, family, wanted, since=since, until=until, progress=progress)
     except TooMany:
         raise NotKnown(f"more than {MOST_KEYS:,} prefixes are inside {sought.prefix}: ask for a longer one") from None
     notices = list(_notices(known_from(segments), since, sought.since > 0, [one.problem for one in found]))

@@ -11,7 +11,7 @@ from bgpd.history.messages import Decoders
 from bgpd.history.records import AnyRecord, BaseBegan
 from bgpd.history.replay import Replay, replay
 from bgpd.history.segments import DIRECTORY, Segment, known_from, records_of, segments_of
-from bgpd.history.wanted import These, Wanted
+from bgpd.history.wanted import Wanted
 from bgpd.model.as_path import as_path_text
 from bgpd.model.iana import Family
 from bgpd.model.path import Path as Way
@@ -26,12 +26,13 @@ class NotKnown(Exception):
     """The history does not say it: why, and what it does say."""
 
 
-def vrfs_of(state: Path) -> list[str]:
-    """The VRFs that the history says something of, the main table first. Raises: NotKnown: it cannot be read."""
+def vrfs_of(state: Path, wanted: Wanted) -> list[str]:
+    """The VRFs of which the history says something, the main table first; of those with nothing but routes, the ones
+    that may have a wanted key. Raises: NotKnown: it cannot be read."""
     found: dict[str, None] = {"": None}
     try:
         for segment in segments_of(state / DIRECTORY):
-            for records in records_of(segment, These(())):
+            for records in records_of(segment, wanted):
                 for record in records if not isinstance(records, str) else ():
                     found |= dict.fromkeys(_vrfs_in(record), None)
     except OSError as error:

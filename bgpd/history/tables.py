@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from bgpd.history.prefixes import MOST_KEYS, TooMany
-from bgpd.history.reading import NotKnown, Progress, read, unsaid, whether_it_ran, why_not_known
+from bgpd.history.reading import NotKnown, Progress, read, unsaid, vrfs_of, whether_it_ran, why_not_known
 from bgpd.history.segments import known_from
 from bgpd.history.wanted import Inside, These, Wanted
 from bgpd.model.iana import Family
@@ -22,7 +22,7 @@ from bgpd.rib.views import route_view
 
 
 class AskedRoutes(msgspec.Struct, frozen=True, kw_only=True):
-    """Which routes of which VRFs."""
+    """Which routes of which VRFs; of none means of all that the history has."""
 
     query: PastQuery
     vrfs: tuple[str, ...] = ("",)
@@ -36,7 +36,8 @@ def routes(state: Path, asked: AskedRoutes, progress: Progress = unsaid) -> Past
     except ValueError as error:
         raise NotKnown(f'"{query.prefix}" is no prefix: {error}') from None
     try:
-        segments, found = read(state, asked.vrfs, family, wanted, since=query.at, until=query.at, progress=progress)
+        vrfs = asked.vrfs or vrfs_of(state, wanted)
+        segments, found = read(state, vrfs, family, wanted, since=query.at, until=query.at, progress=progress)
     except TooMany:
         raise NotKnown(f"more than {MOST_KEYS:,} prefixes are inside {query.prefix}: ask for a longer one") from None
     since = known_from(segments)

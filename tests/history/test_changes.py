@@ -9,7 +9,7 @@ import pytest
 from bgpd.cli.past import changes_of_files
 from bgpd.history import blocks
 from bgpd.history.changes import Asked, changes, is_about_routes
-from bgpd.history.reading import NotKnown, vrfs_of
+from bgpd.history.reading import NotKnown
 from bgpd.history.records import AnyRecord
 from bgpd.history.wanted import These
 from bgpd.journal.store import Sought
@@ -119,7 +119,6 @@ def test_of_a_vrf_from_evpn_the_change_is_told_too(tmp_path: Path) -> None:
         source = source or next(iter(recorded._imports.values()), None)
     recorded.write()
     found = events(tmp_path, vrfs=("", VRF))
-    assert vrfs_of(tmp_path) == ["", VRF]
     assert changes_of_files(tmp_path, Sought(prefix=NET)) == found, "of a daemon that does not run, too"
     assert {one.fields["vrf"] for one in found if one.event != "history.begins"} == {VRF}
     assert {"leaf1", "leaf2"} == {one.fields["neighbor"] for one in found if "neighbor" in one.fields}

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from bgpd.cli.past import changes_of_files
 from bgpd.history.reading import NotKnown
 from bgpd.history.tables import AskedRoutes, routes
+from bgpd.journal.store import Sought
+from bgpd.model.attributes import Attributes
 from bgpd.model.views.explained import PastRoutesView
 from bgpd.model.views.queries import PastQuery
 from tests.daemon.wire_peer import update, withdrawal
-from tests.history.rig import Recorded
+from tests.history.rig import VRF, Recorded
+from tests.rib.build import LOCAL, V4, key
 
 OUTER, INNER, OTHER = "10.1.0.0/16", "10.1.2.0/24", "10.2.0.0/16"
 
@@ -71,3 +75,17 @@ def test_what_is_not_known_says_why(recorded: tuple[Path, float], monkeypatch: p
     monkeypatch.setattr("bgpd.history.prefixes.MOST_KEYS", 2)
     with pytest.raises(NotKnown, match=r"prefixes are inside 10\.0\.0\.0/8"):
         shown(path, "10.0.0.0/8", at + 1, longer_prefixes=True)
+
+
+def test_all_vrfs_are_those_that_the_history_names_also_where_a_vrf_has_nothing_but_workloads(tmp_path: Path) -> None:
+    history = Recorded(tmp_path)
+    history.up("leaf1")
+    history.now += 1
+    history.rib.announce_local(LOCAL, V4, [key(INNER)], Attributes.of(), vrf=VRF)
+    history.write()
+    query = PastQuery(prefix=OUTER, at=history.now, longer_prefixes=True)
+    assert [(one.vrf, one.prefix) for one in routes(tmp_path, AskedRoutes(query=query, vrfs=())).routes] == [
+        (VRF, INNER)
+    ]
+    found = changes_of_files(tmp_path, Sought(prefix=INNER))
+    assert [one.fields["vrf"] for one in found if one.event == "route.announced"] == [VRF]
