@@ -112,6 +112,7 @@ class Connection(asyncio.Protocol):
         self._bytes_left = max_bytes
         self._closed = closed
         self._transport: asyncio.Transport | None = None
+        self._below: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def handshake_begins(self) -> None:
@@ -126,6 +127,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._below = _below(transport)
         if self._only_operators and not is_operator(transport):
             self._handler = _Refused(self._refused)
             self._handler.connection_made(transport)
@@ -137,6 +139,7 @@ class Connection(asyncio.Protocol):
         if self._bytes_left > 0:  # what is more is read into nothing, until the refusal is out
             self._bytes_left -= len(data)
             self._handler.data_received(data)
+            _forget_frames(self._handler)
 
     def eof_received(self) -> bool | None:
         return self._handler.eof_received()
@@ -151,6 +154,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         let_go(self._transport)
+        let_go(self._below)
         self._stop_timer()
         self._closed(self)
         self._handler.connection_lost(exc)
@@ -167,6 +171,19 @@ class Connection(asyncio.Protocol):
     def _abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+def _forget_frames(handler: asyncio.Protocol) -> None:
+    """aiohttp keeps the exception of a request that is no HTTP among its messages: by its frames it refers to itself,
+    to the connection, and with TLS to all that asyncio has for it."""
+    for message, _ in getattr(handler, "_messages", ()):
+        if isinstance(error := getattr(message, "exc", None), BaseException):
+            error.__traceback__ = None
+
+
+def _below(transport: asyncio.Transport) -> asyncio.Transport | None:
+    """The transport that TLS writes to; None without TLS."""
+    return getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
 
 
 class _Refused(asyncio.Protocol):

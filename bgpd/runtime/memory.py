@@ -62,17 +62,22 @@ class GarbagePolicy:
         if gc.get_count()[0] > TABLE:
             gc.freeze()
             return
-        began = time.perf_counter()
-        gc.collect()
-        if time.perf_counter() - began > LONG_PASS_S:
-            gc.freeze()
+        _collect()
 
 
 def collect_some() -> None:
     """Collect what many clients have left, unless a table came meanwhile, which takes too long to be looked at. Where
     the collector runs by itself nothing is to be done."""
     if not gc.isenabled() and gc.get_count()[0] <= TABLE:
-        gc.collect()
+        _collect()
+
+
+def _collect() -> None:
+    """What made the pass long is set aside: the next one may come at once."""
+    began = time.perf_counter()
+    gc.collect()
+    if time.perf_counter() - began > LONG_PASS_S:
+        gc.freeze()
 
 
 _TRIM_THRESHOLD = (-1, 1 << 20)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gc
 import shutil
 import ssl
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -178,6 +180,31 @@ async def test_handshake_that_fails_or_never_comes_holds_its_place_no_longer_tha
         accept()
     await until(lambda: len(accept) == 0)
     accept()
+
+
+@pytest.mark.parametrize("request_line", ["xyzzy", "GET /v1/health HTTP/1.1"])
+async def test_clients_with_tls_leave_nothing(tmp_path: Path, request_line: str) -> None:
+    """As in the daemon, where nothing is collected unasked: each that spoke no HTTP then left 300 KB, for good where a
+    table came in the same minute."""
+    certificate, key = make_certificate(tmp_path)
+    config = {"tls_certificate": str(certificate), "tls_key": str(key), "token_file": token_file(tmp_path)}
+    async with served(tmp_path, **config) as listen:
+        host, port = listen.split(":")
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                reader, writer = await asyncio.open_connection(host, int(port), ssl=trusting(certificate))
+                writer.write(f"{request_line}\r\nHost: {listen}\r\n\r\n".encode())
+                assert await reader.read()
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+            left = [one for one in gc.get_objects() if isinstance(one, SSLProtocol) and one._server_side]  # type: ignore[attr-defined]
+        finally:
+            gc.enable()
+    assert len(left) <= 1
+    assert SSLProtocol.max_size == tcp_listener.READ_BYTES
 
 
 def test_origin_that_is_none_is_refused() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bgpd.runtime import memory
 from bgpd.runtime.memory import TABLE, GarbagePolicy, collect_some
 
 
@@ -70,11 +71,23 @@ def test_what_clients_leave_is_collected_unless_a_table_came(policy: GarbagePoli
     assert len(table) == more
 
 
+def test_a_table_that_comes_between_clients_is_looked_at_once(
+    policy: GarbagePolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each hundred clients were a pass over all of it: 600,000 containers, 35 ms."""
+    monkeypatch.setattr(memory, "LONG_PASS_S", 0.0)
+    table = [[] for _ in range(TABLE // 2)]
+    frozen = gc.get_freeze_count()
+    collect_some()
+    assert gc.get_freeze_count() >= frozen + len(table)
+
+
 CODE = """
 import ctypes
 import sys
 import threading
 from pathlib import Path
+from bgpd.runtime import memory
 from bgpd.runtime.memory import keep_little_memory, return_free_memory
 
 libc = ctypes.CDLL(None)
