@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -150,6 +151,21 @@ def test_role_writes_only_what_was_checked() -> None:
     written = [index for index, to in copies if to.endswith(".toml")]
     assert len(written) == 2
     assert checked < min(written)
+
+
+def test_role_checks_a_copy_also_of_what_links_lead_to(tmp_path: Path) -> None:
+    """New fragments were written through a link, before they were checked."""
+    (tasks,) = yaml.safe_load((PACKAGES / "ansible/roles/bgpd/tasks/next.yml").read_text())
+    (command,) = (task["ansible.builtin.command"] for task in tasks["block"] if task["name"] == "Take what is there")
+    for name in ("etc", "elsewhere", "next"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "elsewhere/pods.toml").write_text("")
+    (tmp_path / "etc/conf.d").symlink_to("../elsewhere")
+    (tmp_path / "etc/bgpd.toml").symlink_to("../elsewhere/pods.toml")
+    here = command.replace("/etc/bgpd", str(tmp_path / "etc")).replace("{{ bgpd_next.path }}", str(tmp_path / "next"))
+    subprocess.run(shlex.split(here), check=True)
+    found = [tmp_path / "next" / name for name in ("bgpd.toml", "conf.d", "conf.d/pods.toml")]
+    assert [(one.exists(), one.is_symlink()) for one in found] == [(True, False)] * 3
 
 
 def test_role_makes_kernel_settings_before_it_starts_the_daemon() -> None:
