@@ -758,5 +758,7 @@ def test_routes_of_an_earlier_time_are_told_what_they_are(capsys: pytest.Capture
     assert "--at is about a prefix or an address" in capsys.readouterr().err
     assert run("show", "routes", "10.64.9.0/24", "--neighbor", "leaf1", "--at", "10m") == 2
     assert "--at and --neighbor do not go together" in capsys.readouterr().err
+    assert run("show", "routes", "10.64.9.0/24", "--directory", "/var/lib/bgpd") == 2, "it had shown those of this host"
+    assert "--directory goes with --at" in capsys.readouterr().err
     assert run("show", "routes", "10.64.9.0/24", "--at", "2001-11-14T23:00") == 1
     assert "the history of routes begins later" in capsys.readouterr().err
