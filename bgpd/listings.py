@@ -31,7 +31,7 @@ from bgpd.log import EventRing
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.model.prefix import parse_prefix
-from bgpd.model.views.explained import ExplainView, PastRoutesView, PastView, WhatIfView, WhyNotView
+from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
 from bgpd.model.views.host import EventView, HealthView, OverviewView
 from bgpd.model.views.orders import ConfigChangeView, ReloadView
 from bgpd.model.views.queries import PastQuery, ViewQuery
@@ -228,8 +228,8 @@ class DaemonBackend:
             changed = [not_known(error.error)]
         return merged(events, changed, sought.limit)
 
-    async def past_routes(self, query: PastQuery) -> PastRoutesView:
-        """The routes of an earlier time. Raises: Rejected: with 404, they are not known, and why."""
+    async def past_routes(self, query: PastQuery) -> bytes:
+        """The routes of an earlier time: JSON of a PastRoutesView. Raises: Rejected: with 404, they are not known."""
         self._refuse_unknown(query.vrf, "")
         return await self._past.routes(query, self._vrfs(query.vrf))
 

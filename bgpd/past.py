@@ -17,7 +17,7 @@ from bgpd.history.recorder import History
 from bgpd.history.tables import AskedRoutes
 from bgpd.journal.store import Sought
 from bgpd.model.prefix import format_address
-from bgpd.model.views.explained import PastRoutesView, PastView
+from bgpd.model.views.explained import PastView
 from bgpd.model.views.host import EventView
 from bgpd.model.views.queries import PastQuery
 from bgpd.runtime.programs import output_of
@@ -26,6 +26,9 @@ PATIENCE_S = 50.0
 """How long an answer may take."""
 MOST_WAITING = 4
 """Questions that wait for the one that is answered."""
+AT_ONCE = 500
+"""Events that are read without a pause."""
+_EVENT = msgspec.json.Decoder(EventView)
 _LAST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 """No time after this one can be written."""
 
@@ -52,14 +55,20 @@ class Past:
         asked = Asked(sought=sought, vrfs=tuple(vrfs))
         text = msgspec.json.encode(asked).decode()
         said = await self._said(["show", "events", f"--changes={text}", f"--state={self._directory}"], sought.since)
-        return msgspec.json.decode(said, type=list[EventView])
+        lines = said.split("\n")[:-1]
+        found: list[EventView] = []
+        for start in range(0, len(lines), AT_ONCE):
+            found += map(_EVENT.decode, lines[start : start + AT_ONCE])
+            await asyncio.sleep(0)
+        return found
 
-    async def routes(self, query: PastQuery, vrfs: Sequence[str]) -> PastRoutesView:
-        """The routes of an earlier time in these VRFs. Raises: Rejected: they are not known."""
+    async def routes(self, query: PastQuery, vrfs: Sequence[str]) -> bytes:
+        """The routes of an earlier time in these VRFs: a PastRoutesView, as it was said, since it may have megabytes.
+        Raises: Rejected: they are not known."""
         query = msgspec.structs.replace(query, at=min(query.at, _LAST))
         text = msgspec.json.encode(AskedRoutes(query=query, vrfs=tuple(vrfs))).decode()
         said = await self._said(["show", "routes", f"--past={text}", f"--directory={self._directory}"], query.at)
-        return msgspec.json.decode(said, type=PastRoutesView)
+        return said.encode()
 
     @property
     def is_on(self) -> bool:

@@ -274,10 +274,11 @@ class ScriptedBackend:
             messages=[MessageView(source="leaf1")],
         )
 
-    async def past_routes(self, query: PastQuery) -> PastRoutesView:
+    async def past_routes(self, query: PastQuery) -> bytes:
         if query.at < NOW:
             raise Rejected(404, "the history of routes begins later")
-        return PastRoutesView(prefix=query.prefix, at=query.at, known_from=NOW, total=2, routes=[route(1)])
+        view = PastRoutesView(prefix=query.prefix, at=query.at, known_from=NOW, total=2, routes=[route(1)])
+        return msgspec.json.encode(view)
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         if vrf not in ("", "blue"):

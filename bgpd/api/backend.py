@@ -14,7 +14,7 @@ from bgpd.config.schema import Config
 from bgpd.journal.store import Sought
 from bgpd.log import EventRing
 from bgpd.model.iana import Family
-from bgpd.model.views.explained import ExplainView, PastRoutesView, PastView, WhatIfView, WhyNotView
+from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
 from bgpd.model.views.host import EventView, HealthView, OverviewView
 from bgpd.model.views.orders import DrainRequest, DrainView, ReloadView, UpgradeView
 from bgpd.model.views.queries import PageQuery, PastQuery, ViewQuery
@@ -184,8 +184,8 @@ class Backend(Protocol):
         """What the RIB had for a packed address at that time. Raises: Rejected: with 404, it is not known, and why."""
         ...
 
-    async def past_routes(self, query: PastQuery) -> PastRoutesView:
-        """The routes of an earlier time. Raises: Rejected: with 404, they are not known, and why."""
+    async def past_routes(self, query: PastQuery) -> bytes:
+        """The routes of an earlier time: JSON of a PastRoutesView. Raises: Rejected: with 404, they are not known."""
         ...
 
     async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> WhyNotView:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from bgpd.api.answers import json_answer, query_of
+from bgpd.api.answers import query_of
 from bgpd.api.backend import Backend
 from bgpd.api.connections import Places
+from bgpd.api.stream import CHUNK_BYTES, send_slices
 from bgpd.model.views.queries import PastQuery
 
 
@@ -21,4 +22,6 @@ class Past:
         """Raises: Rejected: the query is wrong, or the routes of then are not known."""
         query = query_of(request, PastQuery)
         with self._answers.one():
-            return json_answer(await self._backend.past_routes(query))
+            view = memoryview(await self._backend.past_routes(query))
+            parts = (bytes(view[at : at + CHUNK_BYTES]) for at in range(0, len(view), CHUNK_BYTES))
+            return await send_slices(request, parts)

@@ -146,13 +146,14 @@ def _routes(state: Path, asked: AskedRoutes) -> PastRoutesView:
 
 
 def print_changes(asked: str, state: str) -> int:
-    """What became of a prefix, as JSON, for the daemon."""
+    """What became of a prefix, as a line of JSON for each event, for the daemon."""
     import msgspec
 
     from bgpd.history.changes import Asked
 
     question = msgspec.json.decode(asked, type=Asked)
-    print(msgspec.json.encode(_changes(Path(state), question)).decode())
+    for event in _changes(Path(state), question):
+        print(msgspec.json.encode(event).decode())
     return 0
 
 

@@ -24,8 +24,11 @@ from bgpd.history.recorder import History
 from bgpd.history.records import AnyRecord, BaseEnded, Ended, Heard, Lost, SessionClosed, Started
 from bgpd.history.replay import Replay
 from bgpd.history.segments import DIRECTORY, records_of, segments_of
+from bgpd.journal.store import Sought
 from bgpd.model.attributes import Attributes
 from bgpd.model.path import NextHop
+from bgpd.model.views.explained import PastRoutesView
+from bgpd.model.views.queries import PastQuery
 from bgpd.past import Past
 from bgpd.rib.adj_rib_out import Advertisement
 from bgpd.rib.next_hops import AllowedNextHops
@@ -221,6 +224,31 @@ async def test_a_time_that_nobody_can_write_is_the_last_one(tmp_path: Path) -> N
     with pytest.raises(Rejected, match="does not say it") as refused:
         await asked.ask(ADDRESS, "", 1e19)
     assert refused.value.status == 404
+
+
+async def test_the_loop_does_not_wait_for_long_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Routes are passed on as they were said (1,000 with 64 paths each took 250 ms), changes are read in steps."""
+    recorded = Recorded(tmp_path)
+    recorded.up("leaf1")
+    for med in range(3):
+        recorded.now += 1
+        more = attribute(0x80, 4, bytes((0, 0, 0, med)))
+        recorded.hear("leaf1", update(("10.1.0.0/16",), asn=65201, next_hop="10.0.1.2", extra=more))
+    await recorded.history.flush()
+    asked = Past(recorded.history, str(tmp_path))
+    said = await asked.routes(PastQuery(prefix="10.1.0.0/16", at=recorded.now), ("",))
+    assert [one.prefix for one in msgspec.json.decode(said, type=PastRoutesView).routes] == ["10.1.0.0/16"]
+    turns: list[float] = []
+    real = asyncio.sleep
+    monkeypatch.setattr("bgpd.past.AT_ONCE", 1)
+    monkeypatch.setattr("bgpd.past.asyncio.sleep", lambda seconds: turns.append(seconds) or real(seconds))
+    changed = await asked.changes(Sought(prefix="10.1.0.0/16", event="route"), ("",))
+    assert [one.event for one in changed if one.event.startswith("route")] == [
+        "route.announced",
+        "route.replaced",
+        "route.replaced",
+    ]
+    assert turns.count(0) >= len(changed)
 
 
 async def test_the_name_of_an_interface_may_be_no_utf_8(tmp_path: Path) -> None:
