@@ -202,7 +202,12 @@ class Daemon:
             health=self._readiness.view,
             drain=self._drain,
             past=Past(self._history, config.state.directory),
-            upgrade=Upgrade(self._leaving.hand_over, spawn=self._spawn, started=self._started.is_set),
+            upgrade=Upgrade(
+                self._leaving.hand_over,
+                look_at_disk=self._leaving.look_at_disk,
+                spawn=self._spawn,
+                started=self._started.is_set,
+            ),
             metrics=lambda: self._metrics.render(),
             reload=self._reload,
             confirm=self._configuration.confirm,

@@ -33,6 +33,8 @@ LEAVE_S = 20.0
 """How long each part of a hand-over may take before systemd ends the process, which is a graceful restart: what is
 written while neighbors are heard, and what is written then. On a busy host both together may take longer than
 TimeoutStopSec= of the unit, which is as long."""
+DISK_S = 5.0
+"""How long the disk has to answer."""
 _TURNS = 8
 """Of the loop, until it has heard the signals that had come."""
 
@@ -88,6 +90,19 @@ class Leaving:
             raise HandOverFailed("bgpd is being restarted")
         await self._hand_over(store, leave)
 
+    async def look_at_disk(self) -> None:
+        """Raises: HandOverFailed: it hangs. A process of which a thread waits for it cannot end: its neighbors would
+        hear nothing, neither of this one nor of the next, until it goes on. Something was just logged, to be written.
+        """
+        try:
+            async with asyncio.timeout(DISK_S):
+                await self._history.flush()
+                if await self._journal.flush():
+                    return
+        except TimeoutError:
+            pass
+        raise HandOverFailed("the disk of the state directory does not answer")
+
     async def _hand_over(self, store: DescriptorStore, leave: Callable[[int], object]) -> None:
         if not self._started.is_set() or self._stop.is_set() or self._routing.ending:
             raise HandOverFailed("bgpd is starting or stopping")
@@ -95,6 +110,8 @@ class Leaving:
         async with self._configuration.changing:
             self._check(was_restarting)
             systemd.extend_timeout(LEAVE_S)
+            log.info("handover.begins")
+            await self.look_at_disk()
             prepared = await self._routing.prepare_to_leave()
             systemd.extend_timeout(LEAVE_S)
             began = time.monotonic()

@@ -26,21 +26,24 @@ CHECK_S = 20.0
 """How long the installed version may take to import all and to read the configuration."""
 ALSO_CHECK = "--check"
 """The option of `bgpd run` that ends where it would begin to run."""
+_GOES_ON = "nothing has changed: this one goes on"
 _SAID = 600
 """Characters of what a version that cannot start says; the end of a traceback is what tells."""
 
 
 class Upgrade:
-    """The API's Upgrade. `hand_over` is that of leaving.py; `spawn` makes a task of it."""
+    """The API's Upgrade. `hand_over` and `look_at_disk` are those of leaving.py; `spawn` makes a task of the first."""
 
     def __init__(
         self,
         hand_over: Callable[[DescriptorStore, Callable[[int], object]], Awaitable[None]],
         *,
+        look_at_disk: Callable[[], Awaitable[None]],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         started: Callable[[], bool],
     ) -> None:
         self._hand_over = hand_over
+        self._look_at_disk = look_at_disk
         self._spawn = spawn
         self._has_started = started
         self._is_busy = False
@@ -60,17 +63,20 @@ class Upgrade:
         )
 
     async def check(self, *, who: str) -> UpgradeView:
-        """Raises: Rejected: the installed version could not start."""
+        """Raises: Rejected: the installed version could not start, or this process could not leave."""
         if self._is_busy:
             raise Rejected(409, "an upgrade is under way", "it takes seconds: bgpd show events")
         self._is_busy = True
         try:
             problem = await self._try_installed()
+            log.info("upgrade.checked", installed=self._installed, problem=problem, who=who)
+            if problem:
+                raise Rejected(409, f"the installed bgpd cannot start: {problem}", _GOES_ON)
+            await self._look_at_disk()
+        except HandOverFailed as error:
+            raise Rejected(409, f"this bgpd cannot hand over: {error}", _GOES_ON) from None
         finally:
             self._is_busy = False
-        log.info("upgrade.checked", installed=self._installed, problem=problem, who=who)
-        if problem:
-            raise Rejected(409, f"the installed bgpd cannot start: {problem}", "nothing has changed: this one goes on")
         return self.view()
 
     def begin(self) -> None:

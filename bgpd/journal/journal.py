@@ -90,6 +90,14 @@ class Journal:
         finally:
             unsubscribe()
 
+    async def flush(self) -> bool:
+        """Write all that has happened so far: whether that is done, or cannot be; False: another waits for the disk."""
+        if self._file is None:
+            return True
+        latest = self._events.latest
+        await asyncio.get_running_loop().run_in_executor(self._writer, self.write)
+        return bool(self.error) or (self._taken >= latest and not self._waiting)
+
     def write(self) -> None:
         """Write all that has happened so far; blocks for the disk. May be called in any thread."""
         if self._file is None or not self._using.acquire(timeout=PATIENCE_S):

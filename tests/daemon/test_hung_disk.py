@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from labs.process import LabError
 from tests.daemon.fabric import Fabric, kernel_routes, leaf, started, table
+from tests.daemon.managed import managed
 from tests.daemon.wire_peer import WirePeer, update, withdrawal
 
 pytestmark = pytest.mark.netns
@@ -112,6 +114,35 @@ def test_a_stop_does_not_wait_for_it(fabric: Fabric, disk: Disk) -> None:
         host.wait(lambda: host.log("bgpd.disk_hangs"), "the word that the disk hangs")
         disk.go_on()
         host.processes[-1].wait(20)
+
+
+@pytest.mark.parametrize("by_itself", [True, False])
+def test_no_process_leaves_its_sessions_while_it_cannot_end(fabric: Fabric, disk: Disk, by_itself: bool) -> None:
+    """Its neighbors heard nothing for as long as the disk hung, neither of it nor of the next process. An upgrade is
+    refused; a restart, which is no question, is a graceful one."""
+    state = table("[state]", directory=str(disk.directory))
+    with (
+        ExitStack() as stack,
+        managed(fabric, leaf(1), state) as host,
+        WirePeer(fabric.leaf1) as peer,
+        peer.establish() as connection,
+    ):
+        stack.callback(disk.go_on)
+        host.wait_established("leaf1")
+        disk.hang()
+        if by_itself:
+            with pytest.raises(LabError, match="the disk of the state directory does not answer"):
+                host.cli("upgrade")
+            assert host.established() == ["leaf1"]
+            assert not host.log("handover.left")
+        else:
+            host.processes[-1].send_signal(signal.SIGUSR1)
+            host.wait(lambda: host.log("handover.failed"), "the word that the disk hangs")
+            connection.settimeout(20)
+            while connection.recv(4096):
+                pass
+            disk.go_on()
+            host.wait(lambda: len(host.log("bgpd.started")) == 2, "the next process")
 
 
 def json_states(views: list[dict[str, str]]) -> list[str]:

@@ -29,6 +29,7 @@ class Left(Leaving):
         self.holds: list[bool] = []
         self.ended: list[str] = []
         self.left = 0
+        self.hangs = False
         self.error = error
         self.changing = asyncio.Lock()
         self.stop = asyncio.Event()
@@ -45,13 +46,16 @@ class Left(Leaving):
             configuration=cast(Configuration, SimpleNamespace(changing=self.changing)),
             exports=cast(Exports, SimpleNamespace(settle=self.settle)),
             drain=cast(Drain, None),
-            journal=cast(Journal, None),
-            history=cast(History, None),
+            journal=cast(Journal, SimpleNamespace(flush=self.flushed)),
+            history=cast(History, SimpleNamespace(flush=self.flushed)),
             started=started,
             stop=self.stop,
         )
 
     async def settle(self, patience_s: float) -> None: ...
+
+    async def flushed(self) -> bool:
+        return not self.hangs
 
     async def prepare_to_leave(self) -> PreparedRib:
         return cast(PreparedRib, SimpleNamespace(end=lambda: self.ended.append("prepared")))
@@ -72,6 +76,14 @@ async def test_what_cannot_be_left_is_no_end_of_the_process(error: Exception) ->
         await left.hand_over(STORE, lambda signals: None)
     assert left.holds == [True, False]
     assert left.ended == ["prepared"]
+
+
+async def test_nothing_is_left_while_another_waits_for_the_disk() -> None:
+    left = Left()
+    left.hangs = True
+    with pytest.raises(HandOverFailed, match="does not answer"):
+        await left.hand_over(STORE, lambda signals: None)
+    assert left.holds == []
 
 
 async def test_a_second_order_does_not_prepare_where_the_first_has_ended_the_process() -> None:
