@@ -10,7 +10,6 @@ import asyncio
 import errno
 import ipaddress
 import socket
-from asyncio.sslproto import SSLProtocol
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -22,10 +21,6 @@ from bgpd.config.schema import ApiConfig
 from bgpd.config.words import listen_address
 
 RETRY_S = 5.0
-READ_BYTES = 16 * 1024
-"""The room that is read into, of each connection with TLS: a record. asyncio's 256 KiB of a handshake that failed stay
-until garbage is collected, or for good where a table came meanwhile (bgpd/runtime/memory.py)."""
-
 log = structlog.get_logger()
 
 Serve = Callable[[Access, Callable[[], None] | None], Awaitable[Connections]]
@@ -80,7 +75,6 @@ class TcpListener:
         except OSError as error:
             self._failed(f"api.listen {config.listen}: {_why(error)}")
             return
-        SSLProtocol.max_size = READ_BYTES
         accept = await self._serve(access, certificate.look if certificate is not None else None)
         self._server = await asyncio.get_running_loop().create_server(
             accept,

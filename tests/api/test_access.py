@@ -204,7 +204,6 @@ async def test_clients_with_tls_leave_nothing(tmp_path: Path, request_line: str)
         finally:
             gc.enable()
     assert len(left) <= 1
-    assert SSLProtocol.max_size == tcp_listener.READ_BYTES
 
 
 def test_origin_that_is_none_is_refused() -> None:
