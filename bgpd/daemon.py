@@ -279,7 +279,7 @@ class Daemon:
         await asyncio.sleep(0)
         self._selector.reset()
         async with asyncio.TaskGroup() as tasks:
-            running = [self._begin(tasks, self._routing.speaker.run())]
+            running = [tasks.create_task(self._routing.speaker.run())]
             if is_adopting:
                 await self._complete()
             parts = (
@@ -299,7 +299,7 @@ class Daemon:
                 self._run_api(),
                 _feed_watchdog(),
             )
-            running += [self._begin(tasks, part) for part in parts]
+            running += [tasks.create_task(part) for part in parts]
             await asyncio.sleep(0)  # all have begun
             if is_left:
                 await self._serve_late()
@@ -313,25 +313,11 @@ class Daemon:
                 task.cancel()
         return self._exit_code
 
-    def _begin(self, tasks: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """One part of the daemon runs. If it fails the process ends, and sessions that end with it cost no route."""
-        task = tasks.create_task(work)
-        task.add_done_callback(self._part_ended)
-        return task
-
-    def _part_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self._routing.ending = True
-
     async def _complete(self) -> None:
         """The rest of what another process has left is taken up, while its neighbors are heard."""
         await asyncio.sleep(0)  # their sessions have gone on
         log.info("handover.heard", sessions=self._left.adopted, seconds=self._left.heard(time.monotonic()))
-        try:
-            await self._routing.complete(self._left)
-        except Exception:
-            self._routing.ending = True
-            raise
+        await self._routing.complete(self._left)
         log.info("handover.complete", seconds=self._left.since_unread(time.monotonic()))
         self._exports.reconfigure()
 

@@ -455,6 +455,9 @@ class Routing:
         self._remove(self.rib.received.stale.forget(name), why=reason)
         self._watch_stale()
 
+    def all_end(self) -> None:
+        self.ending = True
+
     def _next_hops_lost(self, places: Sequence[Place]) -> None:
         lost = self.rib.received.next_hops_of_only(places)
         if lost:

@@ -130,6 +130,9 @@ class SpeakerEvents(Protocol):
     def forwarding_lost(self, name: str, reason: str) -> None:
         """A neighbor whose session has ended, if it was there, does not forward: nothing of it is kept any more."""
 
+    def all_end(self) -> None:
+        """The process ends, for whatever reason: sessions that are closed from now on cost no route."""
+
     def updates_read(self, source: Source, bodies: Sequence[bytes], batches: Sequence[RouteBatch]) -> None:
         """These UPDATEs, without their headers, were read; their routes follow."""
 

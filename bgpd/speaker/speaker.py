@@ -111,7 +111,8 @@ class Speaker:
         return self._listening.error or self._unnumbered.error or closed
 
     async def run(self) -> None:
-        """Listen, dial, advertise, until cancelled. Then sessions end without a word, unless `shutdown` came first."""
+        """Listen, dial, advertise, until cancelled, or until something raises. Then sessions end without a word, unless
+        `shutdown` came first."""
         async with self._tasks:
             self._around.restarting = self.restarting
             self._is_running = True
@@ -123,6 +124,7 @@ class Speaker:
                 self._tasks.create_task(self.hostnames.run())
                 await self._maintain()
             finally:
+                self._around.events.all_end()
                 self.neighbors.stop(None, "bgpd ends")
                 self._listening.close()
                 self.admission.reserve.close()

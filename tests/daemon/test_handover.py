@@ -256,25 +256,43 @@ def test_next_process_that_cannot_take_up_the_routes_ends_and_does_not_wait_for_
 
 
 FAILING_PART = """
-from bgpd.drain import Drain
+import os
+from pathlib import Path
+from bgpd.{module} import {owner}
 
-async def look(self):
-    raise RuntimeError("planted: a part of the daemon fails")
+work = {owner}.{name}
 
-Drain.look = look
+def failing(self):
+    if Path(os.environ["GATE"]).exists():
+        raise RuntimeError("planted: a part of the daemon fails")
+    return work(self)
+
+{owner}.{name} = failing
 """
 
 
+@pytest.mark.parametrize(
+    ("module", "owner", "name"),
+    [("readiness", "Readiness", "reasons"), ("speaker.hostnames", "Hostnames", "look")],
+)
 def test_part_that_fails_ends_the_process_and_costs_no_kernel_route(
-    fabric: Fabric, peer: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fabric: Fabric,
+    peer: WirePeer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    owner: str,
+    name: str,
 ) -> None:
+    """Also a part of the speaker: then sessions end before the daemon hears of it."""
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
-    (tmp_path / "sitecustomize.py").write_text(FAILING_PART)
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    (tmp_path / "sitecustomize.py").write_text(FAILING_PART.format(module=module, owner=owner, name=name))
     with started(fabric, leaf(1, **IPV4)) as host:
         connection = peer.establish()
         connection.sendall(update(("10.9.0.0/16",), asn=65201))
         host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
-        host.cli("drain", "on", "--force", check=False)
+        (tmp_path / "gate").touch()
         host.wait(lambda: host.processes[-1].exit_code is not None, "the process to end")
         assert kernel_hops(fabric.host, "10.9.0.0/16") == ["10.0.1.2%eth0"]
         assert "planted" in host.log_path.read_text()

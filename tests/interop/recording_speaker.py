@@ -92,6 +92,8 @@ class Recorder:
     def room_came(self, source: Source) -> None:
         self.drained += 1
 
+    def all_end(self) -> None: ...
+
     def keeps_routes(self, name: str) -> bool:
         return False
 

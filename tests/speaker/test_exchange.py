@@ -165,6 +165,8 @@ class Session:
 
     def forwarding_lost(self, name: str, reason: str) -> None: ...
 
+    def all_end(self) -> None: ...
+
     def updates_read(self, source: Source, bodies: Sequence[bytes], batches: Sequence[RouteBatch]) -> None:
         self.read.append((len(self.told), list(bodies), [*batches]))
 
