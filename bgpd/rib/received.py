@@ -383,6 +383,11 @@ class ReceivedRoutes(Removal):
                 self._end_if(state, reason, CeaseSubcode.MAXIMUM_PREFIXES)
             self._end_if(state, state.why_out_of_resources(), CeaseSubcode.OUT_OF_RESOURCES)
 
+    def look_ahead(self, tables: Sequence[LocRib]) -> None:
+        """Have these tables know decisions of routes that are not in them yet: next hops are lost meanwhile."""
+        if self._restored is not None:
+            self._restored.look_ahead(tables)
+
     def room_came(self, source: Source) -> None:
         """The connection to a neighbor takes more again."""
         state = self._states.get(source)

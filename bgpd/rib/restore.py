@@ -78,6 +78,12 @@ class Restored:
             walk.demand(batch.withdrawn)
             walk.demand(batch.announced)
 
+    def look_ahead(self, tables: Iterable[LocRib]) -> None:
+        """Make decisions that these tables will have: somebody asks what is in the place of next hops that are lost."""
+        for table in tables:
+            for walk in self._by_table.get(table, ()):
+                walk.look_ahead()
+
     def next_hops(self, state: NeighborState, family: Family) -> set[NextHop]:
         """Those that the routes of a session had, also the routes that are not taken up yet."""
         table = state.tables.get(family)

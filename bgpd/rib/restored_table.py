@@ -32,6 +32,8 @@ from bgpd.rib.tables import Tables
 
 _ENTRIES = 512
 """Entries of one step, since each may be a decision of its own, of paths that are nobody else's."""
+_AHEAD = 2048
+"""Entries of which it is known what they would be without next hops that are lost, before any is in the table."""
 _KEYS = 4096
 """Keys of one step that only enters them."""
 _PATHS = 8 * _ENTRIES
@@ -90,9 +92,9 @@ class TableWalk:
 
     def walk(self) -> Iterator[None]:
         """Stepping enters some of the routes each time."""
-        for start in range(0, len(self._entries), _ENTRIES):
+        while len(self._decided) < len(self._entries):
             yield from self._follow()
-            self._decide(self._entries[start : start + _ENTRIES])
+            self._decide_some()
             yield
         for number, (saved, part) in enumerate(zip(self._saved_parts, self.table.routes.parts, strict=True)):
             numbers = array("I", saved.numbers)
@@ -140,6 +142,14 @@ class TableWalk:
                 self._enter(self._entries[number], (key,), changes)
             self._commit(changes)
 
+    def look_ahead(self) -> None:
+        """Make the first decisions, if they are not made yet."""
+        self._look()
+        if self._outdated or self._forgetting or self._epoch != self.table.epoch:
+            return
+        while len(self._decided) < min(len(self._entries), _AHEAD):
+            self._decide_some()
+
     def next_hops(self, state: NeighborState) -> set[NextHop]:
         """Those that the routes of a session have here."""
         return {
@@ -178,8 +188,12 @@ class TableWalk:
 
     # By columns.
 
-    def _decide(self, entries: Sequence[tuple[int, ...]]) -> None:
-        """Make the decisions of these, and their paths: each entry names those that are new with it in order."""
+    def _decide_some(self) -> None:
+        """Make some decisions more, and their paths: each entry names those that are new with it in order."""
+        start = len(self._decided)
+        entries = self._entries[start : start + _ENTRIES]
+        if not entries:
+            return
         last = max(map(max, entries)) + 1
         if last > len(self._made):
             self._make(len(self._made), last)

@@ -284,7 +284,9 @@ class Rib:
 
     def fallback(self, vrf: str, lost: AbstractSet[NextHop]) -> Callable[[NextHops], NextHops | None]:
         """Says what most routes of a VRF would use in place of a set of next hops without those that are lost."""
-        return fallback(self._tables.of_vrf(vrf), lost)
+        tables = self._tables.of_vrf(vrf)
+        self.received.look_ahead(tables)
+        return fallback(tables, lost)
 
     def reconfigure(self, config: RibConfig) -> Iterator[None]:
         """Use another configuration; stepping applies changed import policies to the routes that are there.

@@ -151,7 +151,7 @@ def fallback(tables: Iterable[LocRib], dead: Set[NextHop]) -> Callable[[NextHops
         votes: Counter[NextHops | None] = Counter()
         for one in sorted_tables:
             for decision in one.forwarded_by(used, _FALLBACK_VOTES):
-                votes[one.table.next_hops_without(decision, dead)] += decision.routes
+                votes[one.table.next_hops_without(decision, dead)] += decision.routes or 1  # 0: they are yet to come
         return votes.most_common(1)[0][0] if votes else None
 
     return instead

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -324,7 +325,10 @@ def test_neighbors_are_heard_while_their_routes_are_taken_up(
     (tmp_path / "sitecustomize.py").write_text(STALLED)
     with managed(fabric, leaf(1, **IPV4), leaf(2, **IPV4), POD) as host:
         first = spoken(peer, host, "10.9.0.0/16", "10.10.0.0/16", "10.12.0.0/16")
-        second = spoken(other, host, "10.10.0.0/16", "10.12.0.0/16", "10.13.0.0/16", next_hop="10.0.2.2")
+        longer = attribute(0x40, 2, struct.pack("!BBII", 2, 2, 65201, 65299))
+        first.sendall(update(("10.14.0.0/16",), asn=65201, as_path=longer))
+        second = spoken(other, host, *(f"10.{number}.0.0/16" for number in (10, 12, 13, 14)), next_hop="10.0.2.2")
+        host.wait(lambda: kernel_hops(fabric.host, "10.14.0.0/16") == ["10.0.2.2%eth1"], "the shorter path")
         said(first)
         heard, began = len(host.log("handover.heard")), len(host.log("bgpd.started"))
         host.processes[-1].send_signal(signal.SIGUSR1)
@@ -336,10 +340,11 @@ def test_neighbors_are_heard_while_their_routes_are_taken_up(
             host.wait(lambda prefix=prefix, hops=hops: kernel_hops(fabric.host, prefix) == hops, f"{prefix} by {hops}")
         second.close()
         host.wait(lambda: kernel_hops(fabric.host, "10.12.0.0/16") == ["10.0.1.2%eth0"], "the loss of leaf2")
+        host.wait(lambda: kernel_hops(fabric.host, "10.14.0.0/16") == ["10.0.1.2%eth0"], "what is in its place")
         assert len(host.log("handover.complete")) == heard
         (tmp_path / "gate").touch()
         host.wait(lambda: len(host.log("bgpd.started")) > began, "the next process to start", timeout_s=60)
-        host.wait(lambda: host.neighbor("leaf1")["families"]["ipv4-unicast"]["received"] == 2, "the rest")
+        host.wait(lambda: host.neighbor("leaf1")["families"]["ipv4-unicast"]["received"] == 3, "the rest")
         assert {route["prefix"] for route in host.get("routes")} >= {"10.11.0.0/16", "10.12.0.0/16"}
         assert said(first) == []
         assert host.neighbor("leaf1")["established_count"] == 1

@@ -48,6 +48,7 @@ def _small_steps() -> Iterator[None]:
         patched.setattr(restored_table, "_ENTRIES", 2)
         patched.setattr(restored_table, "_PATHS", 1)
         patched.setattr(restored_table, "_KEYS", 1)
+        patched.setattr(restored_table, "_AHEAD", 5)
         yield
 
 
@@ -370,6 +371,7 @@ def test_what_neighbors_say_while_a_session_ends_and_a_next_hop_goes(
     for number in range(max(ending, going, len(heard)) + 1):
         if heard:
             change(one, hearing, [heard.pop(0)])
+        one.rib.fallback("", {HOPS[0]})((HOPS[0],))
         if number == ending:
             end_session(one, which)
         if number == going:
@@ -423,6 +425,18 @@ def test_session_whose_routes_are_told_apart_or_counted_has_to_wait() -> None:
     drain(steps)
     assert received.is_complete
     assert not any(map(received.must_wait, sources.values()))
+
+
+def test_what_is_in_the_place_of_lost_next_hops_is_known_before_any_route_is_in_the_table() -> None:
+    former = filled([(0, 0, PREFIXES, (65201,), 0), (2, 1, PREFIXES, (65201, 65300), 0)])
+    one, saved = successor(former)
+    steps = heard_again(one, saved)
+    for _ in range(6):
+        assert one.rib.fallback("", {HOPS[0]})((HOPS[0],)) == (HOPS[1],)
+        next(steps, None)
+    drain(steps)
+    assert described(one.rib.table("", V4)) == described(former.rib.table("", V4))
+    check_counts(one.rib.table("", V4))
 
 
 OTHER_CONFIG = configuration(
