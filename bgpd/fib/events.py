@@ -218,13 +218,14 @@ class TableEvents:
             self._writer.recheck_unsettled()
 
     def _direct_link_changed(self, index: int, families: Sequence[Family] = _FAMILIES) -> None:
-        """The kernel drops direct routes with their link, IPv4 ones silently: write them even if recorded."""
+        """The kernel drops direct routes with their link, IPv4 ones silently: write them even if recorded. Those of an
+        earlier run that nobody wants yet stay, as far as the kernel has them."""
         for family in families:
             routes = self._writer.families[family]
             keys = routes.direct.get(index)
             if keys:
                 routes.distrusted.update(keys)
-                self._writer.requeue(family, list(keys))
+                self._writer.ask_again(family, list(keys))
 
     # The guard.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from bgpd.model.kernel import Address
@@ -109,3 +110,36 @@ async def test_workload_whose_interface_is_renamed_in_a_burst_ends_as_before(pre
         assert it.kernel.all_at(family, key) == [(PROTOCOL, -POD)]
         assert it.state_of(prefix) == ("installed", "")
         assert it.fib.differing(family, [key]) == []
+
+
+def change_mac(kernel: FakeKernel) -> None:
+    kernel.links[POD] = msgspec.structs.replace(kernel.links[POD], mac=b"\2\0\0\0\0\1")
+    kernel.monitor.host.link(kernel.links[POD])
+
+
+@both_families
+@pytest.mark.parametrize("event", [lose_addresses, change_mac, rename_and_back])
+@pytest.mark.parametrize("is_dropped", [False, True])
+async def test_route_of_an_earlier_run_that_nobody_wants_yet_stays_until_the_sweep(
+    prefix: str, event: Callable[[FakeKernel], None], is_dropped: bool
+) -> None:
+    """As a bridge does whose MAC address changes with its ports, before the claims of its workloads have come."""
+    family, key = parse_prefix(prefix)
+    kernel = pod_kernel()
+    async with running(kernel) as it:
+        await to_pod(it, prefix)
+    async with running(kernel) as it:
+        event(kernel)
+        if is_dropped:
+            del kernel.routes[family, 254, key, METRIC]
+        await it.settle()
+        assert bool(kernel.all_at(family, key)) is not is_dropped
+        await to_pod(it, prefix)
+        it.fib.sweep()
+        await it.settle()
+        assert kernel.all_at(family, key) == [(PROTOCOL, -POD)]
+    async with running(kernel) as it:
+        event(kernel)
+        it.fib.sweep()
+        await it.settle()
+        assert kernel.all_at(family, key) == []
