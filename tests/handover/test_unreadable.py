@@ -10,12 +10,13 @@ import pytest
 
 from bgpd.handover import snapshot
 from bgpd.inheritance import SNAPSHOT, read
+from bgpd.model.service import CheckType, HealthCheck
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.rib.saved import SavedRib
 from bgpd.speaker import left_sessions
 from bgpd.speaker.saved import SavedSpeaker
 from bgpd.workload.service import saved_standing
-from bgpd.workload.service.saved_health import SavedHealth
+from bgpd.workload.service.saved_health import SavedCheck, SavedHealth
 from tests.handover.sections import SECTIONS
 
 NO_UTF8 = b"\xa1\xff"
@@ -69,3 +70,13 @@ def test_what_was_found_out_of_services_is_found_out_anew() -> None:
     health = SavedHealth()
     health.remember(b"\x91\x95\x93" + NO_UTF8)
     assert not list(health.left())
+
+
+def test_check_that_cannot_be_read_costs_only_itself() -> None:
+    """An earlier version took a path that ends with a line feed: other services must not wait for their checks."""
+    check = HealthCheck(type=CheckType.HTTP, port=80)
+    good = SavedCheck(("backend", "web", "a"), check, True, "", 1.0)
+    ended = [["backend", "old", "a"], {"type": "http", "port": 80, "path": "/x\n"}, True, "", 1.0]
+    health = SavedHealth()
+    health.remember(msgspec.msgpack.encode([ended, good, ended]))
+    assert [id for id, _, _ in health.left()] == [good.id]

@@ -1,7 +1,7 @@
 """The saved state of a feed, and one change of it: the JSON of the state directory.
 
-A file is read entry by entry: a wrong entry, written by another version or a person, is dropped alone. `feed` decides
-what is in force, `state_file` writes it.
+A file is read entry by entry, and so is its journal: a wrong entry, written by another version or a person, is dropped
+alone. `feed` decides what is in force, `state_file` writes it.
 """
 
 from __future__ import annotations
@@ -88,27 +88,52 @@ class _Loose(msgspec.Struct, kw_only=True):
     workload_presences: dict[str, Any] = {}
 
 
+class _LooseChange(Change, frozen=True, kw_only=True):
+    """`Change` with entries that may be anything."""
+
+    workloads: dict[str, Any] = {}
+    services: dict[str, Any] = {}
+    workload_presences: dict[str, Any] = {}
+
+
 _T = TypeVar("_T")
 _Check = Callable[[_T, str], list[Problem]]
 
 
-def read_saved(body: bytes) -> tuple[Saved, dict[str, str]]:
-    """What a state file holds, and what is wrong with each entry that cannot be read.
+def read_saved(body: bytes, decode: Callable[..., Any] = msgspec.json.decode) -> tuple[Saved, dict[str, str]]:
+    """What a state file holds, and what is wrong with each entry that cannot be read; `decode` is that of its form.
 
     Raises: UNREADABLE: it is no state file as a whole.
     """
     wrong: dict[str, str] = {}
     try:
-        saved = msgspec.json.decode(body, type=Saved)
+        saved = decode(body, type=Saved)
     except msgspec.ValidationError:
-        loose = msgspec.json.decode(body, type=_Loose)
-        fields = msgspec.structs.asdict(loose)
-        fields["workloads"] = _converted("workload", loose.workloads, Workload, wrong)
-        fields["services"] = _converted("service", loose.services, Service, wrong)
-        presences = _converted("presence of workload", loose.workload_presences, dict[str, Presence], wrong)
-        fields["workload_presences"] = presences
-        saved = Saved(**fields)
+        loose = decode(body, type=_Loose)
+        saved = Saved(**_good_entries(loose, wrong))
     return saved, wrong
+
+
+def replay_change(line: bytes, saved: Saved, wrong: dict[str, str]) -> None:
+    """Change `saved` as a line of the journal says. Of what cannot be read nothing is in force: `wrong` says why, as
+    long as no later line says it again.
+
+    Raises: UNREADABLE: it is no change as a whole.
+    """
+    now_wrong: dict[str, str] = {}
+    try:
+        change = msgspec.json.decode(line, type=Change)
+    except msgspec.ValidationError:
+        loose = msgspec.json.decode(line, type=_LooseChange)
+        good = _good_entries(loose, now_wrong)
+        for field in _ENTRIES:
+            good[field] = dict.fromkeys(getattr(loose, field)) | good[field]
+        change = Change(**good)
+    change.apply(saved)
+    for field, (kind, _) in _ENTRIES.items():
+        for name in getattr(change, field):
+            wrong.pop(f"{kind} {name}", None)
+    wrong |= now_wrong
 
 
 def check_saved(saved: Saved) -> dict[str, str]:
@@ -119,8 +144,25 @@ def check_saved(saved: Saved) -> dict[str, str]:
     return wrong
 
 
-def _converted(kind: str, given: Mapping[str, Any], to: type[_T], wrong: dict[str, str]) -> dict[str, _T]:
-    found: dict[str, _T] = {}
+_ENTRIES: Mapping[str, tuple[str, Any]] = {
+    "workloads": ("workload", Workload),
+    "services": ("service", Service),
+    "workload_presences": ("presence of workload", dict[str, Presence]),
+}
+"""What stands for itself: by field, how it is called, and its form."""
+
+
+def _good_entries(loose: _Loose | _LooseChange, wrong: dict[str, str]) -> dict[str, Any]:
+    """All fields, without the entries that cannot be read; only a change may say that there is none."""
+    fields = msgspec.structs.asdict(loose)
+    for field, (kind, form) in _ENTRIES.items():
+        form = form | None if isinstance(loose, _LooseChange) else form
+        fields[field] = _converted(kind, fields[field], form, wrong)
+    return fields
+
+
+def _converted(kind: str, given: Mapping[str, Any], to: Any, wrong: dict[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for name, value in given.items():
         try:
             found[name] = msgspec.convert(value, to)

@@ -21,8 +21,8 @@ from bgpd.model.workload import Claim
 from bgpd.runtime.turns import soon
 from bgpd.workload.feed.feed import Feed
 from bgpd.workload.feed.reports import STATE_FILE
-from bgpd.workload.feed.saved import Saved
-from bgpd.workload.feed.state_file import StateFile
+from bgpd.workload.feed.saved import Saved, read_saved
+from bgpd.workload.feed.state_file import MAX_REPORTED, StateFile
 from bgpd.workload.sources import ClaimSource, SourceParts
 from bgpd.workload.standing import ClaimStatus
 
@@ -63,7 +63,9 @@ class FeedSource(ClaimSource):
         saved = self.file.load()
         if left is not None:
             with contextlib.suppress(*UNREADABLE):  # of another version, which has a file, too
-                saved = msgspec.msgpack.decode(left, type=Saved)
+                saved, wrong = read_saved(left, msgspec.msgpack.decode)
+                for entry, reason in list(wrong.items())[:MAX_REPORTED]:
+                    log.error("state.entry_left_out", source=self.name, entry=entry[:300], reason=reason[:1000])
                 self.file.supersede()
         if saved is not None and saved.host not in ("", self.host):
             self.file.set_aside(f"of-{saved.host}")

@@ -21,7 +21,7 @@ import structlog
 
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.runtime.files import sync_directory, write_synced
-from bgpd.workload.feed.saved import Change, Saved, check_saved, read_saved
+from bgpd.workload.feed.saved import Change, Saved, check_saved, read_saved, replay_change
 
 log = structlog.get_logger()
 
@@ -86,7 +86,7 @@ class StateFile:
                     path.replace(path.with_name(path.name + ".damaged"))
             self._failed("state.damaged", error, kept_as=f"{self.path}.damaged")
             return None
-        saved = self._replay(saved)
+        saved = self._replay(saved, wrong)
         if saved is not None:
             wrong |= check_saved(saved)
         if wrong:
@@ -104,8 +104,9 @@ class StateFile:
         many = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         self.error = f"{self.path}: {first[:300]}{many} cannot be taken; kept as {self.path}.damaged"
 
-    def _replay(self, saved: Saved | None) -> Saved | None:
-        """With the changes of the journal; one whose writing was cut short is no change."""
+    def _replay(self, saved: Saved | None, wrong: dict[str, str]) -> Saved | None:
+        """With the changes of the journal; one whose writing was cut short is no change. `wrong` gets the entries that
+        cannot be taken."""
         path = self.journal_path(self._journal)
         try:
             *lines, rest = path.read_bytes().split(b"\n")
@@ -118,7 +119,7 @@ class StateFile:
         self._must_replace = True
         try:
             for line in lines:
-                msgspec.json.decode(line, type=Change).apply(saved)
+                replay_change(line, saved, wrong)
         except UNREADABLE as error:
             self._failed("state.damaged", error, kept_as=f"{path}.damaged")
             with contextlib.suppress(OSError):

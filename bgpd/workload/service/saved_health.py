@@ -41,10 +41,20 @@ class SavedHealth:
         """`save`'s answer in the earlier process; None if there was none."""
         if packed is None:
             return
+        self._left = {}
         try:
-            self._left = {one.id: one for one in msgspec.msgpack.decode(packed, type=list[SavedCheck])}
+            for raw in msgspec.msgpack.decode(packed, type=list[msgspec.Raw]):
+                self._remember_one(raw)
         except UNREADABLE as error:
             log.warning("service.saved_health_unreadable", error=str(error))
+
+    def _remember_one(self, raw: msgspec.Raw) -> None:
+        try:
+            one = msgspec.msgpack.decode(raw, type=SavedCheck)
+        except UNREADABLE as error:  # of a version that took what this one refuses
+            log.warning("service.saved_check_unreadable", error=str(error))
+        else:
+            self._left[one.id] = one
 
     def remember_crashed(self, checks: Iterable[SavedCheck]) -> None:
         """What a process knew that came to no end of its own."""

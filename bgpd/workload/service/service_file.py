@@ -68,12 +68,17 @@ class ServiceFile:
             found = msgspec.json.decode(self._path.read_bytes(), type=_File)
             if found.boot_id != self._boot_id():
                 return {}
-            saved = {name: msgspec.json.decode(raw, type=SavedService) for name, raw in found.services.items()}
         except FileNotFoundError:
             return {}
         except (OSError, *UNREADABLE) as error:
             log.warning("service.file_unreadable", path=str(self._path), error=str(error))
             return {}
+        saved: dict[str, SavedService] = {}
+        for name, raw in found.services.items():
+            try:
+                saved[name] = msgspec.json.decode(raw, type=SavedService)
+            except UNREADABLE as error:  # of a version that took what this one refuses
+                log.warning("service.entry_unreadable", path=str(self._path), service=name[:300], error=str(error))
         return saved
 
     def note(self, name: str) -> None:

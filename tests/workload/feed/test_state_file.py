@@ -14,7 +14,7 @@ import structlog
 
 from bgpd.model.workload import Presence, Workload
 from bgpd.workload.feed.payload import decode_workload
-from bgpd.workload.feed.saved import Change, Saved
+from bgpd.workload.feed.saved import Change, Saved, read_saved
 from bgpd.workload.feed.state_file import StateFile
 from tests.waiting import until
 
@@ -184,6 +184,37 @@ def test_journal_that_is_no_json_is_kept_aside_and_what_came_before_is_taken(tmp
     assert found.generation == 9
     assert again.error
     assert (tmp_path / "mqtt.json.1.journal.damaged").exists()
+
+
+def test_change_that_cannot_be_taken_costs_only_itself(tmp_path: Path) -> None:
+    """An earlier version took what this one refuses: what was said after it is in force as well."""
+    file = StateFile(str(tmp_path), "api.json")
+    file.write(msgspec.structs.replace(saved(), workloads={"a": workload("10.64.1.5"), "gone": workload("10.64.1.8")}))
+    lines: list[dict[str, object]] = [
+        {"workloads": {"tap": {"addresses": ["10.64.1.6"], "interface": "tap0\n"}, "b": {"addresses": ["10.64.1.7"]}}},
+        {"services": {"web": {"addresses": ["10.64.9.1"], "check": {"type": "http", "port": 80, "path": "/x\n"}}}},
+        {"workloads": {"a": {"addresses": ["10.64.1.5"], "interface": "tap1\n"}, "gone": None}, "generation": 4},
+        {"workloads": {"mended": {"addresses": ["10.64.1.9"], "interface": "tap2\n"}}},
+        {"workloads": {"mended": {"addresses": ["10.64.1.9"], "interface": "tap2"}}},
+        {"workload_presences": {"b": {"10.64.1.7/32": {"sequence": 2**32}}}},
+    ]
+    file.append(b"".join([msgspec.json.encode(line) + b"\n" for line in lines]), 1)
+    file = StateFile(str(tmp_path), "api.json")
+    with structlog.testing.capture_logs() as logs:
+        read = file.load()
+    assert read is not None
+    assert (list(read.workloads), list(read.services), read.generation) == (["b", "mended"], [], 4)
+    left_out = {record["entry"] for record in logs if record["event"] == "state.entry_left_out"}
+    assert left_out == {"workload tap", "service web", "workload a", "presence of workload b"}
+    assert (tmp_path / "api.json.1.journal.damaged").exists()
+
+
+def test_entry_that_cannot_be_taken_of_what_another_process_left_costs_only_itself() -> None:
+    left = {"generation": 5, "workloads": {**ENTRIES, "good": {"addresses": ["10.64.1.5"]}}}
+    read, wrong = read_saved(msgspec.msgpack.encode(left), msgspec.msgpack.decode)
+    assert read.generation == 5
+    assert "good" in read.workloads
+    assert {"workload colour", "workload number"} <= wrong.keys()
 
 
 class Running:

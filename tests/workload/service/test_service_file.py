@@ -113,6 +113,18 @@ def test_what_says_nothing_of_this_start_or_this_check_counts_nothing(tmp_path: 
     assert not released(rig)
 
 
+def test_service_that_cannot_be_read_costs_only_itself(tmp_path: Path) -> None:
+    """An earlier version took what this one refuses: the other services stay announced."""
+    clock = crashed(tmp_path)
+    path = tmp_path / NAME
+    found = msgspec.json.decode(path.read_bytes())
+    standing, checks = found["services"]["web"]
+    ended = [[id, {**check, "type": "http", "path": "/x\n"}, *more] for id, check, *more in checks]
+    found["services"] = {"old": [standing, ended], **found["services"], "no": [1, 2]}
+    path.write_bytes(msgspec.json.encode(found))
+    assert released(started(tmp_path, clock))
+
+
 def test_the_file_is_written_when_something_in_it_changed_and_holds_no_service_that_has_gone(tmp_path: Path) -> None:
     async def run() -> None:
         known: dict[str, SavedService] = {}
