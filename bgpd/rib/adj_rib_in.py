@@ -72,7 +72,7 @@ class AdjRibIn:
         self._router_id = router_id
         self._is_external = source.kind is SourceKind.EBGP
         self._roles = RoleRules(role, local_asn=local_asn, neighbor_asn=source.asn)
-        self._own_signs = self._signs()
+        self._own_signs = {family: self._signs(family) for family in Family}
         self.signs = self._signs_with_policy()
         self.long_lived: set[Family] = set()
         self.now = now
@@ -82,17 +82,18 @@ class AdjRibIn:
         self._refusals_told: set[NextHop] = set()
         self._heard_again: dict[Via, Via] = {}
 
-    def _signs(self) -> tuple[bytes, ...]:
+    def _signs(self, family: Family) -> tuple[bytes, ...]:
         """Bytes that stand in a block if anything is to be said against it or changed in it before the policy."""
         if self.source.is_local:
             return ()
         signs = [asn.to_bytes(4, "big") for asn in self._own_asns] + [self._router_id, _PACKED_WELL_KNOWN]
-        signs += self._roles.signs
+        signs += self._roles.signs(family)
         return (*signs, _LOCAL_PREF_HEADER) if self._is_external else tuple(signs)
 
-    def _signs_with_policy(self) -> tuple[bytes, ...]:
+    def _signs_with_policy(self) -> dict[Family, tuple[bytes, ...]]:
         """Bytes that stand in a block if its routes are not accepted as they are; some that stand in every block."""
-        return ALL_BLOCKS if self.policy.signs is None else (*self._own_signs, *self.policy.signs)
+        asked = self.policy.signs
+        return {family: ALL_BLOCKS if asked is None else (*own, *asked) for family, own in self._own_signs.items()}
 
     def interned(self, family: Family) -> InternedPaths:
         """Its paths of a family; the table that their keys are in counts them there."""
@@ -205,7 +206,7 @@ class AdjRibIn:
         """`heard_before` for many paths of one next hop, each to be found by what is in `entered`; for a policy that
         does not look at prefixes."""
         blocks = b"".join([one.block for one in received])  # a sign that lies across two of them costs only time
-        if family not in self.long_lived and not any(sign in blocks for sign in self.signs):
+        if family not in self.long_lived and not any(sign in blocks for sign in self.signs[family]):
             rejected = self.why_refused(family, next_hop)
             vias = {at: Via(self.source, next_hop, at, rejected) for at in set(heard_at)}
             return list(map(Path, map(vias.__getitem__, heard_at), received, received, entered))
@@ -256,7 +257,7 @@ class AdjRibIn:
         self, family: Family, received: Attributes, next_hop: NextHop | None, trace: Trace | None
     ) -> tuple[Attributes, str]:
         block = received.block
-        is_plain = not any(sign in block for sign in self._own_signs) and family not in self.long_lived
+        is_plain = not any(sign in block for sign in self._own_signs[family]) and family not in self.long_lived
         rejected = "" if is_plain else self._why_looped(received) or self._roles.why_leaked(family, received)
         if not rejected and self.allowed is not None:
             rejected = self.why_refused(family, next_hop)
@@ -264,7 +265,7 @@ class AdjRibIn:
         if rejected or (is_plain and asks_nothing):
             return received, rejected
         accepted = received
-        if not is_plain and self._is_external and received.local_pref is not None:
+        if self._is_external and _LOCAL_PREF_HEADER in block and received.local_pref is not None:
             accepted = received.changed(local_pref=None)
         if not is_plain:
             accepted = self._roles.marked_when_received(family, accepted)

@@ -34,7 +34,7 @@ def enter_few_evpn(
     into, parts, paths, epoch = table.pending, table.routes.parts, interned.parts, table.epoch
     gathers, name, now = table.gathers_keys, source.name, routes.now()
     oldest = now - HEARD_AT_COARSENESS_S
-    signs = routes.signs
+    signs = routes.signs[_EVPN]
     own_labels = table.labels.entries_of(source)
     fresh: Via | None = None
     came = 0

@@ -28,10 +28,9 @@ class RoleRules:
         self._local_asn = local_asn
         self._neighbor_asn = neighbor_asn
 
-    @property
-    def signs(self) -> tuple[bytes, ...]:
+    def signs(self, family: Family) -> tuple[bytes, ...]:
         """Bytes of which one stands in each received block that is refused or changed; b"" stands in any."""
-        if self._role is None:
+        if self._role is None or family not in _UNICAST:
             return ()
         return OTC_SIGNS if self._role in _HEARS_CUSTOMERS else (b"",)
 

@@ -43,7 +43,7 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
     )
     next_hops, name, now = into.next_hops, source.name, routes.now()
     oldest = now - HEARD_AT_COARSENESS_S
-    signs = usual_signs = routes.signs
+    signs = usual_signs = routes.signs[family]
     gateway: NextHop | None = None
     asked: NextHop | None = None
     fresh: Via | None = None

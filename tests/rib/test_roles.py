@@ -141,6 +141,22 @@ def test_only_unicast_routes_have_rules(role: Role) -> None:
         assert rules.marked_when_sent(family, without) is without
 
 
+@pytest.mark.parametrize("role", list(Role))
+def test_a_role_leaves_the_short_way_of_evpn_routes_as_it_is(role: Role) -> None:
+    """Each EVPN route of a host below its leaves would go the long way, for nothing."""
+    config = session("leaf1")
+    recorder = Recorder(configuration(config))
+    states = []
+    for source, its in ((leaf(1), role), (leaf(2), None)):
+        state = recorder.rib.received.state(recorder.up(source, config, role=its))
+        assert state is not None
+        states.append(state.adj_rib_in.signs)
+    with_role, without = states
+    for family in (Family.L2VPN_EVPN, Family.ROUTE_TARGET):
+        assert with_role[family] == without[family]
+    assert len(with_role[V4]) > len(without[V4])
+
+
 @pytest.mark.parametrize("flags", [0xC0, 0xE0, 0xD0, 0xF0])
 def test_otc_is_found_in_each_form_of_its_header(flags: int) -> None:
     """The RIB reads blocks as they came: Partial bit, and a length of two bytes where one would do."""
