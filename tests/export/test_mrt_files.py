@@ -17,6 +17,7 @@ from bgpd.export.sessions import TappedSessions
 from bgpd.message.mrt import MessageRecord, read_records
 from bgpd.model.path import Source, SourceKind
 from bgpd.speaker.tap import TappedSession
+from tests.waiting import until
 
 LEAF = Source(name="leaf1", kind=SourceKind.EBGP, asn=65201, address=b"\x0a\0\1\2")
 SESSION = TappedSession(
@@ -198,4 +199,4 @@ async def test_what_has_come_is_written_before_a_process_leaves(tmp_path: Path) 
     with files._one_at_a_time:
         await exports.settle(0.01)
     await exports.stop()
-    assert len(written(tmp_path)) == 3
+    await until(lambda: len(written(tmp_path)) == 3)  # by the thread that had been waiting
