@@ -23,7 +23,7 @@ from bgpd.message.notification import encode_communication
 from bgpd.model.iana import BGP_PORT, CeaseSubcode, ErrorCode, Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.path import Source
-from bgpd.model.prefix import format_address
+from bgpd.model.prefix import format_address, is_link_local
 from bgpd.model.views.sessions import NeighborView
 from bgpd.model.wire import NlriDecoders, NotificationError
 from bgpd.runtime.descriptors import Shortage
@@ -43,7 +43,7 @@ from bgpd.speaker.peering import Changed, Peering, of_saved
 from bgpd.speaker.saved import SavedSession, SavedSpeaker
 from bgpd.speaker.surroundings import Surroundings
 from bgpd.speaker.tap import SessionTap
-from bgpd.speaker.transport import LINGER_S, NewSocket
+from bgpd.speaker.transport import LINGER_S, Endpoint, NewSocket
 from bgpd.speaker.transport import adopt as adopt_connection
 from bgpd.speaker.unnumbered import Unnumbered
 
@@ -286,7 +286,7 @@ class Speaker:
         left.listeners = []
         for session in left.take():
             saved = session.saved
-            why = session.error or await self._adopt_one(session)
+            why = await self._adopt_one(session)
             if why:
                 session.close()
                 refused[saved.name] = why
@@ -303,7 +303,8 @@ class Speaker:
         if left.saved.runs_over and (link is None or not link.up):
             return f"link {left.saved.runs_over} went down"
         try:
-            wire = await adopt_connection(left.socket)
+            scope = link.index if link is not None and is_link_local(left.saved.address) else 0
+            wire = await adopt_connection(left.socket, Endpoint(left.saved.address, scope))
         except OSError as error:
             return f"connection lost: {error.strerror or error}"
         neighbor = self.neighbors.add(peering)

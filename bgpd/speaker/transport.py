@@ -94,11 +94,21 @@ class Wire(asyncio.BufferedProtocol):
     """One TCP connection. `made`, `received`, `lost` and `drained` are called until `finish` or `abort`.
 
     `lost` is given the reason as text, "" if the peer closed the connection in order. `is_full`: the peer reads slower
-    than it is written to; `drained` is called when it has caught up.
+    than it is written to; `drained` is called when it has caught up. `adopted_from`: the peer of a connection that
+    another process has made, whose end is not told before `resume`.
     """
 
-    def __init__(self, made: Callable[[Wire], None] | None = None, *, gone: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        made: Callable[[Wire], None] | None = None,
+        *,
+        gone: Callable[[], None] = lambda: None,
+        adopted_from: Endpoint | None = None,
+    ) -> None:
         self._made = made
+        self._adopted_from = adopted_from
+        self._end_waits = adopted_from is not None
+        self._end: tuple[bytes, str] | None = None
         self._gone = gone
         self._transport: asyncio.Transport | None = None
         self._received: Callable[[bytes], None] | None = None
@@ -137,9 +147,14 @@ class Wire(asyncio.BufferedProtocol):
     def peer(self) -> Endpoint:
         """The peer's end.
 
-        Raises: OSError: the connection is already gone.
+        Raises: OSError: the connection is already gone, and was not adopted.
         """
-        return Endpoint.of(self.socket.getpeername())
+        try:
+            return Endpoint.of(self.socket.getpeername())
+        except OSError:
+            if self._adopted_from is None:
+                raise
+            return self._adopted_from
 
     @property
     def ports(self) -> tuple[int, int]:
@@ -175,6 +190,9 @@ class Wire(asyncio.BufferedProtocol):
 
     def resume(self) -> None:
         """Read on."""
+        self._end_waits = False
+        if self._end is not None:
+            asyncio.get_running_loop().call_soon(self._tell_end)
         if self._transport is not None and not self._transport.is_closing() and not self._transport.is_reading():
             self._transport.resume_reading()
 
@@ -222,20 +240,42 @@ class Wire(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        may_have_more = isinstance(exc, ConnectionError) and self._received is not None
+        self._end = self._unread() if may_have_more else b"", _connection_lost_text(exc)
         let_go(self._transport)
         self.closed.set()
         self._gone()
+        if not self._end_waits:
+            self._tell_end()
+
+    def _unread(self) -> bytes:
+        """What the peer had sent before it closed or reset the connection, which a write has shown: Linux still has it,
+        and asyncio does not read it."""
+        chunks = []
+        with contextlib.suppress(OSError), self.socket.dup() as sock:
+            while chunk := sock.recv(READ_SIZE):
+                chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _tell_end(self) -> None:
+        if self._end is None:
+            return
+        (unread, reason), self._end = self._end, None
+        if unread and self._received is not None:
+            self._received(unread)
         if self._lost is not None:
-            self._lost(_connection_lost_text(exc))
+            self._lost(reason)
 
 
-async def adopt(sock: socket.socket) -> Wire:
-    """Take over a connection that another process has made; nothing is read of it before `resume`.
+async def adopt(sock: socket.socket, peer: Endpoint) -> Wire:
+    """Take over a connection with `peer` that another process has made. Nothing is read of it before `resume`, and its
+    end is not told: it may be over already, and what the peer said last is read then.
 
-    Raises: OSError: it is no connection any more.
+    Raises: OSError: it is no connection.
     """
     sock.setblocking(False)
-    _, wire = await asyncio.get_running_loop().create_connection(lambda: Wire(Wire.pause), sock=sock)
+    loop = asyncio.get_running_loop()
+    _, wire = await loop.create_connection(lambda: Wire(Wire.pause, adopted_from=peer), sock=sock)
     return wire
 
 

@@ -440,6 +440,26 @@ def test_neighbor_that_closes_meanwhile_is_lost_as_ever(fabric: Fabric, peer: Wi
         host.wait(lambda: kernel_routes(fabric.host).keys() == {"10.14.0.0/16"}, "the new routes")
 
 
+def test_last_words_on_a_connection_that_is_reset_meanwhile_are_heard(
+    fabric: Fabric, peer: WirePeer, other: WirePeer
+) -> None:
+    """The neighbor is lost as ever, and not waited for: no traffic goes to it any more."""
+    with managed(fabric, leaf(1, **IPV4), leaf(2, **IPV4)) as host:
+        ending = peer.establish(hold_time_s=90)
+        ending.sendall(update(("10.9.0.0/16",), asn=65201) + END_OF_RIB)
+        spoken(other, host, "10.9.0.0/16", next_hop="10.0.2.2")
+        host.wait(lambda: len(kernel_hops(fabric.host, "10.9.0.0/16")) == 2, "both next hops")
+        left, began = len(host.log("handover.left")), len(host.log("bgpd.started"))
+        host.processes[-1].send_signal(signal.SIGUSR1)
+        host.wait(lambda: len(host.log("handover.left")) > left, "the former process to leave")
+        ending.sendall(message(NOTIFICATION, b"\x06\x02"))
+        ending.close()  # with a KEEPALIVE unread: a reset
+        host.wait(lambda: len(host.log("bgpd.started")) > began, "the next process")
+        host.wait(lambda: kernel_hops(fabric.host, "10.9.0.0/16") == ["10.0.2.2%eth1"], "the loss of leaf1")
+        assert not host.log("session.not_adopted")
+        assert "administrative-shutdown" in host.log("session.closed")[-1]["reason"]
+
+
 def test_unsent_bytes_are_sent_by_the_next_process(fabric: Fabric, other: WirePeer) -> None:
     """leaf1 does not read while leaf2's routes are passed on to it: what waits is neither lost nor sent twice."""
     fabric.host.run("sysctl", "-qw", "net.ipv4.tcp_wmem=4096 4096 4096")

@@ -7,6 +7,7 @@ sees. A flight of segments is sent again until the other end has it and has said
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import random
 import socket
@@ -417,7 +418,9 @@ class SimulatedSocket:
         self.end = await self._stack.dial(packed, address[1], self._process, index)
 
     def getsockname(self) -> Name:
-        end = self._known()
+        end = self.end
+        if end is None:
+            raise OSError(errno.ENOTCONN, "not connected")
         return _name(end.port.address, end.number, end.port.index)
 
     def getpeername(self) -> Name:
@@ -429,6 +432,14 @@ class SimulatedSocket:
         if self.end is None or self.end.is_closed:
             raise OSError(errno.ENOTCONN, "not connected")
         return self.end
+
+    def dup(self) -> contextlib.AbstractContextManager[SimulatedSocket]:
+        """Another descriptor of it, to be closed after use."""
+        return contextlib.nullcontext(self)
+
+    def recv(self, _size: int) -> bytes:
+        """What came and was not read, also of a connection that is lost."""
+        return self.end.unread.popleft() if self.end is not None and self.end.unread else b""
 
     def close(self) -> None:
         door = (self.family, self._port)

@@ -266,6 +266,37 @@ async def test_adopted_session_whose_link_or_address_went_before_the_host_is_fol
         assert heard.closed == ([what] if what else [])
 
 
+def is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+async def test_last_words_to_a_process_that_has_left_are_heard_by_the_next_one(peer: RawPeer) -> None:
+    """Its KEEPALIVEs to a neighbor that has closed reset the connection, which is lost as ever, and not refused."""
+    settings = config(neighbor=[to_peer(peer.port)])
+    async with running(settings, listen_port=free_port()) as (former, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        left = left_by(former)
+        peer.write(encode_notification(6, 2))
+        assert peer.writer is not None
+        peer.writer.close()
+        await peer.writer.wait_closed()
+        (session,) = left.sessions
+        session.keep_alive()
+        await until(lambda: not is_connected(session.socket))
+        session.keep_alive()
+        speaker, heard = await successor(settings, left)
+        await asyncio.sleep(0)
+        assert heard.closed == []
+        async with begun(speaker):
+            await until(lambda: heard.closed)
+        assert heard.closed == ["the neighbor sent cease/administrative-shutdown"]
+
+
 async def test_garbage_is_answered_with_header_error(peer: RawPeer) -> None:
     async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, _):
         await peer.open(establish=False)

@@ -8,7 +8,7 @@ import errno
 import gc
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -27,7 +27,7 @@ from bgpd.speaker.socket_options import (
     take_syn_ttl,
     ttl_mismatch,
 )
-from bgpd.speaker.transport import Endpoint, Target, Wire, dial, explain_dial_error
+from bgpd.speaker.transport import Endpoint, Target, Wire, adopt, dial, explain_dial_error
 from tests.waiting import until
 
 LOOPBACK = parse_address("127.0.0.1")
@@ -176,6 +176,61 @@ async def test_loss_is_told_once_with_its_reason() -> None:
         wire.write(b"late")
         wire.finish()
     assert reasons == ["the neighbor closed the connection"]
+
+
+@contextlib.asynccontextmanager
+async def ended_pair() -> AsyncIterator[tuple[socket.socket, Endpoint]]:
+    """A connection whose peer has said its last words and closed it, and who that was."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as ours:
+        theirs, _ = server.accept()
+        with theirs:
+            theirs.sendall(b"last words")
+        yield ours, Endpoint(LOOPBACK, 0)
+
+
+async def write_until_closed(wire: Wire) -> None:
+    """The first write is answered with a reset."""
+
+    def is_closed() -> bool:
+        wire.write(b"?")
+        return wire.closed.is_set()
+
+    await until(is_closed)
+
+
+async def test_what_came_before_a_write_failed_is_heard_before_the_end_is_told() -> None:
+    heard: list[object] = []
+    async with ended_pair() as (ours, _):
+        ours.setblocking(False)
+        _, wire = await asyncio.get_running_loop().create_connection(lambda: Wire(Wire.pause), sock=ours)
+        wire.attach(heard.append, heard.append)
+        await write_until_closed(wire)
+        assert heard == [b"last words", "connection lost: Broken pipe"]
+
+
+@pytest.mark.parametrize("is_lost_before", [True, False])
+async def test_end_of_an_adopted_connection_is_told_when_it_is_read_on(is_lost_before: bool) -> None:
+    heard: list[object] = []
+    async with ended_pair() as (ours, peer):
+        if is_lost_before:
+            ours.sendall(b"?")
+            await until(lambda: _is_over(ours))
+        wire = await adopt(ours, peer)
+        wire.attach(heard.append, heard.append)
+        await write_until_closed(wire)
+        assert wire.peer == peer
+        assert heard == []
+        wire.resume()
+        await until(lambda: len(heard) == 2)
+        assert heard == [b"last words", "connection lost: Broken pipe"]
+
+
+def _is_over(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return True
+    return False
 
 
 async def test_received_bytes_come_in_slices_of_64_kib_at_most() -> None:
