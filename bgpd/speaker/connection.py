@@ -46,6 +46,9 @@ suggested; a stuck leaf should not cost a data centre that much."""
 INCOMING_OPEN_TIMEOUT_S = 5.0
 """Patience for the OPEN of a peer that has connected: it sends it at once."""
 
+_TIME_TO_READ = 1 / 3
+"""Of the hold time: so long what came while nothing was read may wait on until it is read."""
+
 _MIN_LENGTH = {
     MessageType.OPEN: 29,
     MessageType.UPDATE: 23,
@@ -295,8 +298,9 @@ class Connection:
         return found
 
     def put_off(self, now: float) -> None:
-        """The hold timer begins anew, though nothing came."""
-        self._restart_hold_timer(now)
+        """What came may be unread: the hold timer waits until that could be read, and does not begin anew."""
+        if self._hold_deadline is not None and self.negotiated is not None:
+            self._hold_deadline = max(self._hold_deadline, now + self.negotiated.hold_time_s * _TIME_TO_READ)
 
     # From one process to the next
 
@@ -323,6 +327,7 @@ class Connection:
             unread=self._input[self._offset :],
             unsent=unsent,
             keepalive_time_s=self.negotiated.keepalive_time_s if self.negotiated else 0,
+            hold_deadline=self._hold_deadline,
         )
 
     @classmethod
@@ -340,6 +345,9 @@ class Connection:
         connection.established_at = saved.established_at
         connection.messages_received, connection.messages_sent = saved.messages_received, saved.messages_sent
         connection._restart_hold_timer(now)
+        if connection._hold_deadline is not None and saved.hold_deadline is not None:
+            connection._hold_deadline = min(connection._hold_deadline, saved.hold_deadline)
+        connection.put_off(now)
         connection._restart_keepalive_timer(now)
         return connection
 

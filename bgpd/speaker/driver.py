@@ -319,7 +319,7 @@ class Driver:
         self._report(self._tick)
 
     def _tick(self) -> None:
-        if self.is_held:
+        if self.is_held or self._is_reading_paused:
             self._session.put_off(_now())
         self._session.tick(_now())
         if self.exchange is not None:

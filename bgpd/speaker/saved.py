@@ -61,7 +61,8 @@ class SavedExchange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SavedConnection(msgspec.Struct, frozen=True, kw_only=True):
-    """Times are of the monotonic clock. `unread` was received and not read, `unsent` is to be sent before all else."""
+    """Times are of the monotonic clock. `unread` was received and not read, `unsent` is to be sent before all else.
+    `hold_deadline`: when the hold timer expires; None: there is none, or the version that left it did not say."""
 
     incoming: bool
     local_open: bytes
@@ -73,6 +74,7 @@ class SavedConnection(msgspec.Struct, frozen=True, kw_only=True):
     unread: bytes
     unsent: bytes
     keepalive_time_s: int
+    hold_deadline: float | None = None
 
 
 class SavedSession(msgspec.Struct, frozen=True, kw_only=True):

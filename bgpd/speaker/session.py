@@ -242,7 +242,7 @@ class Session:
             self.established.feed(data)
 
     def put_off(self, now: float) -> None:
-        """What the neighbor sends is left unread for now: its hold timer begins anew."""
+        """What the neighbor sends is, or was, left unread: its hold timer waits until that could be read."""
         if self.established is not None:
             self.established.put_off(now)
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
+
 from bgpd.message.exabgp_codec import RouteRefresh
 from bgpd.runtime.turns import WINDOW_S
 from bgpd.speaker.connection import RefreshReceived, State, UpdateReceived
@@ -33,6 +35,8 @@ class QuietSession:
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
+        self.due: float | None = None
+        self.put_off_at: list[float] = []
 
     def received(self, number: int, data: bytes) -> None:
         self.taken.append(data)
@@ -44,10 +48,13 @@ class QuietSession:
         return None
 
     def deadline(self) -> float | None:
-        return None
+        return self.due
 
     def put_off(self, now: float) -> None:
-        pass
+        self.put_off_at.append(now)
+
+    def tick(self, now: float) -> None:
+        self.due = None
 
     def closed(self, number: int, now: float, reason: str) -> None:
         self.taken.append(reason.encode())
@@ -135,6 +142,20 @@ def test_refresh_that_begins_before_the_tables_are_complete_waits_and_so_does_wh
         driver.hold(False)
         assert exchange.taken == [0, b"before", 1, b"after"]
         assert wire.is_read
+
+    in_simulated_time(work())
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_hold_timer_waits_for_what_is_left_unread_while_the_kernel_is_behind(is_paused: bool) -> None:
+    async def work() -> None:
+        driver, _, session = connected()
+        driver.pause_reading(is_paused)
+        session.due = asyncio.get_running_loop().time() + 5
+        driver.set_timer()
+        await asyncio.sleep(6)
+        assert session.due is None
+        assert len(session.put_off_at) == is_paused
 
     in_simulated_time(work())
 

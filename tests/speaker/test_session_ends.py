@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from bgpd.message.exabgp_codec import KEEPALIVE, Notification, encode_notification
 from bgpd.model.iana import CeaseSubcode, ErrorCode
-from bgpd.speaker.connection import State, UpdateReceived
+from bgpd.speaker.connection import Connection, State, UpdateReceived
 from bgpd.speaker.retries import FIRST_RETRY_S
 from bgpd.speaker.session import (
     SIMULTANEOUS_S,
@@ -274,18 +275,49 @@ def test_connection_that_ends_before_the_open_is_told_what_to_look_for() -> None
     assert the_down(driver.outputs()).reason == "closed"
 
 
-def test_what_is_left_unread_lets_the_hold_timer_begin_anew() -> None:
+def test_hold_timer_that_is_due_waits_until_what_was_left_unread_could_be_read() -> None:
     driver, _ = graceful_driver()
-    before = driver.session.established
-    assert before is not None
-    driver.now += 5
+    driver.now += 8
     driver.session.put_off(driver.now)
-    driver.now += 5
+    driver.now += 2.9
     driver.session.tick(driver.now)
     assert driver.session.state is State.ESTABLISHED
-    driver.now += 5
+    driver.now += 0.2
     driver.session.tick(driver.now)
     assert driver.session.state is State.IDLE
+
+
+def test_hold_timer_does_not_begin_anew_because_something_was_left_unread() -> None:
+    driver, _ = graceful_driver()
+    driver.now += 5
+    driver.session.put_off(driver.now)
+    driver.now += 4
+    driver.session.tick(driver.now)
+    assert driver.session.state is State.IDLE
+
+
+@pytest.mark.parametrize(("unread_s", "expires_s"), [(1.0, 9.0), (5.9, 9.0), (8.0, 11.0), (100.0, 103.0)])
+def test_hold_timer_of_an_adopted_connection_goes_on(unread_s: float, expires_s: float) -> None:
+    """Seconds after the last message: a neighbor that is dead by then is not taken for alive for longer."""
+    former, _ = graceful_driver()
+    before = former.session.established
+    assert before is not None
+    last = former.now
+    former.now += 0.5
+    saved = before.saved(b"")
+    connection = Connection.adopt(saved, "external", now=last + unread_s, random=lambda: 0.5)
+    assert connection.tick(last + expires_s - 0.1) is None
+    assert connection.tick(last + expires_s + 0.1) is not None
+
+
+def test_hold_timer_of_a_connection_that_an_earlier_version_has_left_begins_anew() -> None:
+    former, _ = graceful_driver()
+    before = former.session.established
+    assert before is not None
+    saved = msgspec.structs.replace(before.saved(b""), hold_deadline=None)
+    connection = Connection.adopt(saved, "external", now=former.now + 5, random=lambda: 0.5)
+    assert connection.tick(former.now + 13.9) is None
+    assert connection.tick(former.now + 14.1) is not None
 
 
 def test_what_is_worked_on_is_the_message_that_was_read_last() -> None:
