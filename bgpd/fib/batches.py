@@ -235,6 +235,12 @@ class TableWriter:
         self.try_again()
         self.wake_idle()
 
+    def recheck_dead(self) -> None:
+        """Write the routes by other groups that are recorded by groups that are no more: the kernel may have such a
+        group for a while, and then flushes its routes with it."""
+        for family, routes in self.families.items():
+            self.rechecks.add(family, routes.by_targets(self._dataplane.objects.dead.keys()))
+
     def recheck_sources(self, family: Family, source: bytes) -> None:
         """Routes of a family that name another preferred source than this, and what was refused for it."""
         others = {group.id for group in self._dataplane.objects.groups.values() if group.source != source}

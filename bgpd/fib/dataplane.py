@@ -66,6 +66,9 @@ class WritingTable(Protocol):
     def write_pending(self) -> bool:
         """Take one slice of what waits and submit what it needs; False if nothing waited."""
 
+    def recheck_dead(self) -> None:
+        """Write the routes by other groups that are recorded by groups that are no more."""
+
 
 class HostEvents(Protocol):
     """Receives the host's events for the routes of one table."""
@@ -398,6 +401,9 @@ class Dataplane:
         self.objects.acknowledged(found for found in ids if found not in refused)
         for identifier, why in refused.items():
             self.objects.refused(identifier, why, may_be_there=bool(outcome.lost))
+        if outcome.lost and self.objects.dead:  # the kernel may take routes by them that are on their way
+            for table in self._tables:
+                table.recheck_dead()
 
     def _collect_unused(self) -> None:
         """Delete groups that no route uses, and have those tried again for which there was no room.

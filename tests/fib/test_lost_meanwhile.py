@@ -7,6 +7,7 @@ import asyncio
 import pytest
 import structlog
 
+from bgpd.kernel.writer import Outcome
 from tests.fib.harness import LEAF1, LEAF2, V4, running
 
 KEYS = [bytes((32, 10, 64, 0, number)) for number in range(8)]
@@ -79,3 +80,34 @@ async def test_what_waits_with_a_lost_next_hop_is_asked_for_again() -> None:
         it.owner.wish("", V4, {KEYS[4]: None})  # nothing of before waits any more: what is said is taken
         await it.settle()
         assert it.kernel.hops_of(V4, KEYS[4]) == {(LEAF1.address, 2)}
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["first route", "by another leaf before"])
+async def test_routes_by_a_group_whose_making_was_not_confirmed_go_by_another_one(
+    known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel has taken them. The group is forgotten and deleted later, which would flush them."""
+    async with running() as it:
+        it.fib.sweep()
+        if known:
+            it.want({KEYS[1]: (LEAF2,)})
+            await it.settle()
+        it.kernel.bulk.hold()
+        for key in KEYS[:2]:
+            it.want({key: (LEAF1,)})
+            for _ in range(5):
+                await asyncio.sleep(0)
+        run, answers = it.kernel.run, []
+
+        def lossy(data: bytes) -> Outcome:
+            answers.append(run(data))
+            return Outcome([], lost="No buffer space available") if len(answers) == 1 else answers[-1]
+
+        monkeypatch.setattr(it.kernel, "run", lossy)
+        it.kernel.bulk.release()
+        await it.settle_retries()
+        objects = it.dataplane.objects
+        assert not objects.dead
+        assert [objects.next_hops(target) for _protocol, target in it.kernel.routes.values()] == [(LEAF1,)] * 2
+        assert not it.kernel.behind
+        assert not it.fib.families[V4].failed
