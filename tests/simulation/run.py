@@ -25,6 +25,8 @@ START_S = 12.0
 REST_S = 55.0
 """Longer than hold, restart and stale times together."""
 _LOOK_S = 0.01
+_LOOKS, _WALK_S = 3, 0.3
+"""The self-check walks through the routes every few seconds: so often what may be its walk is waited for."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +151,10 @@ async def _happen(fabric: Fabric, events: tuple[Event, ...]) -> None:
 
 async def _rest(fabric: Fabric, look: Callable[[Fabric], list[str]]) -> list[str]:
     await asyncio.sleep(REST_S)
+    for _ in range(_LOOKS):
+        if not any(host.daemon is not None and host.daemon.walks for host in fabric.hosts.values()):
+            break
+        await asyncio.sleep(_WALK_S)
     return look(fabric)
 
 
