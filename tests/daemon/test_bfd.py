@@ -142,8 +142,6 @@ def test_restart_of_the_daemon_is_not_seen_by_bfd(host: Host, leaves: tuple[Frr,
     wait_up(host)
     assert {name: view["discriminator"] for name, view in views(host).items()} == discriminators
     assert [downs(frr) for frr in leaves] == before
-    uptimes = [frr.vtysh_json("show bfd peers json")[0]["uptime"] for frr in leaves]
-    assert min(uptimes) >= 1
 
 
 def test_end_of_the_bfd_process_is_no_failure_here(host: Host, process: Bfd) -> None:
