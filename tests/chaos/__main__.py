@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 from pathlib import Path
@@ -25,8 +26,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="which steps; a random one if it is left out")
     parser.add_argument("--steps", type=Path, help="replay the steps of this file")
     chosen = parser.parse_args()
+    if os.geteuid() != 0:
+        parser.error("it makes network namespaces, which only root may")
     text = chosen.steps.read_text() if chosen.steps else ""
-    seed = parse_seed(text) if text else chosen.seed or random.SystemRandom().randrange(1, 1_000_000)
+    seed = parse_seed(text) if text else chosen.seed
+    if seed is None:
+        seed = random.SystemRandom().randrange(1, 1_000_000)
     remove_stale("chaos")
     chaos = Chaos(seed, FOLDER, progress=lambda text: print(text, flush=True))
     print(f"seed {seed}; the same again: make chaos SEED={seed}", flush=True)

@@ -55,10 +55,21 @@ def report(result: Result) -> Scenario:
     return short
 
 
+def seeds_of(text: str) -> range:
+    """Of "FIRST:END" or "SEED". Raises: ArgumentTypeError: they are none."""
+    first, colon, end = text.partition(":")
+    if not (first.isdecimal() and (end.isdecimal() if colon else True)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no FIRST:END, such as 0:1000, and no seed")
+    seeds = range(int(first), int(end) if colon else int(first) + 1)
+    if not seeds:
+        raise argparse.ArgumentTypeError(f"{text!r} has no seed: END is the first that is not run")
+    return seeds
+
+
 def main(arguments: list[str]) -> int:
     """The exit status: 1 if a fabric did not come to rest as it should."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Simulates fabrics from seeds.")
-    parser.add_argument("--seeds", default="0:100", metavar="FIRST:END", help="or one seed")
+    parser.add_argument("--seeds", type=seeds_of, default="0:100", metavar="FIRST:END", help="or one seed")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="write scenarios that fail there")
     parser.add_argument("--digests", action="store_true", help="print one for each run: equal ones were the same")
@@ -69,8 +80,9 @@ def main(arguments: list[str]) -> int:
         found = run(msgspec.json.decode(chosen.file.read_bytes(), type=Scenario)).found
         print(*found or ("all is as it should be",), sep="\n")
         return 1 if found else 0
-    first, _, end = chosen.seeds.partition(":")
-    seeds = range(int(first), int(end or int(first) + 1))
+    seeds = chosen.seeds
+    if chosen.keep is not None:
+        chosen.keep.mkdir(parents=True, exist_ok=True)
     failed, cpu_s, simulated_s = [], 0.0, 0.0
     for result in results(seeds, processes=chosen.processes):
         cpu_s += result.cpu_s

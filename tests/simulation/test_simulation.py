@@ -92,3 +92,11 @@ def test_a_scenario_can_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[st
     path.write_bytes(msgspec.json.encode(CUT))
     assert main(["--file", str(path)]) == 0
     assert "all is as it should be" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seeds", ["x", "5:5", "5:1", "1:", "-1", ""])
+def test_seeds_that_are_none_are_told_and_do_not_pass(seeds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([f"--seeds={seeds}"])
+    assert ended.value.code == 2
+    assert "--seeds" in capsys.readouterr().err
