@@ -21,7 +21,9 @@ FLOORS = (
     ("api", "cli", "export"),
 )
 """From the ground up. A module imports its own package and lower floors: never a sibling's, never a higher floor. The
-files of `bgpd/` itself stand on top and may import all."""
+files of `bgpd/` itself stand above and may import all of these."""
+ABOVE_ALL = ("simulation",)
+"""What runs the daemon's parts in its own world, and is imported by nothing of bgpd."""
 ALLOWED = {("log", "config")}
 """Siblings that may be imported all the same: logging is set up from its configuration."""
 ONLY_IN = {
@@ -124,6 +126,8 @@ def part_of(name: str) -> str:
 
 
 def floor_of(name: str) -> int:
+    if part_of(name) in ABOVE_ALL:
+        return len(FLOORS) + 1
     return next((floor for floor, parts in enumerate(FLOORS) if part_of(name) in parts), len(FLOORS))
 
 
@@ -134,6 +138,13 @@ def test_module_imports_only_its_own_package_and_lower_floors(module: str) -> No
         if within(name, "bgpd") and name != "bgpd.__version__":
             allowed = part_of(name) == own or (own, part_of(name)) in ALLOWED
             assert allowed or floor_of(name) < floor_of(module), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) not in ABOVE_ALL])
+def test_nothing_of_the_daemon_imports_what_stands_above_it(module: str) -> None:
+    assert [
+        name for name in imports_of(MODULES[module]) if name.startswith("bgpd.") and part_of(name) in ABOVE_ALL
+    ] == []
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if within(name, "bgpd.bfd")])
@@ -147,7 +158,7 @@ def test_bfd_process_imports_little(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_package_is_on_a_floor(module: str) -> None:
     path = MODULES[module]
-    assert floor_of(module) < len(FLOORS) or path.parent == PACKAGE, f"{module} is on no floor"
+    assert floor_of(module) != len(FLOORS) or path.parent == PACKAGE, f"{module} is on no floor"
 
 
 @pytest.mark.parametrize("library", ONLY_IN)
@@ -164,11 +175,12 @@ def test_sans_io_module_sees_no_io_and_no_clock(module: str) -> None:
 
 
 def test_what_only_some_configurations_need_is_not_loaded_with_the_daemon() -> None:
-    """docs/decisions/0005: VRF devices, prefixes that are compared, the broker, the live screen, another's YAML."""
+    """docs/decisions/0005: VRF devices, prefixes that are compared, the broker, the live screen, another's YAML.
+    Nor is the simulation."""
     code = (
         "import sys, bgpd.daemon\n"
         "from bgpd.kernel import nexthop_messages, route_messages\n"
-        "print(sorted({'pyroute2', 'netaddr', 'aiomqtt', 'textual', 'yaml'} & set(sys.modules)))"
+        "print(sorted({'pyroute2', 'netaddr', 'aiomqtt', 'textual', 'yaml', 'bgpd.simulation'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -7,76 +7,29 @@ import struct
 import threading
 from typing import Any
 
-import msgspec
-
+from bgpd.simulation.wire import (
+    CEASE,
+    HARD_RESET,
+    KEEPALIVE,
+    MARKER,
+    NOTIFICATION,
+    OPEN,
+    UPDATE,
+    Restart,
+    attribute,
+    message,
+    open_message,
+)
 from labs.namespace import Namespace
 from labs.process import LabError
 
-MARKER = b"\xff" * 16
-OPEN, UPDATE, NOTIFICATION, KEEPALIVE = 1, 2, 3, 4
-CEASE, HARD_RESET = 6, 9
+__all__ = ["CEASE", "HARD_RESET", "KEEPALIVE", "MARKER", "NOTIFICATION", "OPEN", "UPDATE", "Restart"]
+"""Of the messages: for those who speak by them."""
 TIMEOUT_S = 10.0
 START_TIMEOUT_S = 60.0
 """Until a connection comes: a daemon that is being started on a busy machine takes a while."""
-
-
-def message(kind: int, body: bytes = b"") -> bytes:
-    """One message with its header (RFC 4271 section 4.1)."""
-    return MARKER + struct.pack("!HB", 19 + len(body), kind) + body
-
-
 END_OF_RIB = message(UPDATE, b"\0\0\0\0")
 """Of IPv4 unicast (RFC 4724 section 2)."""
-
-
-class Restart(msgspec.Struct, frozen=True):
-    """The capabilities of RFC 4724 and, with `long_lived_s`, RFC 9494: R bit, N bit, F bit, Restart Time."""
-
-    restarted: bool = False
-    notification: bool = True
-    time_s: int = 120
-    forwarding: bool = True
-    families: tuple[tuple[int, int], ...] = ((1, 1),)
-    long_lived_s: int = 0
-
-    def capabilities(self) -> bytes:
-        flags = self.forwarding << 7
-        value = struct.pack("!H", self.restarted << 15 | self.notification << 14 | self.time_s)
-        value += b"".join(struct.pack("!HBB", afi, safi, flags) for afi, safi in self.families)
-        found = bytes((64, len(value))) + value
-        if self.long_lived_s:
-            time_s = self.long_lived_s.to_bytes(3, "big")
-            value = b"".join(struct.pack("!HBB", afi, safi, flags) + time_s for afi, safi in self.families)
-            found += bytes((71, len(value))) + value
-        return found
-
-
-def open_message(
-    asn: int,
-    *,
-    hold_time_s: int = 9,
-    families: tuple[tuple[int, int], ...] = ((1, 1),),
-    extended: bool = False,
-    restart: Restart | None = None,
-    router_id: tuple[int, ...] = (10, 255, 0, 9),
-    more: bytes = b"",
-) -> bytes:
-    """OPEN with 4-octet AS, route refresh, and multiprotocol for (AFI, SAFI)s; `extended`: messages of 65,535 bytes;
-    `more`: further capabilities."""
-    capabilities = struct.pack("!BBI", 65, 4, asn) + bytes((2, 0)) + (bytes((6, 0)) if extended else b"")
-    for afi, safi in families:
-        capabilities += struct.pack("!BBHBB", 1, 4, afi, 0, safi)
-    capabilities += restart.capabilities() if restart is not None else b""
-    capabilities += more
-    parameters = bytes((2, len(capabilities))) + capabilities
-    head = struct.pack("!BHH4s", 4, asn, hold_time_s, bytes(router_id))
-    return message(OPEN, head + bytes((len(parameters),)) + parameters)
-
-
-def attribute(flags: int, kind: int, value: bytes) -> bytes:
-    if len(value) > 255:
-        return struct.pack("!BBH", flags | 0x10, kind, len(value)) + value
-    return bytes((flags, kind, len(value))) + value
 
 
 def update(

@@ -19,8 +19,9 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from tests.simulation.run import Result, run, shortened
-from tests.simulation.scenario import Scenario, scenario_of
+from bgpd.simulation.run import Result, run, shortened
+from bgpd.simulation.scenario import Scenario
+from bgpd.simulation.seeds import scenario_of
 
 HASH_SEED = "0"
 

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.simulation.loop import Process, VirtualLoop
-from tests.simulation.network import BGP_PORT, RTO_S, WINDOW, End, Link, Port, Stack
+from bgpd.simulation.loop import Process, VirtualLoop
+from bgpd.simulation.network import BGP_PORT, RTO_S, WINDOW, End, Link, Port, Stack
 
 Work = Callable[["Pair"], Awaitable[None]]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bgpd.simulation.run import run, shortened
+from bgpd.simulation.scenario import Event, Kind, Scenario
+from bgpd.simulation.seeds import scenario_of
 from tests.simulation.__main__ import main, quietly
-from tests.simulation.run import run, shortened
-from tests.simulation.scenario import Event, Kind, Scenario, scenario_of
 
 FOUND = sorted((Path(__file__).parent / "found").glob("*.json"))
 """What was found once, shortened."""

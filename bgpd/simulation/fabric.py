@@ -11,10 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from tests.simulation.host import SimulatedHost
-from tests.simulation.loop import VirtualLoop
-from tests.simulation.network import Link, Port
-from tests.simulation.router import Route, Router, Style
+from bgpd.simulation.host import SimulatedHost
+from bgpd.simulation.loop import VirtualLoop
+from bgpd.simulation.network import Link, Port
+from bgpd.simulation.router import Router, Style
+from bgpd.simulation.wire import Route
 
 HOST_ASN, LEAF_ASN, SPINE_ASN = 65100, 65001, 65000
 EVERYWHERE = "203.0.113.0/24"

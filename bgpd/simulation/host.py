@@ -31,12 +31,13 @@ from bgpd.routing import Routing
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.loop import TimedSelector
 from bgpd.runtime.turns import Walks
+from bgpd.simulation.kernel import Kernel, Reader
+from bgpd.simulation.loop import Process, VirtualLoop
+from bgpd.simulation.network import Stack
+from bgpd.simulation.sockets import new_socket
 from bgpd.speaker.left_sessions import read_with_sockets
 from bgpd.trial import Trial
 from bgpd.workload.feed.api import ApiSource
-from tests.simulation.kernel import Kernel, Reader
-from tests.simulation.loop import Process, VirtualLoop
-from tests.simulation.network import Stack, new_socket
 
 _START_AGAIN_S = 1.0
 SELECTOR = TimedSelector()

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address, key_address, parse_prefix
 from bgpd.readiness import ESTABLISH_WAIT_S
-from tests.fib.fake_kernel import FOREIGN, METRIC, PROTOCOL
-from tests.simulation.fabric import Fabric
-from tests.simulation.host import SimulatedHost
-from tests.simulation.kernel import MAIN
+from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.host import SimulatedHost
+from bgpd.simulation.kernel import MAIN
+from bgpd.simulation.linux import FOREIGN, METRIC, PROTOCOL
 
 FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 Hop = tuple[bytes, int]

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import msgspec
 
-from tests.simulation import checks
-from tests.simulation.fabric import Fabric
-from tests.simulation.loop import FIRST_S, VirtualLoop
-from tests.simulation.router import Style
-from tests.simulation.scenario import Event, Scenario, calm, carry_out, heal
+from bgpd.simulation import checks
+from bgpd.simulation.events import calm, carry_out, heal
+from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.loop import FIRST_S, VirtualLoop
+from bgpd.simulation.router import Style
+from bgpd.simulation.scenario import Event, Scenario
 
 START_S = 12.0
 REST_S = 55.0
@@ -51,7 +52,8 @@ def run(scenario: Scenario) -> Result:
         with tempfile.TemporaryDirectory(prefix="bgpd-simulation-") as directory:
             asyncio.set_event_loop(loop)
             fabric = Fabric(scenario.shape, loop, chance=chance, directory=Path(directory))
-            found, digest = loop.run_until_complete(_run(fabric, scenario))
+            found = loop.run_until_complete(_run(fabric, scenario))
+            digest = _digest(fabric)
             del fabric
     finally:
         asyncio.set_event_loop(None)
@@ -77,9 +79,15 @@ def _collect() -> None:
         sys.unraisablehook = hook
 
 
-async def _run(fabric: Fabric, scenario: Scenario) -> tuple[list[str], str]:
-    found: list[str] = []
+def _digest(fabric: Fabric) -> str:
     trace = hashlib.sha256()
+    for router in fabric.routers.values():
+        trace.update(repr((fabric.loop.now, router.stack.digest)).encode())
+    return trace.hexdigest()[:16]
+
+
+async def _run(fabric: Fabric, scenario: Scenario) -> list[str]:
+    found: list[str] = []
     for router in fabric.routers.values():
         router.start()
     for name, address in scenario.claims:
@@ -88,8 +96,7 @@ async def _run(fabric: Fabric, scenario: Scenario) -> tuple[list[str], str]:
         host.start()
     await asyncio.sleep(START_S)
     if scenario.is_gentle:
-        found += await _gently(fabric, scenario)
-        return found, trace.hexdigest()[:16]
+        return await _gently(fabric, scenario)
     for number, events in enumerate(scenario.rounds):
         await _happen(fabric, events)
         await calm(fabric)
@@ -102,9 +109,7 @@ async def _run(fabric: Fabric, scenario: Scenario) -> tuple[list[str], str]:
     if not found:
         await _empty(fabric)
         found += [f"emptied: {one}" for one in await _rest(fabric, checks.leftovers)]
-    for router in fabric.routers.values():
-        trace.update(repr((fabric.loop.now, router.stack.digest)).encode())
-    return found, trace.hexdigest()[:16]
+    return found
 
 
 async def _gently(fabric: Fabric, scenario: Scenario) -> list[str]:

@@ -14,7 +14,7 @@ from asyncio import events
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from tests.simulation.network import SimulatedSocket, Transport
+from bgpd.simulation.sockets import SimulatedSocket, Transport
 
 FIRST_S = 1000.0
 MOST_S = 3600.0

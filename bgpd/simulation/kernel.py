@@ -1,7 +1,6 @@
 """The kernel of a simulated host: it outlives the daemon, answers late, loses events, refuses, and forgets with a link.
 
-On top of the scripted kernel of the FIB's tests, which keeps routes and nexthop objects as Linux does: time passes
-between a request and its answer, between a change and its event, and in the middle of a dump.
+Time passes between a request and its answer, between a change and its event, and in the middle of a dump.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from bgpd.model.kernel import (
     RoutingRule,
 )
 from bgpd.model.prefix import key_address, parse_prefix
-from tests.fib.fake_kernel import FOREIGN, PROTOCOL, FakeKernel, Place
-from tests.simulation.loop import Process
+from bgpd.simulation.linux import FOREIGN, METRIC, PROTOCOL, LinuxTables, Place
+from bgpd.simulation.loop import Process
 
 MAIN = 254
 BY_KERNEL, BY_OTHERS = 2, 4
@@ -45,7 +44,7 @@ _GATEWAYS = {
 }
 
 
-class Kernel(FakeKernel):
+class Kernel(LinuxTables):
     """One host's. `monitor`, `bulk` and `urgent` are those of the process that uses it now (`open`).
 
     Answers, events and dumps come at most `most_late_s` late. `refusing`: the share of route
@@ -154,16 +153,21 @@ class Kernel(FakeKernel):
             self._remove((route.family, route.table, route.key, route.metric), route.protocol, None)
             self._tell(lambda: self.monitor.routes.changed((route,), gone=True))
 
-    def _tell_own(self, family: Family, key: bytes, table: int, metric: int, *, gone: bool) -> None:
-        route = KernelRoute(family=family, key=key, table=table, protocol=PROTOCOL, metric=metric)
+    def delete_by_other_hand(self, family: Family, key: bytes) -> None:
+        """Another program deletes one of bgpd's routes."""
+        place = (family, MAIN, key, METRIC)
+        if not self._remove(place, PROTOCOL, None):
+            return
+        route = KernelRoute(family=family, key=key, table=MAIN, protocol=PROTOCOL, metric=METRIC)
 
         def tell() -> None:
             for callback in self.monitor.own_route_changed:
-                callback(route, gone)
+                callback(route, True)
 
         self._tell(tell)
 
     def delete_nexthop_by_other_hand(self, identifier: int) -> None:
+        """Another program deletes one of bgpd's nexthop objects."""
         self._destroy(identifier)
 
         def tell() -> None:
@@ -421,7 +425,7 @@ class Reader:
     ) -> None:
         consume = begin()
         await self._pause()
-        runs = await self._kernel.routes_of(family, form)
+        runs = self._kernel.routes_of(family, form)
         await self._pause()
         for run in runs:
             consume(run)

@@ -1,0 +1,287 @@
+"""One neighbor of a modelled router: sessions, collisions, graceful restart as a helper, and what is due to be sent."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from bgpd.simulation.conversation import HOLD_S, Conversation
+from bgpd.simulation.network import BGP_PORT, End, Port
+from bgpd.simulation.wire import (
+    CEASE,
+    UPDATE,
+    V4,
+    V6,
+    Codes,
+    Restart,
+    Route,
+    codes_of,
+    end_of_rib,
+    nlri,
+    open_message,
+    read_update,
+    withdrawal,
+)
+
+if TYPE_CHECKING:
+    from bgpd.simulation.router import Router
+
+_EXTENDED_NEXT_HOP = bytes((5, 6)) + struct.pack("!HHH", 1, 1, 2)
+"""IPv4 by IPv6 next hops (RFC 8950)."""
+_MOST_PREFIXES = 200
+
+
+class Peer:
+    """One neighbor of a router: its session, what it announces (`routes`), and what it was sent (`sent`). `ended`: how
+    often a session with it has."""
+
+    def __init__(self, router: Router, port: Port, *, name: str, asn: int, dials: bool) -> None:
+        self.router = router
+        self.port = port
+        self.name = name
+        self.asn = asn
+        self.dials = dials
+        self.routes: dict[str, Route] = {}
+        self.stale: set[str] = set()
+        self.session: Conversation | None = None
+        self.sent: dict[str, Route] = {}
+        self.ended = 0
+        self.is_awaited = False
+        self.families: tuple[Codes, ...] = (V4,) if len(port.address) == 4 else (V4, V6)
+        self._ended_families: set[Codes] = set()
+        self._conversations: list[Conversation] = []
+        self._due: dict[str, None] = {}
+        self._is_flush_planned = False
+        self._not_before = 0.0
+        self._stale_timer: asyncio.TimerHandle | None = None
+        self._dialing: asyncio.Task[None] | None = None
+
+    # Its session
+
+    def open_message(self) -> bytes:
+        router = self.router
+        restart = Restart(
+            restarted=router.is_restarting,
+            notification=router.style.by_notification,
+            time_s=router.style.restart_time_s if router.style.restarts else 0,
+            forwarding=router.style.restarts and router.forwards_on,
+            families=self.families if router.style.restarts else (),
+        )
+        is_offered = router.style.helps or router.style.restarts
+        return open_message(
+            router.asn,
+            hold_time_s=HOLD_S,
+            families=self.families,
+            restart=restart if is_offered else None,
+            router_id=tuple(router.router_id),
+            more=_EXTENDED_NEXT_HOP if V6 in self.families else b"",
+        )
+
+    async def keep_dialing(self) -> None:
+        """Connect whenever there is no connection, until cancelled."""
+        router = self.router
+        while True:
+            await asyncio.sleep(router.style.retry_s * router.chance.uniform(0.75, 1.0))
+            if self._conversations or not self.port.is_up or self.port.other is None:
+                continue
+            try:
+                async with asyncio.timeout(router.style.retry_s):
+                    end = await self.port.stack.dial(self.port.other.address, BGP_PORT, None, self.port.index)
+            except (OSError, TimeoutError):
+                continue
+            if router.is_running:
+                self.begin(end, is_ours=True)
+            else:
+                end.close(is_reset=True)
+
+    def begin(self, end: End, *, is_ours: bool) -> None:
+        """A connection was made."""
+        self._conversations.append(Conversation(self, end, is_ours=is_ours))
+
+    def wins_collision(self, new: Conversation) -> bool:
+        """RFC 4271 section 6.8: of two connections the one stays that the speaker with the higher identifier began."""
+        for other in list(self._conversations):
+            if other is new or other.state == "open-sent":
+                continue
+            if other.state == "established":
+                if other.restart is None or not self.router.style.helps:
+                    return False
+                other.over(is_graceful=True)  # RFC 4724 section 4.2: the neighbor has restarted
+                continue
+            ours_wins = self.router.router_id > new.router_id
+            if new.is_ours is ours_wins:
+                other.notify(CEASE, 7)
+            else:
+                return False
+        return True
+
+    def notification_is_graceful(self, conversation: Conversation) -> bool:
+        restart = conversation.restart
+        return restart is not None and restart.by_notification and self.router.style.by_notification
+
+    def established(self, conversation: Conversation) -> None:
+        restart = conversation.restart
+        self.session = conversation
+        self._ended_families.clear()
+        if self._stale_timer is not None:
+            self._stale_timer.cancel()
+            self._stale_timer = None
+        keeps = restart is not None and restart.covers and restart.forwards
+        if self.stale and not keeps:
+            self._drop(self.stale)
+        elif self.stale:
+            self._plan_stale(self.router.style.restart_time_s)
+        self.sent.clear()
+        self._not_before = 0.0
+        self.router.session_changed(self)
+
+    def conversation_over(self, conversation: Conversation, *, is_graceful: bool) -> None:
+        self._conversations.remove(conversation)
+        if self.session is not conversation:
+            return
+        self.session = None
+        self.ended += 1
+        self._due.clear()
+        restart = conversation.restart
+        if is_graceful and self.router.style.helps and restart is not None and restart.covers and restart.time_s:
+            self.stale = set(self.routes)
+            self._plan_stale(restart.time_s)
+        else:
+            self._drop(set(self.routes))
+        self.router.session_changed(self)
+
+    def link_down(self) -> None:
+        """Fast external fallover."""
+        for conversation in list(self._conversations):
+            conversation.over(is_graceful=False)
+        self._drop(set(self.routes))
+
+    def end_all(self, how: Callable[[Conversation], None]) -> None:
+        for conversation in list(self._conversations):
+            how(conversation)
+
+    def forget(self) -> None:
+        """The router has lost its memory."""
+        if self._stale_timer is not None:
+            self._stale_timer.cancel()
+        for conversation in self._conversations:
+            conversation.silence()
+        self.session, self._stale_timer = None, None
+        self._conversations.clear()
+        self.routes.clear()
+        self.stale.clear()
+        self.sent.clear()
+        self._due.clear()
+
+    def _plan_stale(self, seconds: float) -> None:
+        if self._stale_timer is not None:
+            self._stale_timer.cancel()
+        self._stale_timer = self.router.loop.call_later(seconds, self._stale_over)
+
+    def _stale_over(self) -> None:
+        self._stale_timer = None
+        self._drop(self.stale)
+
+    def _drop(self, prefixes: Iterable[str]) -> None:
+        gone = list(prefixes)
+        for prefix in gone:
+            self.routes.pop(prefix, None)
+        self.stale = self.stale - set(gone)
+        self.router.changed(gone)
+
+    # What it says
+
+    def update(self, body: bytes) -> None:
+        ended = next((codes for codes in self.families if body == end_of_rib(codes)), None)
+        if ended is not None:
+            self._end_of_rib(ended)
+            return
+        withdrawn, announced, route = read_update(body, self.name)
+        for prefix in withdrawn:
+            self.routes.pop(prefix, None)
+            self.stale.discard(prefix)
+        for prefix in announced:
+            self.stale.discard(prefix)
+            if self.router.asn in route.as_path:
+                self.routes.pop(prefix, None)
+            else:
+                self.routes[prefix] = route
+        self.router.changed((*withdrawn, *announced))
+
+    def _end_of_rib(self, ended: Codes) -> None:
+        self._ended_families.add(ended)
+        self._drop([one for one in self.stale if codes_of(one) == ended])
+        if len(self._ended_families) == len(self.families):
+            if self._stale_timer is not None:
+                self._stale_timer.cancel()
+                self._stale_timer = None
+            self.router.end_of_rib(self)
+
+    def refresh(self) -> None:
+        """It wants all again (RFC 2918)."""
+        self.sent.clear()
+        self._due.update(dict.fromkeys(self.router.best))
+        self._flush()
+
+    # What it is sent
+
+    def send_all(self) -> None:
+        """The whole table, then End-of-RIB."""
+        self._due.update(dict.fromkeys(self.router.best))
+        self._flush()
+        for codes in self.families if self.session is not None else ():
+            self.session.send(UPDATE, end_of_rib(codes))
+
+    def due(self, prefixes: Iterable[str]) -> None:
+        """Their best route is another one: withdrawals go at once, announcements not before MRAI."""
+        if self.session is None or self.router.is_deferring:
+            return
+        self._due.update(dict.fromkeys(prefixes))
+        if self._is_flush_planned:
+            self._withdraw()
+            return
+        wait_s = self._not_before - self.router.loop.time()
+        if wait_s > 0:
+            self._withdraw()
+            self._is_flush_planned = True
+            self.router.loop.call_later(wait_s, self._planned_flush)
+        else:
+            self._flush()
+
+    def _planned_flush(self) -> None:
+        self._is_flush_planned = False
+        self._flush()
+
+    def _wanted(self, prefix: str) -> Route | None:
+        best = self.router.best.get(prefix)
+        return None if best is None or best.peer == self.name or codes_of(prefix) not in self.families else best
+
+    def _withdraw(self) -> None:
+        gone = [one for one in self._due if one in self.sent and self._wanted(one) is None]
+        for prefix in gone:
+            del self._due[prefix], self.sent[prefix]
+        for codes in V4, V6:
+            packed = nlri(one for one in gone if codes_of(one) == codes)
+            if packed and self.session is not None:
+                self.session.send(UPDATE, withdrawal(codes, packed))
+
+    def _flush(self) -> None:
+        self._withdraw()
+        due, self._due = self._due, {}
+        if self.session is None:
+            return
+        groups: dict[tuple[Route, Codes], list[str]] = {}
+        for prefix in due:
+            route = self._wanted(prefix)
+            if route is not None and self.sent.get(prefix) != route:
+                self.sent[prefix] = route
+                groups.setdefault((route, codes_of(prefix)), []).append(prefix)
+        for (route, _codes), prefixes in groups.items():
+            for start in range(0, len(prefixes), _MOST_PREFIXES):
+                self.session.send(
+                    UPDATE, self.router.encode(route, prefixes[start : start + _MOST_PREFIXES], self.port)
+                )
+        if groups and self.router.style.mrai_s:
+            self._not_before = self.router.loop.time() + self.router.style.mrai_s * self.router.chance.uniform(0.75, 1)

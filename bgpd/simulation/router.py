@@ -1,0 +1,223 @@
+"""Leaves and spines: routers that behave as FRR and BIRD do, written apart from bgpd, from the RFCs alone.
+
+Sessions with collisions, hold timers and graceful restart (both roles); best path, ECMP, MRAI; links that end sessions
+when they go down. A `Style` says in which of the usual ways one router does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+from collections.abc import Iterable
+
+import msgspec
+
+from bgpd.simulation.network import BGP_PORT, End, Port, Stack
+from bgpd.simulation.peer import Peer
+from bgpd.simulation.wire import CEASE, HARD_RESET, NOTIFICATION, V6, Route, attribute, codes_of, nlri
+
+_ADVERTISE_S = 10.0
+
+
+class Style(msgspec.Struct, frozen=True, kw_only=True):
+    """How a router does what is done in several ways. `mrai_s`: minimum interval between announcements to a neighbor;
+    withdrawals do not wait. `helps`: it keeps routes of neighbors that restart gracefully; `restarts` so itself.
+    `by_notification`: a NOTIFICATION restarts so, too (RFC 8538)."""
+
+    dials: bool = True
+    retry_s: float = 5.0
+    mrai_s: float = 0.0
+    helps: bool = True
+    restarts: bool = True
+    restart_time_s: int = 15
+    by_notification: bool = True
+    decides_after_s: float = 0.05
+
+
+class Router:
+    """A leaf or spine. `best` is what it announces, `fib` where it forwards to: names of neighbors, "" for itself."""
+
+    def __init__(
+        self,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        asn: int,
+        router_id: bytes,
+        style: Style,
+        chance: random.Random,
+    ) -> None:
+        self.name = name
+        self.loop = loop
+        self.asn = asn
+        self.router_id = router_id
+        self.style = style
+        self.chance = chance
+        self.stack = Stack(name, loop)
+        self.peers: dict[str, Peer] = {}
+        self.own: dict[str, Route] = {}
+        self.best: dict[str, Route] = {}
+        self.fib: dict[str, tuple[str, ...]] = {}
+        self.is_running = False
+        self.is_restarting = False
+        self.is_deferring = False
+        self.forwards_on = False
+        self.changes = 0
+        self._changed: dict[str, None] = {}
+        self._is_decision_planned = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._deferral: asyncio.TimerHandle | None = None
+
+    def add_peer(self, port: Port, *, name: str, asn: int, dials: bool) -> None:
+        self.peers[name] = Peer(self, port, name=name, asn=asn, dials=dials)
+
+    # Life
+
+    def start(self, *, is_graceful: bool = False) -> None:
+        """Begin; `is_graceful`: it has forwarded on (RFC 4724 section 4.1)."""
+        self.is_running = True
+        self.is_restarting = self.forwards_on = is_graceful
+        for family in socket.AF_INET, socket.AF_INET6:
+            self.stack.listening[family, BGP_PORT] = self._accept
+        self.stack.solicited = self.stack.advertise
+        self._tasks = [self.loop.create_task(self._advertise())]
+        self._tasks += [
+            self.loop.create_task(peer.keep_dialing())
+            for peer in self.peers.values()
+            if peer.dials and self.style.dials
+        ]
+        if is_graceful:
+            self.is_deferring = True
+            self._deferral = self.loop.call_later(self.style.restart_time_s, self._deferral_over)
+        self.changed(self.own)
+
+    async def _advertise(self) -> None:
+        while True:
+            for peer in self.peers.values():
+                if V6 in peer.families:
+                    self.stack.advertise(peer.port)
+            await asyncio.sleep(_ADVERTISE_S * self.chance.uniform(0.75, 1.0))
+
+    def stop(self, *, is_graceful: bool) -> None:
+        """The process ends; with `is_graceful` it leaves its routes in the hardware, and tells nobody."""
+        self._halt()
+        for peer in self.peers.values():
+            if not is_graceful:
+                peer.end_all(lambda one: one.send(NOTIFICATION, bytes((CEASE, HARD_RESET, CEASE, 2))))
+            peer.forget()
+        if not is_graceful:
+            self.fib.clear()
+
+    def crash(self) -> None:
+        """The whole box stops, without a word to anybody."""
+        self._halt()
+        self.stack.is_there = False
+        self.stack.crash()
+        for peer in self.peers.values():
+            peer.forget()
+        self.fib.clear()
+
+    def _halt(self) -> None:
+        self.is_running = self.is_restarting = self.is_deferring = False
+        for task in self._tasks:
+            task.cancel()
+        if self._deferral is not None:
+            self._deferral.cancel()
+        self.stack.listening.clear()
+        self.stack.solicited = lambda _port: None
+        self.best.clear()
+        self._changed.clear()
+
+    def _accept(self, end: End) -> None:
+        peer = next((one for one in self.peers.values() if one.port is end.port), None)
+        if peer is None or not self.is_running:
+            end.close(is_reset=True)
+        else:
+            peer.begin(end, is_ours=False)
+
+    def link_down(self, port: Port) -> None:
+        for peer in self.peers.values():
+            if peer.port is port:
+                peer.link_down()
+
+    # Routes
+
+    def session_changed(self, peer: Peer) -> None:
+        if peer.session is not None:
+            if self.is_deferring:
+                peer.is_awaited = True
+            else:
+                peer.send_all()
+        elif self.is_deferring:
+            peer.is_awaited = False
+
+    def end_of_rib(self, peer: Peer) -> None:
+        peer.is_awaited = False
+        if self.is_deferring and not any(one.is_awaited or one.session is None for one in self.peers.values()):
+            self._deferral_over()
+
+    def _deferral_over(self) -> None:
+        if self._deferral is not None:
+            self._deferral.cancel()
+            self._deferral = None
+        self.is_deferring = self.is_restarting = False
+        for prefix in dict.fromkeys((*self.fib, *self._changed, *self.own)):
+            self._changed[prefix] = None
+        self._decide()
+        for peer in self.peers.values():
+            peer.send_all()
+
+    def changed(self, prefixes: Iterable[str]) -> None:
+        """Routes of neighbors are others than before."""
+        if not self.is_running:
+            return
+        self._changed.update(dict.fromkeys(prefixes))
+        if self._changed and not self._is_decision_planned and not self.is_deferring:
+            self._is_decision_planned = True
+            self.loop.call_later(self.style.decides_after_s * self.chance.random(), self._planned_decision)
+
+    def _planned_decision(self) -> None:
+        self._is_decision_planned = False
+        if self.is_running and not self.is_deferring:
+            self._decide()
+
+    def _decide(self) -> None:
+        changed, self._changed = self._changed, {}
+        self.changes += 1
+        other = []
+        for prefix in changed:
+            found = [peer.routes[prefix] for peer in self.peers.values() if prefix in peer.routes]
+            if prefix in self.own:
+                found = [self.own[prefix]]
+            ranked = sorted(found, key=lambda one: one.rank)  # stable: the first neighbor wins
+            ways = tuple(one.peer or "" for one in ranked if one.rank == ranked[0].rank)
+            if ways:
+                self.fib[prefix] = ways
+            else:
+                self.fib.pop(prefix, None)
+            best = ranked[0] if ranked else None
+            if best != self.best.get(prefix):
+                other.append(prefix)
+                if best is None:
+                    del self.best[prefix]
+                else:
+                    self.best[prefix] = best
+        for peer in self.peers.values() if other else ():
+            peer.due(other)
+
+    def encode(self, route: Route, prefixes: list[str], port: Port) -> bytes:
+        """An UPDATE's body: this router before the AS path, and as the next hop."""
+        path = (self.asn, *route.as_path)
+        codes, packed, plain = codes_of(prefixes[0]), nlri(prefixes), b""
+        attributes = attribute(0x40, 1, b"\0")
+        attributes += attribute(0x40, 2, struct.pack(f"!BB{len(path)}I", 2, len(path), *path))
+        if len(port.address) == 4:
+            attributes, plain = attributes + attribute(0x40, 3, port.address), packed
+        else:
+            head = struct.pack("!HBB", *codes, len(port.address)) + port.address + b"\0"
+            attributes = attribute(0x80, 14, head + packed) + attributes
+        if route.communities:
+            attributes += attribute(0xC0, 8, struct.pack(f"!{len(route.communities)}I", *route.communities))
+        return struct.pack("!HH", 0, len(attributes)) + attributes + plain

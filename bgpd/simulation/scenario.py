@@ -1,0 +1,100 @@
+"""What happens to a fabric: events of a seed, at their times. A scenario is a value, to be run again and shortened.
+
+Each event names what it is about; one that does not fit what is there by then (a second cut of a link, a restart of a
+daemon that does not run) does nothing, so that any part of a scenario is a scenario.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from bgpd.simulation.fabric import Shape
+
+
+class Kind(enum.StrEnum):
+    """What can happen."""
+
+    CUT = "cut"
+    DEAF = "deaf"
+    LOSSY = "lossy"
+    MEND = "mend"
+    LEAF_DIES = "leaf-dies"
+    LEAF_BOOTS = "leaf-boots"
+    LEAF_RESTARTS = "leaf-restarts"
+    LEAF_RESTARTS_GRACEFULLY = "leaf-restarts-gracefully"
+    KILL = "kill"
+    START = "start"
+    RESTART = "restart"
+    HAND_OVER = "hand-over"
+    STOP = "stop"
+    POWER_LOSS = "power-loss"
+    BOOT = "boot"
+    CLAIM = "claim"
+    RELEASE = "release"
+    MOVE = "move"
+    STATIC = "static"
+    PUT = "put"
+    DELETE = "delete"
+    DRAIN = "drain"
+    UNDRAIN = "undrain"
+    FOREIGN = "foreign"
+    FOREIGN_GONE = "foreign-gone"
+    REFUSE = "refuse"
+    LOSE_ANSWERS = "lose-answers"
+    UNREADABLE = "unreadable"
+    LOSE_EVENTS = "lose-events"
+    NEXTHOP_GONE = "nexthop-gone"
+    ROUTE_GONE = "route-gone"
+    WALL_STEP = "wall-step"
+    FLAP = "flap"
+    BLINK = "blink"
+    LEAF_RESETS = "leaf-resets"
+    LEAF_ASKS = "leaf-asks"
+    LEAF_ANNOUNCES = "leaf-announces"
+    LEAF_WITHDRAWS = "leaf-withdraws"
+    RELOAD_NEIGHBOR = "reload-neighbor"
+    RELOAD_IMPORT = "reload-import"
+    RELOAD_HOLD_TIME = "reload-hold-time"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """`at_s` after the start of its round. `host` and `leaf`: whom it is about, `address` a workload's, `value` what
+    the kind makes of it: a time, a share, a metric."""
+
+    at_s: float
+    kind: Kind
+    host: str = ""
+    leaf: str = ""
+    address: str = ""
+    value: float = 0.0
+
+    def __str__(self) -> str:
+        what = " ".join(filter(None, (self.host, self.leaf, self.address)))
+        return f"{self.at_s:6.2f} {self.kind} {what}" + (f" {self.value:g}" if self.value else "")
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """`rounds`: events, after each of which the fabric comes to rest. `claims` are there at the start."""
+
+    seed: int
+    shape: Shape
+    claims: tuple[tuple[str, str], ...]
+    rounds: tuple[tuple[Event, ...], ...]
+    is_gentle: bool = False
+    """Nothing breaks in it: no packet to the claims of the start may be lost at any moment ..."""
+    bound_s: float = 0.0
+    """... but for so long after the events."""
+
+    @property
+    def keeps_sessions(self) -> bool:
+        """Whether no session may end."""
+        kinds = {event.kind for events in self.rounds for event in events}
+        return (
+            self.is_gentle and not self.bound_s and not kinds & {Kind.RESTART, Kind.KILL, Kind.LEAF_RESTARTS_GRACEFULLY}
+        )
+
+    @property
+    def events(self) -> int:
+        return sum(map(len, self.rounds))

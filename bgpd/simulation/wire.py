@@ -1,0 +1,166 @@
+"""BGP messages as the modelled routers write and read them: from the RFCs alone, without a line of bgpd's own codec."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+MARKER = b"\xff" * 16
+OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = 1, 2, 3, 4, 5
+CEASE, HARD_RESET = 6, 9
+END_OF_RIB = b"\0\0\0\0"
+"""The body of the marker of IPv4 unicast (RFC 4724 section 2)."""
+V4, V6 = (1, 1), (2, 1)
+Codes = tuple[int, int]
+"""AFI and SAFI."""
+GRACEFUL_SHUTDOWN = 0xFFFF0000
+"""RFC 8326."""
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """What one neighbor announces, or the router itself (`peer` None)."""
+
+    peer: str | None
+    as_path: tuple[int, ...] = ()
+    communities: tuple[int, ...] = ()
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        return GRACEFUL_SHUTDOWN in self.communities, len(self.as_path)
+
+
+def message(kind: int, body: bytes = b"") -> bytes:
+    """One message with its header (RFC 4271 section 4.1)."""
+    return MARKER + struct.pack("!HB", 19 + len(body), kind) + body
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """The capabilities of RFC 4724 and, with `long_lived_s`, RFC 9494: R bit, N bit, F bit, Restart Time."""
+
+    restarted: bool = False
+    notification: bool = True
+    time_s: int = 120
+    forwarding: bool = True
+    families: tuple[tuple[int, int], ...] = ((1, 1),)
+    long_lived_s: int = 0
+
+    def capabilities(self) -> bytes:
+        flags = self.forwarding << 7
+        value = struct.pack("!H", self.restarted << 15 | self.notification << 14 | self.time_s)
+        value += b"".join(struct.pack("!HBB", afi, safi, flags) for afi, safi in self.families)
+        found = bytes((64, len(value))) + value
+        if self.long_lived_s:
+            time_s = self.long_lived_s.to_bytes(3, "big")
+            value = b"".join(struct.pack("!HBB", afi, safi, flags) + time_s for afi, safi in self.families)
+            found += bytes((71, len(value))) + value
+        return found
+
+
+def open_message(
+    asn: int,
+    *,
+    hold_time_s: int = 9,
+    families: tuple[tuple[int, int], ...] = ((1, 1),),
+    extended: bool = False,
+    restart: Restart | None = None,
+    router_id: tuple[int, ...] = (10, 255, 0, 9),
+    more: bytes = b"",
+) -> bytes:
+    """OPEN with 4-octet AS, route refresh, and multiprotocol for (AFI, SAFI)s; `extended`: messages of 65,535 bytes;
+    `more`: further capabilities."""
+    capabilities = struct.pack("!BBI", 65, 4, asn) + bytes((2, 0)) + (bytes((6, 0)) if extended else b"")
+    for afi, safi in families:
+        capabilities += struct.pack("!BBHBB", 1, 4, afi, 0, safi)
+    capabilities += restart.capabilities() if restart is not None else b""
+    capabilities += more
+    parameters = bytes((2, len(capabilities))) + capabilities
+    head = struct.pack("!BHH4s", 4, asn, hold_time_s, bytes(router_id))
+    return message(OPEN, head + bytes((len(parameters),)) + parameters)
+
+
+def attribute(flags: int, kind: int, value: bytes) -> bytes:
+    if len(value) > 255:
+        return struct.pack("!BBH", flags | 0x10, kind, len(value)) + value
+    return bytes((flags, kind, len(value))) + value
+
+
+def nlri(prefixes: Iterable[str]) -> bytes:
+    """Prefixes as they stand in an UPDATE."""
+    out = b""
+    for prefix in prefixes:
+        address, _, length = prefix.partition("/")
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        out += bytes((int(length),)) + socket.inet_pton(family, address)[: (int(length) + 7) // 8]
+    return out
+
+
+def codes_of(prefix: str) -> Codes:
+    """Which family a prefix is of."""
+    return V6 if ":" in prefix else V4
+
+
+def end_of_rib(codes: Codes) -> bytes:
+    """The body of the marker (RFC 4724 section 2)."""
+    return END_OF_RIB if codes == V4 else withdrawal(codes, b"")
+
+
+def withdrawal(codes: Codes, packed: bytes) -> bytes:
+    """An UPDATE's body that withdraws these."""
+    if codes == V4:
+        return struct.pack("!H", len(packed)) + packed + b"\0\0"
+    attributes = attribute(0x80, 15, struct.pack("!HB", *codes) + packed)
+    return struct.pack("!HH", 0, len(attributes)) + attributes
+
+
+def read_nlri(data: bytes, codes: Codes = V4) -> Iterator[str]:
+    """The prefixes of a family."""
+    family, length = (socket.AF_INET, 4) if codes == V4 else (socket.AF_INET6, 16)
+    at = 0
+    while at < len(data):
+        size = (data[at] + 7) // 8
+        yield f"{socket.inet_ntop(family, data[at + 1 : at + 1 + size].ljust(length, bytes(1)))}/{data[at]}"
+        at += 1 + size
+
+
+def read_update(body: bytes, peer: str) -> tuple[list[str], list[str], Route]:
+    """(withdrawn, announced, the route of these) of an UPDATE."""
+    (length,) = struct.unpack_from("!H", body)
+    withdrawn = list(read_nlri(body[2 : 2 + length]))
+    at = 2 + length
+    (length,) = struct.unpack_from("!H", body, at)
+    attributes, announced = body[at + 2 : at + 2 + length], list(read_nlri(body[at + 2 + length :]))
+    as_path: tuple[int, ...] = ()
+    communities: tuple[int, ...] = ()
+    at = 0
+    while at < len(attributes):
+        flags, kind = attributes[at], attributes[at + 1]
+        long = flags & 0x10
+        size = struct.unpack_from("!H", attributes, at + 2)[0] if long else attributes[at + 2]
+        at += 4 if long else 3
+        value = attributes[at : at + size]
+        at += size
+        if kind == 2 and value:
+            as_path = struct.unpack(f"!{value[1]}I", value[2 : 2 + 4 * value[1]])
+        elif kind == 14:
+            announced += read_nlri(value[5 + value[3] :], (value[1], value[2]))
+        elif kind == 15:
+            withdrawn += read_nlri(value[3:], (value[1], value[2]))
+        elif kind == 8:
+            communities = struct.unpack(f"!{len(value) // 4}I", value)
+    return withdrawn, announced, Route(peer=peer, as_path=as_path, communities=communities)
+
+
+def capabilities(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Codes and values in the optional parameters of an OPEN, of either form (RFC 9072)."""
+    at = 0
+    while at + 2 <= len(data):
+        kind, size = data[at], data[at + 1]
+        parameter, at = data[at + 2 : at + 2 + size], at + 2 + size
+        inner = 0
+        while kind == 2 and inner + 2 <= len(parameter):
+            code, length = parameter[inner], parameter[inner + 1]
+            yield code, parameter[inner + 2 : inner + 2 + length]
+            inner += 2 + length
