@@ -5,31 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bgpd.model.iana import Family
-from bgpd.model.prefix import format_address, key_address, parse_prefix
+from bgpd.model.prefix import format_address, parse_prefix
 from bgpd.readiness import ESTABLISH_WAIT_S
+from bgpd.simulation.expected import Expected
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.kernel import MAIN
-from bgpd.simulation.linux import FOREIGN, METRIC, PROTOCOL
+from bgpd.simulation.linux import METRIC, PROTOCOL
+from bgpd.simulation.reach import Packets
 
 FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 Hop = tuple[bytes, int]
 """Packed gateway, interface index."""
-_MOST_HOPS = 6
 
 
 def findings(fabric: Fabric) -> list[str]:
     """All that is not as it should be."""
     found = list(_sessions(fabric))
+    expected = Expected(fabric)
+    contested = {name: host.contested for name, host in fabric.hosts.items()}
     for host in fabric.hosts.values():
         found += host.new_errors()
         if host.daemon is not None:
+            elsewhere = {one for name, prefixes in contested.items() if name != host.name for one in prefixes}
             found += _announced(fabric, host)
-            found += _kernel(fabric, host)
+            found += _kernel(fabric, host, expected, elsewhere)
             found += _inside(fabric, host)
-    for host in fabric.hosts.values():
-        if host.daemon is not None:
-            found += _paths(fabric, host)
+    found += _paths(fabric, expected)
     found += fabric.loop.errors
     fabric.loop.errors = []
     return found
@@ -56,16 +58,16 @@ def _announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
             yield f"{above} keeps {sorted(peer.stale)} of {below} as stale"
 
 
-def _kernel(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
-    """The kernel has exactly the routes that follow from the fabric as it is, by the right next hops."""
+def _kernel(fabric: Fabric, host: SimulatedHost, expected: Expected, contested: set[str]) -> Iterator[str]:
+    """The kernel has exactly the routes that follow from the fabric as it is, by the right next hops. Of `contested`
+    prefixes it is not said which host has them."""
     daemon = host.daemon
     assert daemon is not None
     kernel = host.kernel
     if not daemon.routing.converged:
         return  # old routes are the best that there is
     own = kernel.own_routes()
-    contested = {prefix for one in fabric.hosts.values() if one is not host for prefix in one.contested}
-    for prefix in dict.fromkeys((*fabric.prefixes(), *sorted(host.managed))):
+    for prefix in dict.fromkeys((*expected.owners, *sorted(host.managed))):
         family, key = parse_prefix(prefix)
         if prefix in contested:
             own.pop((family, MAIN, key, METRIC), None)
@@ -77,17 +79,13 @@ def _kernel(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
             if target is None if is_needed else target is not None and target >= 0:
                 yield f"{host.name}: {prefix} leads to {target}, not to its workload"
             continue
-        expected = (
-            set()
-            if prefix in host.claims
-            else {_address(fabric, leaf, host) for leaf in fabric.nearest(host.name, prefix)}
-        )
-        if is_foreign:
-            expected = set()
+        is_elsewhere = prefix not in host.claims and not is_foreign
+        leaves = expected.nearest(host.name, prefix) if is_elsewhere else ()
+        wanted = {_address(fabric, leaf, host) for leaf in leaves}
         hops = kernel.next_hops(target) if target is not None and target > 0 else set[Hop]()
-        if hops != expected:
-            shown, wanted = _shown(hops), _shown(expected)
-            yield f"{host.name}: the kernel has {prefix} by {shown} (target {target}), and should have it by {wanted}"
+        if hops != wanted:
+            has, should = f"{_shown(hops)} (target {target})", _shown(wanted)
+            yield f"{host.name}: the kernel has {prefix} by {has}, and should have it by {should}"
     for (_family, _table, key, metric), target in own.items():
         yield f"{host.name}: the kernel has a stale route {key.hex()} (metric {metric}, target {target})"
 
@@ -125,64 +123,17 @@ def _all_keys(installed: object) -> list[bytes]:
     return [key for keys in installed.slices(1000) for key in keys]  # type: ignore[attr-defined]
 
 
-def _paths(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
+def _paths(fabric: Fabric, expected: Expected) -> Iterator[str]:
     """Each way of each packet to a live address ends at an owner, without a loop."""
-    for prefix in fabric.prefixes():
-        if not fabric.owners(prefix) or not fabric.nearest(host.name, prefix):
+    sent_away = {one for host in fabric.hosts.values() for one in host.sent_away()}
+    for prefix in expected.owners:
+        if prefix in sent_away:
             continue
-        if any(one.gateway for other in fabric.hosts.values() for one in other.kernel.foreign_routes(prefix)):
-            continue
-        for wrong in sorted(set(_walk(fabric, host.name, prefix, ()))):
-            yield f"from {host.name} to {prefix}: {wrong}"
-
-
-def lost(fabric: Fabric, prefixes: list[str]) -> list[str]:
-    """Packets to these that are lost now, from whichever host."""
-    return [
-        f"from {name} to {prefix}: {wrong}"
-        for name in fabric.hosts
-        for prefix in prefixes
-        for wrong in sorted(set(_walk(fabric, name, prefix, ())))
-    ]
-
-
-def _walk(fabric: Fabric, node: str, prefix: str, passed: tuple[str, ...]) -> Iterator[str]:
-    here = (*passed, node)
-    if node in passed or len(here) > _MOST_HOPS:
-        yield f"a loop: {' '.join(here)}"
-        return
-    if node in fabric.hosts:
-        yield from _walk_host(fabric, node, prefix, here)
-        return
-    ways = fabric.routers[node].fib.get(prefix, ())
-    if not ways:
-        yield f"{' '.join(here)} has no route"
-    for way in ways:
-        names = (node, way) if (node, way) in fabric.links else (way, node)
-        if way and not fabric.links[names].is_whole:
-            yield f"{' '.join(here)} sends into the broken link to {way}"
-        elif way:
-            yield from _walk(fabric, way, prefix, here)
-
-
-def _walk_host(fabric: Fabric, node: str, prefix: str, here: tuple[str, ...]) -> Iterator[str]:
-    host = fabric.hosts[node]
-    family, key = parse_prefix(prefix)
-    found = host.kernel.lookup(key_address(family, key))
-    if found is None or found[1] == FOREIGN:
-        yield f"{' '.join(here)} has no route"
-    elif found[1] < 0:
-        if prefix not in host.claims and prefix not in host.managed:
-            yield f"{' '.join(here)} delivers it, and does not own it"
-    elif len(here) > 1:
-        yield f"{' '.join(here)} sends it back into the fabric"
-    else:
-        for gateway, index in sorted(host.kernel.next_hops(found[1])):
-            port = host.stack.port_to(gateway, index)
-            if port is None or port.other is None or port.link is None or not port.link.is_whole:
-                yield f"{' '.join(here)} sends into a broken link"
-            else:
-                yield from _walk(fabric, port.other.stack.name, prefix, here)
+        packets = Packets(fabric, prefix)
+        for host in fabric.hosts.values():
+            if host.daemon is not None and expected.nearest(host.name, prefix):
+                for wrong in packets.wrong_from(host.name):
+                    yield f"from {host.name} to {prefix}: {wrong}"
 
 
 def _address(fabric: Fabric, leaf: str, host: SimulatedHost) -> Hop:

@@ -25,6 +25,7 @@ from bgpd.inheritance import Inheritance, Left
 from bgpd.journal.journal import Journal
 from bgpd.leaving import SETTLE_S, left_behind
 from bgpd.log import EventRing
+from bgpd.model.prefix import format_key
 from bgpd.model.views.orders import DrainRequest
 from bgpd.readiness import Readiness
 from bgpd.routing import Routing
@@ -380,6 +381,10 @@ class SimulatedHost:
     def contested(self) -> set[str]:
         """Of these, where another program leads elsewhere: what wins, and is announced, is not said here."""
         return {one for one in self.managed if any(way.gateway for way in self.kernel.foreign_routes(one))}
+
+    def sent_away(self) -> set[str]:
+        """Prefixes that another program's route leads away from the fabric."""
+        return {format_key(one.family, one.key) for one in self.kernel.foreign if one.gateway}
 
     @property
     def announced(self) -> set[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
@@ -29,7 +29,7 @@ from bgpd.model.kernel import (
     RouteChanged,
     RoutingRule,
 )
-from bgpd.model.prefix import key_address, parse_prefix
+from bgpd.model.prefix import network_key, parse_prefix
 from bgpd.simulation.linux import FOREIGN, METRIC, PROTOCOL, LinuxTables, Place
 from bgpd.simulation.loop import Process
 
@@ -63,6 +63,10 @@ class Kernel(LinuxTables):
         self.foreign: dict[KernelRoute, None] = {}
         self.is_followed = False
         self.changes = 0
+        self._metrics: dict[tuple[Family, bytes], list[int]] = {}
+        """Of the routes of each prefix in the main table."""
+        self._lengths: dict[Family, Counter[int]] = {}
+        """How many prefixes there are of each length."""
 
     def lateness(self) -> float:
         """How long something takes this time, in seconds."""
@@ -142,7 +146,7 @@ class Kernel(LinuxTables):
         if place in self.routes:  # `ip route add` behind what is there would be refused: it is appended
             self.behind.setdefault(place, []).append((route.protocol, target))
         else:
-            self.routes[place] = (route.protocol, target)
+            self._set_first(place, (route.protocol, target))
         self.foreign[route] = None
         self._tell(lambda: self.monitor.routes.changed((route,), appends=place in self.behind))
 
@@ -179,6 +183,8 @@ class Kernel(LinuxTables):
     def forget_all(self) -> None:
         """The host is started anew."""
         self.routes.clear()
+        self._metrics.clear()
+        self._lengths.clear()
         self.behind.clear()
         self.objects.clear()
         self.foreign.clear()
@@ -217,18 +223,26 @@ class Kernel(LinuxTables):
 
     def lookup(self, address: bytes) -> tuple[int, int] | None:
         """(protocol, target) of the route for a packed address: the longest prefix, then the lowest metric."""
-        wanted = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
-        found: tuple[int, int, tuple[int, int]] | None = None
-        for (family, table, key, metric), route in self.routes.items():
-            if family is not wanted or table != MAIN:
-                continue
-            network, length = key_address(family, key), key[0]
-            shift = 8 * len(address) - length
-            if int.from_bytes(network) >> shift != int.from_bytes(address) >> shift:
-                continue
-            if found is None or (length, -metric) > found[:2]:
-                found = length, -metric, route
-        return found[2] if found is not None else None
+        family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+        for length in sorted(self._lengths.get(family, ()), reverse=True):
+            key = network_key(address, length)
+            metrics = self._metrics.get((family, key))
+            if metrics:
+                return self.routes[family, MAIN, key, min(metrics)]
+        return None
+
+    def _set_first(self, place: Place, route: tuple[int, int] | None) -> None:
+        family, table, key, metric = place
+        if table == MAIN and (route is None or place not in self.routes):
+            metrics, lengths = self._metrics.setdefault((family, key), []), self._lengths.setdefault(family, Counter())
+            lengths[key[0]] -= bool(metrics)
+            metrics.remove(metric) if route is None else metrics.append(metric)
+            lengths[key[0]] += bool(metrics)
+            if not lengths[key[0]]:
+                del lengths[key[0]]
+            if not metrics:
+                del self._metrics[family, key]
+        super()._set_first(place, route)
 
 
 class Writer:

@@ -131,18 +131,24 @@ class LinuxTables:
         """
         stack = self._stack(place)
         if not stack:
-            self.routes[place] = route
+            self._set_first(place, route)
             return 0
         if flags & MessageFlag.EXCLUSIVE:
             return errno.EEXIST
         if flags & MessageFlag.REPLACE:
-            self.routes[place] = route
+            self._set_first(place, route)
             return 0
         ipv6 = place[0] is Family.IPV6_UNICAST
         if route in stack or (ipv6 and route[1] in [target for _protocol, target in stack]):
             return errno.EEXIST
         self.behind.setdefault(place, []).append(route)
         return 0
+
+    def _set_first(self, place: Place, route: tuple[int, int] | None) -> None:
+        if route is None:
+            del self.routes[place]
+        else:
+            self.routes[place] = route
 
     def _stack(self, place: Place) -> list[tuple[int, int]]:
         return [self.routes[place], *self.behind.get(place, ())] if place in self.routes else []
@@ -159,10 +165,7 @@ class LinuxTables:
 
     def _set_stack(self, place: Place, stack: list[tuple[int, int]]) -> None:
         self.behind.pop(place, None)
-        if stack:
-            self.routes[place] = stack[0]
-        else:
-            del self.routes[place]
+        self._set_first(place, stack[0] if stack else None)
         if stack[1:]:
             self.behind[place] = stack[1:]
 

@@ -8,10 +8,13 @@ is done by the loop itself, a little later.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import gc
 import random
+import sys
 from asyncio import events
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from bgpd.simulation.sockets import SimulatedSocket, Transport
@@ -205,3 +208,29 @@ class Process(asyncio.AbstractEventLoop):
         await asyncio.sleep(0)
         transport.begin()
         return transport, protocol
+
+
+@contextlib.contextmanager
+def simulated_time(chance: random.Random, *, slow_looks: float = 0.01) -> Iterator[VirtualLoop]:
+    """A common loop, as the one of this thread, until all in it is thrown away."""
+    loop = VirtualLoop(chance, slow_looks=slow_looks)
+    gc.disable()  # what is left of a killed process must not run at a moment of its own
+    gc.freeze()
+    asyncio.set_event_loop(loop)
+    try:
+        yield loop
+    finally:
+        asyncio.set_event_loop(None)
+        loop.abandon()
+        loop.close()
+        _collect()
+        gc.enable()
+
+
+def _collect() -> None:
+    """Throw away what killed processes were about to do; that it was never done is no news."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _unraisable: None
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook

@@ -35,14 +35,17 @@ _MOST_PREFIXES = 200
 
 class Peer:
     """One neighbor of a router: its session, what it announces (`routes`), and what it was sent (`sent`). `ended`: how
-    often a session with it has."""
+    often a session with it has. `sends_only_own`: it is told what the router itself announces, and nothing else."""
 
-    def __init__(self, router: Router, port: Port, *, name: str, asn: int, dials: bool) -> None:
+    def __init__(
+        self, router: Router, port: Port, *, name: str, asn: int, dials: bool, sends_only_own: bool = False
+    ) -> None:
         self.router = router
         self.port = port
         self.name = name
         self.asn = asn
         self.dials = dials
+        self.sends_only_own = sends_only_own
         self.routes: dict[str, Route] = {}
         self.stale: set[str] = set()
         self.session: Conversation | None = None
@@ -256,7 +259,9 @@ class Peer:
 
     def _wanted(self, prefix: str) -> Route | None:
         best = self.router.best.get(prefix)
-        return None if best is None or best.peer == self.name or codes_of(prefix) not in self.families else best
+        if best is None or best.peer == self.name or codes_of(prefix) not in self.families:
+            return None
+        return None if self.sends_only_own and best.peer is not None else best
 
     def _withdraw(self) -> None:
         gone = [one for one in self._due if one in self.sent and self._wanted(one) is None]

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from bgpd.model.prefix import covering_keys, format_key, key_address, parse_prefix
 from bgpd.simulation.network import BGP_PORT, End, Port, Stack
 from bgpd.simulation.peer import Peer
 from bgpd.simulation.wire import CEASE, HARD_RESET, NOTIFICATION, V6, Route, attribute, codes_of, nlri
@@ -70,8 +71,22 @@ class Router:
         self._tasks: list[asyncio.Task[None]] = []
         self._deferral: asyncio.TimerHandle | None = None
 
-    def add_peer(self, port: Port, *, name: str, asn: int, dials: bool) -> None:
-        self.peers[name] = Peer(self, port, name=name, asn=asn, dials=dials)
+    def add_peer(self, port: Port, *, name: str, asn: int, dials: bool, sends_only_own: bool = False) -> None:
+        """A neighbor at the other end of a port."""
+        self.peers[name] = Peer(self, port, name=name, asn=asn, dials=dials, sends_only_own=sends_only_own)
+
+    def passes_on(self, neighbor: str, *, is_own: bool) -> bool:
+        """Whether it announces to a neighbor what it has of others, or itself (`is_own`)."""
+        return is_own or not self.peers[neighbor].sends_only_own
+
+    def ways_to(self, prefix: str) -> tuple[str, ...]:
+        """The neighbors by which it forwards to a prefix: by the longest that covers it; "" is itself."""
+        exact = self.fib.get(prefix)
+        if exact is not None or not self.fib:
+            return exact or ()
+        family, key = parse_prefix(prefix)
+        covering = (format_key(family, one) for one in covering_keys(family, key_address(family, key)))
+        return next((self.fib[one] for one in covering if one in self.fib), ())
 
     # Life
 

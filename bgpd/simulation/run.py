@@ -4,10 +4,8 @@ that fail."""
 from __future__ import annotations
 
 import asyncio
-import gc
 import hashlib
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +16,11 @@ import msgspec
 from bgpd.simulation import checks
 from bgpd.simulation.events import calm, carry_out, heal
 from bgpd.simulation.fabric import Fabric
-from bgpd.simulation.loop import FIRST_S, VirtualLoop
+from bgpd.simulation.loop import FIRST_S, simulated_time
+from bgpd.simulation.reach import lost
 from bgpd.simulation.router import Style
 from bgpd.simulation.scenario import Event, Scenario
+from bgpd.simulation.shape import fabric_of
 
 START_S = 12.0
 REST_S = 55.0
@@ -45,22 +45,14 @@ def run(scenario: Scenario) -> Result:
     began = time.thread_time()
     random.seed(scenario.seed)
     chance = random.Random(scenario.seed)
-    loop = VirtualLoop(chance, slow_looks=scenario.shape.slow_looks)
-    gc.disable()  # what is left of a killed process must not run at a moment of its own
-    gc.freeze()
-    try:
-        with tempfile.TemporaryDirectory(prefix="bgpd-simulation-") as directory:
-            asyncio.set_event_loop(loop)
-            fabric = Fabric(scenario.shape, loop, chance=chance, directory=Path(directory))
-            found = loop.run_until_complete(_run(fabric, scenario))
-            digest = _digest(fabric)
-            del fabric
-    finally:
-        asyncio.set_event_loop(None)
-        loop.abandon()
-        loop.close()
-        _collect()
-        gc.enable()
+    with (
+        simulated_time(chance, slow_looks=scenario.shape.slow_looks) as loop,
+        tempfile.TemporaryDirectory(prefix="bgpd-simulation-") as directory,
+    ):
+        fabric = fabric_of(scenario.shape, loop, chance=chance, directory=Path(directory))
+        found = loop.run_until_complete(_run(fabric, scenario))
+        digest = _digest(fabric)
+        del fabric
     return Result(
         scenario=scenario,
         found=tuple(found),
@@ -68,15 +60,6 @@ def run(scenario: Scenario) -> Result:
         simulated_s=loop.now - FIRST_S,
         cpu_s=time.thread_time() - began,
     )
-
-
-def _collect() -> None:
-    """Throw away what killed processes were about to do; that it was never done is no news."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _unraisable: None
-    try:
-        gc.collect()
-    finally:
-        sys.unraisablehook = hook
 
 
 def _digest(fabric: Fabric) -> str:
@@ -88,12 +71,9 @@ def _digest(fabric: Fabric) -> str:
 
 async def _run(fabric: Fabric, scenario: Scenario) -> list[str]:
     found: list[str] = []
-    for router in fabric.routers.values():
-        router.start()
     for name, address in scenario.claims:
         fabric.hosts[name].claim(address)
-    for host in fabric.hosts.values():
-        host.start()
+    fabric.start()
     await asyncio.sleep(START_S)
     if scenario.is_gentle:
         return await _gently(fabric, scenario)
@@ -123,8 +103,8 @@ async def _gently(fabric: Fabric, scenario: Scenario) -> list[str]:
             changes += sum(host.kernel.changes for host in fabric.hosts.values())
             if changes != seen:
                 seen = changes
-                lost = checks.lost(fabric, [address for _host, address in scenario.claims])
-                found.update(dict.fromkeys(f"{fabric.loop.now - FIRST_S:.2f}: {one}" for one in lost))
+                gone = lost(fabric, [address for _host, address in scenario.claims])
+                found.update(dict.fromkeys(f"{fabric.loop.now - FIRST_S:.2f}: {one}" for one in gone))
             await asyncio.sleep(_LOOK_S)
 
     watching = asyncio.create_task(watch())
@@ -133,8 +113,8 @@ async def _gently(fabric: Fabric, scenario: Scenario) -> list[str]:
     if scenario.bound_s:
         await asyncio.sleep(scenario.bound_s)
         found.clear()
-        lost = checks.lost(fabric, [address for _host, address in scenario.claims])
-        found.update(dict.fromkeys(f"after {scenario.bound_s:g} s: {one}" for one in lost))
+        gone = lost(fabric, [address for _host, address in scenario.claims])
+        found.update(dict.fromkeys(f"after {scenario.bound_s:g} s: {one}" for one in gone))
     rest = await _rest(fabric, checks.findings)
     watching.cancel()
     if scenario.keeps_sessions:

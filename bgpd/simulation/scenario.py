@@ -10,7 +10,7 @@ import enum
 
 import msgspec
 
-from bgpd.simulation.fabric import Shape
+from bgpd.simulation.shape import Shape
 
 
 class Kind(enum.StrEnum):

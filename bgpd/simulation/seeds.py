@@ -7,10 +7,10 @@ import random
 import msgspec
 
 from bgpd.simulation.conversation import HOLD_S
-from bgpd.simulation.fabric import Shape
 from bgpd.simulation.linux import METRIC
 from bgpd.simulation.router import Style
 from bgpd.simulation.scenario import Event, Kind, Scenario
+from bgpd.simulation.shape import Shape
 from bgpd.speaker.transport import LINGER_S
 
 ADDRESSES_PER_HOST = 3

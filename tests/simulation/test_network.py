@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from bgpd.simulation.loop import Process, VirtualLoop
+from bgpd.simulation.loop import Process, VirtualLoop, simulated_time
 from bgpd.simulation.network import BGP_PORT, RTO_S, WINDOW, End, Link, Port, Stack
 
 Work = Callable[["Pair"], Awaitable[None]]
@@ -45,14 +45,8 @@ class Pair:
 
 
 def simulated(work: Work) -> None:
-    loop = VirtualLoop(random.Random(1))
-    asyncio.set_event_loop(loop)
-    try:
+    with simulated_time(random.Random(1)) as loop:
         loop.run_until_complete(work(Pair(loop)))
-    finally:
-        asyncio.set_event_loop(None)
-        loop.abandon()
-        loop.close()
 
 
 def test_bytes_arrive_in_order_over_a_lossy_link() -> None:

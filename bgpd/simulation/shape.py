@@ -1,0 +1,138 @@
+"""Regular fabrics, for scenarios made of seeds: each host has a link to every leaf, and a spine is above the leaves.
+
+Addresses: link of leaf L and host H 10.(L+1).0.(2H)/31, the leaf first; workloads of host H 10.64.H.0/24.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import msgspec
+
+from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.host import SimulatedHost
+from bgpd.simulation.loop import VirtualLoop
+from bgpd.simulation.network import Port
+from bgpd.simulation.router import Router, Style
+from bgpd.simulation.wire import Route
+
+HOST_ASN, LEAF_ASN, SPINE_ASN = 65100, 65001, 65000
+EVERYWHERE = "203.0.113.0/24"
+EVERYWHERE_V6 = "2001:db8::/48"
+"""What each leaf announces."""
+_UPLINK, _VETH, _OTHER = 2, 20, 30
+_CONFIG = """
+[router]
+asn = {asn}
+router_id = "10.255.0.{number}"
+hostname = "{name}"
+[fib]
+reconcile_interval_s = 10
+[workload.kernel]
+interfaces = ["veth*"]
+[workload.api]
+[state]
+directory = "{directory}"
+[drain]
+settle_s = 4
+"""
+_UNNUMBERED = """
+[[neighbor]]
+name = "{name}"
+interface = "{interface}"
+asn = {asn}
+import = "all"
+graceful_restart = {{ restart_time_s = {restart_time_s}, stale_time_s = 20 }}
+"""
+_NEIGHBOR = """
+[[neighbor]]
+name = "{name}"
+address = "{address}"
+asn = {asn}
+import = "all"
+families = ["ipv4-unicast"]
+graceful_restart = {{ restart_time_s = {restart_time_s}, stale_time_s = 20 }}
+"""
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """How large a fabric is, how each leaf behaves, how late kernels answer, and how busy processors are.
+    `is_unnumbered`: sessions over link-local addresses that are found, for IPv4 and IPv6."""
+
+    hosts: int
+    styles: tuple[Style, ...]
+    delay_s: float = 0.0005
+    restart_time_s: int = 15
+    kernel_late_s: float = 0.005
+    slow_looks: float = 0.01
+    is_unnumbered: bool = False
+
+    @property
+    def leaves(self) -> int:
+        return len(self.styles)
+
+
+def fabric_of(shape: Shape, loop: VirtualLoop, *, chance: random.Random, directory: Path) -> Fabric:
+    """One of this shape; hosts keep their state in `directory`."""
+    fabric = Fabric(loop, chance=chance)
+    spine = _router(fabric, "spine", SPINE_ASN, 100, Style())
+    for number, style in enumerate(shape.styles):
+        _add_leaf(fabric, shape, number, style, spine)
+    for number in range(shape.hosts):
+        _add_host(fabric, shape, number, directory / f"host{number}")
+    return fabric
+
+
+def _router(fabric: Fabric, name: str, asn: int, number: int, style: Style) -> Router:
+    return fabric.add_router(name, asn=asn, router_id=bytes((10, 255, 1, number)), style=style)
+
+
+def _add_leaf(fabric: Fabric, shape: Shape, number: int, style: Style, spine: Router) -> None:
+    leaf = _router(fabric, f"leaf{number}", LEAF_ASN + number, 101 + number, style)
+    own = (EVERYWHERE, EVERYWHERE_V6, f"198.51.{100 + number}.0/24")
+    leaf.own = {one: Route(peer=None) for one in (own if shape.is_unnumbered else (own[0], own[2]))}
+    ends = bytes((10, 100, 0, 2 * number)), bytes((10, 100, 0, 2 * number + 1))
+    if shape.is_unnumbered:
+        ends = _link_local(200 + number), _link_local(300 + number)
+    above = Port(spine.stack, number + 1, leaf.name, ends[0])
+    below = Port(leaf.stack, 1, spine.name, ends[1])
+    fabric.connect(above, below, delay_s=shape.delay_s)
+    spine.add_peer(above, name=leaf.name, asn=leaf.asn, dials=True)
+    leaf.add_peer(below, name=spine.name, asn=SPINE_ASN, dials=False)
+
+
+def _add_host(fabric: Fabric, shape: Shape, number: int, directory: Path) -> None:
+    name = f"host{number}"
+    directory.mkdir()
+    text = _CONFIG.format(asn=HOST_ASN + number, number=number + 1, name=name, directory=directory)
+    for leaf in range(shape.leaves):
+        text += (_UNNUMBERED if shape.is_unnumbered else _NEIGHBOR).format(
+            name=f"leaf{leaf}",
+            address=f"10.{leaf + 1}.0.{2 * number}",
+            interface=f"eth{leaf}",
+            asn=LEAF_ASN + leaf,
+            restart_time_s=shape.restart_time_s,
+        )
+    host = fabric.add_host(name, text=text, directory=directory, most_late_s=shape.kernel_late_s)
+    for leaf in range(shape.leaves):
+        _connect(fabric, shape, leaf, host, number)
+    host.kernel.set_link(_VETH, "veth0", up=True)
+    host.kernel.set_link(_OTHER, "mgmt0", up=True)
+    host.kernel.add_address(_OTHER, bytes((172, 16, 0, 2 + number)), 24)
+
+
+def _connect(fabric: Fabric, shape: Shape, leaf: int, host: SimulatedHost, number: int) -> None:
+    router, index, interface = fabric.routers[f"leaf{leaf}"], _UPLINK + leaf, f"eth{leaf}"
+    host.kernel.set_link(index, interface, up=True)
+    here, there = bytes((10, leaf + 1, 0, 2 * number + 1)), bytes((10, leaf + 1, 0, 2 * number))
+    if shape.is_unnumbered:
+        here, there = _link_local(1000 + number), _link_local(10 * leaf + number)
+    host.kernel.add_address(index, here, 31 if len(here) == 4 else 64)
+    above = Port(router.stack, 10 + number, host.name, there)
+    fabric.connect(above, Port(host.stack, index, interface, here), delay_s=shape.delay_s)
+    router.add_peer(above, name=host.name, asn=HOST_ASN + number, dials=True)
+
+
+def _link_local(number: int) -> bytes:
+    return bytes((0xFE, 0x80, *bytes(12), *number.to_bytes(2)))
