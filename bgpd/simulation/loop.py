@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import heapq
 import random
 import sys
 from asyncio import events
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -26,64 +28,174 @@ LOOK_S = 2e-6
 """What each look at the clock takes, so that work that is bounded in time ends some day, ..."""
 SLOW_LOOK_S = 0.003
 """... and what now and then one takes: a slice of work is at its end."""
+_RESOLUTION_S = 1e-9
+"""Of the clock, as Linux has it: what is due so soon is due."""
 _THREAD_S = 0.004
 
 
-class _Waiting:
-    """In place of a selector: what the loop would have waited for is added to its time."""
+class Handle:
+    """What is to be run: as part of a process, or of none. `at`: the loop's time, of timers."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
+    __slots__ = ("arguments", "at", "callback", "context", "process")
 
-    def select(self, timeout: float | None = None) -> list[object]:
-        if timeout is None:
-            raise AssertionError("nothing is left that could happen")
-        self._loop.now += max(timeout, 0.0)
-        if self._loop.now > FIRST_S + MOST_S:
-            raise AssertionError("a scenario does not end")
-        return []
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        arguments: tuple[Any, ...],
+        process: Process | None,
+        context: contextvars.Context | None,
+        at: float = 0.0,
+    ) -> None:
+        self.callback: Callable[..., object] | None = callback
+        self.arguments = arguments
+        self.process = process
+        self.context = context if context is not None else contextvars.copy_context()
+        self.at = at
 
-    def close(self) -> None:
-        """Nothing is open."""
+    def cancel(self) -> None:
+        """It does not happen."""
+        self.callback = None
+        self.arguments = ()
+
+    def cancelled(self) -> bool:
+        return self.callback is None
+
+    def when(self) -> float:
+        return self.at
 
 
-class VirtualLoop(asyncio.BaseEventLoop):
+class VirtualLoop(asyncio.AbstractEventLoop):
     """The common loop. `now` is its time in seconds, `errors` are exceptions that nobody has taken. `slow_looks`: the
     share of looks at the clock that take long."""
 
     def __init__(self, chance: random.Random, *, slow_looks: float = 0.01) -> None:
-        super().__init__()
         self._slow_looks = slow_looks
         self.now = FIRST_S
         self.errors: list[str] = []
         self.chance = chance
-        self._is_over = False
-        self._selector = _Waiting(self)
-        self.set_exception_handler(lambda _loop, context: self.note("the fabric", context))
+        self._ready: deque[Handle] = deque()
+        self._timers: list[tuple[float, int, Handle]] = []
+        self._count = 0
+        self._random = chance.random
 
     def time(self) -> float:
-        self.now += SLOW_LOOK_S if self.chance.random() < self._slow_looks else LOOK_S
+        self.now += SLOW_LOOK_S if self._random() < self._slow_looks else LOOK_S
         return self.now
 
     def note(self, who: str, context: dict[str, Any]) -> None:
         """An exception that nobody has taken."""
         self.errors.append(f"{who}: {context.get('message')}: {context.get('exception')!r}")
 
+    # Running
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Have all happen that does until a coroutine has returned; its value, or its exception.
+
+        Raises: AssertionError: nothing is left that could happen, or it takes longer than any scenario.
+        """
+        work = self.create_task(future)
+        events._set_running_loop(self)
+        try:
+            while not work.done():
+                self._turn()
+        finally:
+            events._set_running_loop(None)
+        return work.result()
+
+    def _turn(self) -> None:
+        """What is ready by now, or else what is next."""
+        ready, timers = self._ready, self._timers
+        while timers and timers[0][2].callback is None:
+            heapq.heappop(timers)
+        if not ready:
+            self._wait()
+        end = self.time() + _RESOLUTION_S
+        while timers and timers[0][0] < end:
+            ready.append(heapq.heappop(timers)[2])
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            callback, process = handle.callback, handle.process
+            if callback is None or not (process is None or process.is_alive):
+                continue
+            if process is not None:
+                events._set_running_loop(process)
+            try:
+                handle.context.run(callback, *handle.arguments)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                (process or self).call_exception_handler({"message": f"in {callback!r}", "exception": error})
+            finally:
+                if process is not None:
+                    events._set_running_loop(self)
+
+    def _wait(self) -> None:
+        if not self._timers:
+            raise AssertionError("nothing is left that could happen")
+        pause_s = self._timers[0][0] - self.time()
+        self.now += max(pause_s, 0.0)
+        if self.now > FIRST_S + MOST_S:
+            raise AssertionError("a scenario does not end")
+
     def abandon(self) -> None:
-        """Drop all that would still run, and all that coroutines ask for while they are thrown away."""
-        self._is_over = True
+        """Drop all that would still run."""
         self._ready.clear()
-        self._scheduled.clear()
+        self._timers.clear()
 
-    def _check_closed(self) -> None:
-        if not self._is_over:
-            super()._check_closed()
+    def plan(
+        self,
+        process: Process | None,
+        when: float,
+        callback: Callable[..., object],
+        arguments: tuple[Any, ...],
+        context: contextvars.Context | None,
+    ) -> Any:
+        """Have something happen at a time, as part of a process."""
+        handle = Handle(callback, arguments, process, context, when)
+        self._count += 1
+        heapq.heappush(self._timers, (when, self._count, handle))
+        return handle
 
-    def _process_events(self, event_list: list[object]) -> None:
-        """There are none."""
+    def plan_soon(
+        self,
+        process: Process | None,
+        callback: Callable[..., object],
+        arguments: tuple[Any, ...],
+        context: contextvars.Context | None,
+    ) -> Any:
+        """Have something happen after what is ready already."""
+        handle = Handle(callback, arguments, process, context)
+        self._ready.append(handle)
+        return handle
 
-    def _write_to_self(self) -> None:
-        """It never sleeps."""
+    # What asyncio wants of a loop
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
+        return self.plan_soon(None, callback, args, context)
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
+        return self.plan(None, self.time() + delay, callback, args, context)
+
+    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
+        return self.plan(None, when, callback, args, context)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> asyncio.Task[Any]:
+        return asyncio.Task(coro, loop=self, name=name, context=context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.note("the fabric", context)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
 
 
 class Process(asyncio.AbstractEventLoop):
@@ -92,6 +204,7 @@ class Process(asyncio.AbstractEventLoop):
     def __init__(self, name: str, loop: VirtualLoop) -> None:
         self.name = name
         self.is_alive = True
+        self.time = loop.time  # type: ignore[method-assign]  # asked most often of all
         self._loop = loop
         self._awaited: list[asyncio.Future[None]] = []
 
@@ -132,25 +245,16 @@ class Process(asyncio.AbstractEventLoop):
 
     # What asyncio wants of a loop
 
-    def time(self) -> float:
-        return self._loop.time()
-
-    def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
-        return self._loop.call_soon(self.call, callback, *args, context=context)
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
+        return self._loop.plan_soon(self, callback, args, context)
 
     call_soon_threadsafe = call_soon
 
-    def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        return self._loop.call_later(delay, self.call, callback, *args, context=context)
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
+        return self._loop.plan(self, self._loop.time() + delay, callback, args, context)
 
-    def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        return self._loop.call_at(when, self.call, callback, *args, context=context)
+    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
+        return self._loop.plan(self, when, callback, args, context)
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -222,7 +326,6 @@ def simulated_time(chance: random.Random, *, slow_looks: float = 0.01) -> Iterat
     finally:
         asyncio.set_event_loop(None)
         loop.abandon()
-        loop.close()
         _collect()
         gc.enable()
 
