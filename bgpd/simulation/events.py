@@ -57,6 +57,7 @@ async def _cut(fabric: Fabric, event: Event) -> None:
 
 async def _deaf(fabric: Fabric, event: Event) -> None:
     fabric.links[event.leaf, event.host].ports[int(event.value)].is_deaf = True
+    fabric.note()
 
 
 async def _lossy(fabric: Fabric, event: Event) -> None:
@@ -69,6 +70,7 @@ async def _mend(fabric: Fabric, event: Event) -> None:
     for port in link.ports:
         port.is_deaf = False
     fabric.set_link((event.leaf, event.host), up=True)
+    fabric.note()
 
 
 async def _leaf_dies(fabric: Fabric, event: Event) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bgpd.config.schema import Config
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.loop import VirtualLoop
 from bgpd.simulation.network import Link, Port
@@ -21,20 +22,28 @@ class Fabric:
         self.routers: dict[str, Router] = {}
         self.links: dict[tuple[str, str], Link] = {}
         self._chance = chance
+        self.noted: Callable[[], None] = lambda: None
+        """Called when packets may go another way from now on."""
+
+    def note(self) -> None:
+        """Something has changed that packets may notice."""
+        self.noted()
 
     # What it is made of
 
     def add_router(self, name: str, *, asn: int, router_id: bytes, style: Style) -> Router:
         """A leaf or a spine, without neighbors yet."""
         made = Router(name, self.loop, asn=asn, router_id=router_id, style=style, chance=self._chance)
+        made.noted = self.note
         self.routers[name] = made
         return made
 
-    def add_host(self, name: str, *, text: str, directory: Path, most_late_s: float) -> SimulatedHost:
-        """A host with a configuration, without interfaces yet. Raises: ConfigError: the configuration has errors."""
+    def add_host(self, name: str, *, config: Config, directory: Path, most_late_s: float) -> SimulatedHost:
+        """A host with a configuration, without interfaces yet."""
         made = SimulatedHost(
-            name, self.loop, text=text, directory=directory, chance=self._chance, most_late_s=most_late_s
+            name, self.loop, config=config, directory=directory, chance=self._chance, most_late_s=most_late_s
         )
+        made.kernel.noted = self.note
         self.hosts[name] = made
         return made
 
@@ -64,6 +73,7 @@ class Fabric:
         if link.is_up == up:
             return
         link.is_up = up
+        self.note()
         for port in link.ports:
             name = port.stack.name
             if name in self.hosts:

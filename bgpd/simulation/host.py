@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 
-from bgpd.config.load import parse_config
 from bgpd.config.schema import Config
 from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.config.schema_workloads import StaticWorkloadConfig
@@ -154,7 +153,14 @@ class SimulatedHost:
     configuration and of the API, are those that bgpd leads there. `daemon` is None while none runs."""
 
     def __init__(
-        self, name: str, loop: VirtualLoop, *, text: str, directory: Path, chance: random.Random, most_late_s: float
+        self,
+        name: str,
+        loop: VirtualLoop,
+        *,
+        config: Config,
+        directory: Path,
+        chance: random.Random,
+        most_late_s: float,
     ) -> None:
         self.name = name
         self.loop = loop
@@ -170,7 +176,7 @@ class SimulatedHost:
         self.wall_step_s = 0.0
         self.is_drained = False
         self.errors: list[str] = []
-        self.config: Config = parse_config(text, f"{name}.toml")[0]
+        self.config = config
         self.all_neighbors = {one.name: one for one in self.config.neighbor}
         self._boots = 1
         self._starts = 0

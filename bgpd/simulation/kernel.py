@@ -62,7 +62,8 @@ class Kernel(LinuxTables):
         self.addresses: list[Address] = []
         self.foreign: dict[KernelRoute, None] = {}
         self.is_followed = False
-        self.changes = 0
+        self.noted: Callable[[], None] = lambda: None
+        """Called when it may forward in another way."""
         self._metrics: dict[tuple[Family, bytes], list[int]] = {}
         """Of the routes of each prefix in the main table."""
         self._lengths: dict[Family, Counter[int]] = {}
@@ -73,7 +74,7 @@ class Kernel(LinuxTables):
         return self.chance.uniform(0, self._most_late_s)
 
     def run(self, data: bytes) -> Outcome:
-        self.changes += 1
+        self.noted()
         return super().run(data)
 
     def open(self, process: Process) -> None:
@@ -91,6 +92,7 @@ class Kernel(LinuxTables):
                 if identifier in self.objects:
                     self._destroy(identifier)
             self._flush(-index)
+        self.noted()
         link = self.links[index]
         self._tell(lambda: self.monitor.host.link(link))
 
@@ -148,6 +150,7 @@ class Kernel(LinuxTables):
         else:
             self._set_first(place, (route.protocol, target))
         self.foreign[route] = None
+        self.noted()
         self._tell(lambda: self.monitor.routes.changed((route,), appends=place in self.behind))
 
     def remove_route(self, route: KernelRoute) -> None:
@@ -155,6 +158,7 @@ class Kernel(LinuxTables):
         if route in self.foreign:
             del self.foreign[route]
             self._remove((route.family, route.table, route.key, route.metric), route.protocol, None)
+            self.noted()
             self._tell(lambda: self.monitor.routes.changed((route,), gone=True))
 
     def delete_by_other_hand(self, family: Family, key: bytes) -> None:

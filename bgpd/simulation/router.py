@@ -10,7 +10,7 @@ import asyncio
 import random
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -65,7 +65,8 @@ class Router:
         self.is_restarting = False
         self.is_deferring = False
         self.forwards_on = False
-        self.changes = 0
+        self.noted: Callable[[], None] = lambda: None
+        """Called when it forwards in another way."""
         self._changed: dict[str, None] = {}
         self._is_decision_planned = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -124,6 +125,7 @@ class Router:
             peer.forget()
         if not is_graceful:
             self.fib.clear()
+        self.noted()
 
     def crash(self) -> None:
         """The whole box stops, without a word to anybody."""
@@ -133,6 +135,7 @@ class Router:
         for peer in self.peers.values():
             peer.forget()
         self.fib.clear()
+        self.noted()
 
     def _halt(self) -> None:
         self.is_running = self.is_restarting = self.is_deferring = False
@@ -200,7 +203,7 @@ class Router:
 
     def _decide(self) -> None:
         changed, self._changed = self._changed, {}
-        self.changes += 1
+        self.noted()
         other = []
         for prefix in changed:
             found = [peer.routes[prefix] for peer in self.peers.values() if prefix in peer.routes]

@@ -26,6 +26,7 @@ START_S = 12.0
 REST_S = 55.0
 """Longer than hold, restart and stale times together."""
 _LOOK_S = 0.01
+"""After a change, so that many are one look."""
 _LOOKS, _WALK_S = 3, 0.3
 """The self-check walks through the routes every few seconds: so often what may be its walk is waited for."""
 
@@ -95,28 +96,28 @@ async def _run(fabric: Fabric, scenario: Scenario) -> list[str]:
 async def _gently(fabric: Fabric, scenario: Scenario) -> list[str]:
     """Look all the time, and at the end as after any other scenario."""
     found: dict[str, None] = {}
+    addresses = [address for _host, address in scenario.claims]
+    is_due = False
 
-    async def watch() -> None:
-        seen = -1
-        while True:
-            changes = sum(one.changes for one in fabric.routers.values())
-            changes += sum(host.kernel.changes for host in fabric.hosts.values())
-            if changes != seen:
-                seen = changes
-                gone = lost(fabric, [address for _host, address in scenario.claims])
-                found.update(dict.fromkeys(f"{fabric.loop.now - FIRST_S:.2f}: {one}" for one in gone))
-            await asyncio.sleep(_LOOK_S)
+    def look() -> None:
+        nonlocal is_due
+        is_due = False
+        found.update(dict.fromkeys(f"{fabric.loop.now - FIRST_S:.2f}: {one}" for one in lost(fabric, addresses)))
 
-    watching = asyncio.create_task(watch())
+    def noted() -> None:
+        nonlocal is_due
+        if not is_due:
+            is_due = True
+            fabric.loop.call_later(_LOOK_S, look)
+
+    fabric.noted = noted
     for events in scenario.rounds:
         await _happen(fabric, events)
     if scenario.bound_s:
         await asyncio.sleep(scenario.bound_s)
         found.clear()
-        gone = lost(fabric, [address for _host, address in scenario.claims])
-        found.update(dict.fromkeys(f"after {scenario.bound_s:g} s: {one}" for one in gone))
+        found.update(dict.fromkeys(f"after {scenario.bound_s:g} s: {one}" for one in lost(fabric, addresses)))
     rest = await _rest(fabric, checks.findings)
-    watching.cancel()
     if scenario.keeps_sessions:
         rest += [
             f"{router.name} has lost its session with {peer.name}"

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from bgpd.config.schema import Config, DrainConfig, FibConfig, RouterConfig, StateConfig
+from bgpd.config.schema_sessions import GracefulRestartConfig, NeighborConfig
+from bgpd.config.schema_workloads import ApiWorkloadConfig, KernelWorkloadConfig, WorkloadConfig
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.loop import VirtualLoop
@@ -22,38 +25,6 @@ EVERYWHERE = "203.0.113.0/24"
 EVERYWHERE_V6 = "2001:db8::/48"
 """What each leaf announces."""
 _UPLINK, _VETH, _OTHER = 2, 20, 30
-_CONFIG = """
-[router]
-asn = {asn}
-router_id = "10.255.0.{number}"
-hostname = "{name}"
-[fib]
-reconcile_interval_s = 10
-[workload.kernel]
-interfaces = ["veth*"]
-[workload.api]
-[state]
-directory = "{directory}"
-[drain]
-settle_s = 4
-"""
-_UNNUMBERED = """
-[[neighbor]]
-name = "{name}"
-interface = "{interface}"
-asn = {asn}
-import = "all"
-graceful_restart = {{ restart_time_s = {restart_time_s}, stale_time_s = 20 }}
-"""
-_NEIGHBOR = """
-[[neighbor]]
-name = "{name}"
-address = "{address}"
-asn = {asn}
-import = "all"
-families = ["ipv4-unicast"]
-graceful_restart = {{ restart_time_s = {restart_time_s}, stale_time_s = 20 }}
-"""
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,21 +76,36 @@ def _add_leaf(fabric: Fabric, shape: Shape, number: int, style: Style, spine: Ro
 def _add_host(fabric: Fabric, shape: Shape, number: int, directory: Path) -> None:
     name = f"host{number}"
     directory.mkdir()
-    text = _CONFIG.format(asn=HOST_ASN + number, number=number + 1, name=name, directory=directory)
-    for leaf in range(shape.leaves):
-        text += (_UNNUMBERED if shape.is_unnumbered else _NEIGHBOR).format(
-            name=f"leaf{leaf}",
-            address=f"10.{leaf + 1}.0.{2 * number}",
-            interface=f"eth{leaf}",
-            asn=LEAF_ASN + leaf,
-            restart_time_s=shape.restart_time_s,
-        )
-    host = fabric.add_host(name, text=text, directory=directory, most_late_s=shape.kernel_late_s)
+    config = _config(shape, number, directory)
+    host = fabric.add_host(name, config=config, directory=directory, most_late_s=shape.kernel_late_s)
     for leaf in range(shape.leaves):
         _connect(fabric, shape, leaf, host, number)
     host.kernel.set_link(_VETH, "veth0", up=True)
     host.kernel.set_link(_OTHER, "mgmt0", up=True)
     host.kernel.add_address(_OTHER, bytes((172, 16, 0, 2 + number)), 24)
+
+
+def _config(shape: Shape, number: int, directory: Path) -> Config:
+    return Config(
+        router=RouterConfig(asn=HOST_ASN + number, router_id=f"10.255.0.{number + 1}", hostname=f"host{number}"),
+        neighbor=tuple(_neighbor(shape, number, leaf) for leaf in range(shape.leaves)),
+        fib=FibConfig(reconcile_interval_s=10),
+        workload=WorkloadConfig(kernel=KernelWorkloadConfig(interfaces=("veth*",)), api=ApiWorkloadConfig()),
+        state=StateConfig(directory=str(directory)),
+        drain=DrainConfig(settle_s=4),
+    )
+
+
+def _neighbor(shape: Shape, number: int, leaf: int) -> NeighborConfig:
+    return NeighborConfig(
+        name=f"leaf{leaf}",
+        address="" if shape.is_unnumbered else f"10.{leaf + 1}.0.{2 * number}",
+        interface=f"eth{leaf}" if shape.is_unnumbered else "",
+        asn=LEAF_ASN + leaf,
+        import_="all",
+        families=("ipv4-unicast", "ipv6-unicast") if shape.is_unnumbered else ("ipv4-unicast",),
+        graceful_restart=GracefulRestartConfig(restart_time_s=shape.restart_time_s, stale_time_s=20),
+    )
 
 
 def _connect(fabric: Fabric, shape: Shape, leaf: int, host: SimulatedHost, number: int) -> None:
