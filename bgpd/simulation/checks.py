@@ -13,6 +13,7 @@ from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.kernel import MAIN
 from bgpd.simulation.linux import METRIC, PROTOCOL
 from bgpd.simulation.reach import Packets
+from bgpd.simulation.wire import V6, codes_of
 
 FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 Hop = tuple[bytes, int]
@@ -41,7 +42,7 @@ def _sessions(fabric: Fabric) -> Iterator[str]:
     """Sessions are established exactly where both ends run, and packets pass both ways."""
     for above, below in fabric.links:
         router = fabric.routers[above]
-        is_there = router.is_running and router.peers[below].session is not None
+        is_there = router.is_running and below in router.peers and router.peers[below].session is not None
         if is_there != fabric.is_connected(above, below):
             yield f"{above} has {'a' if is_there else 'no'} session with {below}"
 
@@ -52,8 +53,9 @@ def _announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
         if below != host.name or not fabric.is_connected(above, below):
             continue
         peer = fabric.routers[above].peers[below]
-        if peer.routes.keys() - host.contested != host.announced - host.contested:
-            yield f"{above} has {sorted(peer.routes)} of {below}, which owns {sorted(host.announced)}"
+        owned = {one for one in host.announced if fabric.carries(above, below, codes_of(one))}
+        if peer.routes.keys() - host.contested != owned - host.contested:
+            yield f"{above} has {sorted(peer.routes)} of {below}, which owns {sorted(owned)}"
         if peer.stale:
             yield f"{above} keeps {sorted(peer.stale)} of {below} as stale"
 
@@ -81,7 +83,7 @@ def _kernel(fabric: Fabric, host: SimulatedHost, expected: Expected, contested: 
             continue
         is_elsewhere = prefix not in host.claims and not is_foreign
         leaves = expected.nearest(host.name, prefix) if is_elsewhere else ()
-        wanted = {_address(fabric, leaf, host) for leaf in leaves}
+        wanted = {_next_hop(fabric, leaf, host, prefix) for leaf in leaves}
         hops = kernel.next_hops(target) if target is not None and target > 0 else set[Hop]()
         if hops != wanted:
             has, should = f"{_shown(hops)} (target {target})", _shown(wanted)
@@ -136,9 +138,9 @@ def _paths(fabric: Fabric, expected: Expected) -> Iterator[str]:
                     yield f"from {host.name} to {prefix}: {wrong}"
 
 
-def _address(fabric: Fabric, leaf: str, host: SimulatedHost) -> Hop:
+def _next_hop(fabric: Fabric, leaf: str, host: SimulatedHost, prefix: str) -> Hop:
     there, here = fabric.links[leaf, host.name].ports
-    return there.address, here.index
+    return there.address6 if codes_of(prefix) == V6 and there.address6 else there.address, here.index
 
 
 def _shown(hops: set[Hop]) -> str:

@@ -14,7 +14,6 @@ from bgpd.simulation.wire import CEASE, HARD_RESET, KEEPALIVE, NOTIFICATION, cap
 if TYPE_CHECKING:
     from bgpd.simulation.peer import Peer
 
-HOLD_S = 9
 _OPEN_HOLD_S = 30.0
 
 
@@ -118,7 +117,7 @@ class Conversation:
         if not self.peer.wins_collision(self):
             self.notify(CEASE, 7)
             return
-        self._hold_s = min(hold_s, HOLD_S)
+        self._hold_s = min(hold_s, self.peer.router.style.hold_s)
         self.state = "open-confirm"
         self._rearm()
         self._keep_alive()

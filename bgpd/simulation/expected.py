@@ -9,6 +9,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.wire import Codes, codes_of
+
+DEFAULTS = ("0.0.0.0/0", "::/0")
+_Kind = tuple[tuple[str, ...], Codes]
+"""What prefixes that go the same ways have in common: owners and family."""
 
 
 class Way(NamedTuple):
@@ -24,8 +29,8 @@ class Expected:
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
         self.owners: dict[str, tuple[str, ...]] = {}
-        self._ways: dict[tuple[str, ...], dict[str, Way]] = {}
-        self._nearest: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
+        self._ways: dict[_Kind, dict[str, Way]] = {}
+        self._nearest: dict[tuple[str, object], tuple[str, ...]] = {}
         self._connected = {names for names in fabric.links if fabric.is_connected(*names)}
         for name, router in fabric.routers.items():
             self._announce(name, router.own if router.is_running else ())
@@ -42,57 +47,60 @@ class Expected:
 
     def ways(self, prefix: str) -> dict[str, Way]:
         """How each router that can reach a prefix has it."""
-        owners = self.owners.get(prefix, ())
-        found = self._ways.get(owners)
+        kind = self._kind(prefix)
+        found = self._ways.get(kind)
         if found is None:
-            found = self._ways[owners] = self._spread(owners)
+            found = self._ways[kind] = self._spread(kind)
         return found
 
-    def _spread(self, owners: tuple[str, ...]) -> dict[str, Way]:
+    def _kind(self, prefix: str) -> _Kind:
+        return self.owners.get(prefix, ()), codes_of(prefix)
+
+    def _spread(self, kind: _Kind) -> dict[str, Way]:
         """From the owners on, one AS after the other."""
-        routers = self._fabric.routers
+        owners, routers = kind[0], self._fabric.routers
         best = {name: Way((), ("",)) for name in owners if name in routers}
         for length in range(1, len(routers) + 2):
             found = {}
             for name, router in routers.items():
                 if name in best or not router.is_running:
                     continue
-                paths = {one: path for one in router.peers if (path := self._told(one, name, owners, best)) is not None}
+                paths = {one: path for one in router.peers if (path := self._told(one, name, kind, best)) is not None}
                 paths = {one: path for one, path in paths.items() if len(path) == length and router.asn not in path}
                 if paths:
                     found[name] = Way(next(iter(paths.values())), tuple(paths))
             best |= found
         return best
 
-    def _told(
-        self, neighbor: str, router: str, owners: tuple[str, ...], best: dict[str, Way]
-    ) -> tuple[int, ...] | None:
-        """The AS path by which a neighbor announces it to a router."""
-        if not self.is_connected(neighbor, router):
+    def _told(self, neighbor: str, node: str, kind: _Kind, best: dict[str, Way]) -> tuple[int, ...] | None:
+        """The AS path by which a neighbor announces it to a router or a host."""
+        owners, codes = kind
+        if not (self.is_connected(neighbor, node) and self._fabric.carries(neighbor, node, codes)):
             return None
         if neighbor in self._fabric.hosts:
             return (self._fabric.hosts[neighbor].config.router.asn,) if neighbor in owners else None
         has = best.get(neighbor)
-        if has is None or not self._fabric.routers[neighbor].passes_on(router, is_own=has.neighbors == ("",)):
+        if has is None or not self._fabric.routers[neighbor].passes_on(node, is_own=has.neighbors == ("",)):
             return None
         return self._fabric.routers[neighbor].asn, *has.as_path
 
     def nearest(self, host: str, prefix: str) -> tuple[str, ...]:
         """The routers by which a host should send to a prefix."""
-        place = host, self.owners.get(prefix, ())
+        place = host, (*self._kind(prefix), prefix in DEFAULTS)
         found = self._nearest.get(place)
         if found is None:
             found = self._nearest[place] = self._nearest_to(host, prefix)
         return found
 
     def _nearest_to(self, name: str, prefix: str) -> tuple[str, ...]:
-        config = self._fabric.hosts[name].config
-        neighbors = {one.name: one for one in config.neighbor if one.import_ == "all"}
+        host = self._fabric.hosts[name]
+        taken = ("all", "default-only") if prefix in DEFAULTS else ("all",)
+        neighbors = {router: one for router, one in host.neighbors.items() if one.import_ in taken}
         paths = {}
         for router in self._fabric.routers_of(name):
             if router in neighbors and self.is_connected(router, name):
-                path = self._told(router, name, self.owners.get(prefix, ()), self.ways(prefix))
-                if path is not None and path.count(config.router.asn) <= neighbors[router].allow_own_as:
+                path = self._told(router, name, self._kind(prefix), self.ways(prefix))
+                if path is not None and path.count(host.config.router.asn) <= neighbors[router].allow_own_as:
                     paths[router] = path
         least = min(map(len, paths.values()), default=0)
         return tuple(router for router, path in paths.items() if len(path) == least)

@@ -11,6 +11,10 @@ from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.loop import VirtualLoop
 from bgpd.simulation.network import Link, Port
 from bgpd.simulation.router import Router, Style
+from bgpd.simulation.wire import V4, V6, Codes
+
+FAMILIES = {V4: "ipv4-unicast", V6: "ipv6-unicast"}
+"""As configurations have them."""
 
 
 class Fabric:
@@ -85,11 +89,22 @@ class Fabric:
 
     def is_connected(self, one: str, two: str) -> bool:
         """Whether a session between two neighbors has to be there; the names are those of a link."""
+        if two not in self.routers[one].peers:
+            return False
         ends = [self.routers.get(name) or self.hosts[name] for name in (one, two)]
         if two in self.hosts and one not in self.hosts[two].neighbors:
             return False
         runs = all(end.is_running if isinstance(end, Router) else end.daemon is not None for end in ends)
         return runs and all(end.stack.is_there for end in ends) and self.links[one, two].is_whole
+
+    def carries(self, one: str, two: str, codes: Codes) -> bool:
+        """Whether routes of a family go over a session between two, whichever is named first."""
+        router, neighbor = (one, two) if one in self.routers and two in self.routers[one].peers else (two, one)
+        if codes not in self.routers[router].peers[neighbor].families:
+            return False
+        if neighbor in self.routers:
+            return codes in self.routers[neighbor].peers[router].families
+        return FAMILIES[codes] in self.hosts[neighbor].neighbors[router].families
 
     def routers_of(self, host: str) -> Iterator[str]:
         """The routers that a host has a link to."""

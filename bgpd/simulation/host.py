@@ -177,7 +177,9 @@ class SimulatedHost:
         self.is_drained = False
         self.errors: list[str] = []
         self.config = config
-        self.all_neighbors = {one.name: one for one in self.config.neighbor}
+        self.routers: dict[str, str] = {one.name: one.name for one in config.neighbor}
+        """Which router each neighbor of the configuration is."""
+        self.all_neighbors = self.neighbors
         self._boots = 1
         self._starts = 0
 
@@ -345,8 +347,8 @@ class SimulatedHost:
 
     @property
     def neighbors(self) -> dict[str, NeighborConfig]:
-        """Those that are configured, by name."""
-        return {one.name: one for one in self.config.neighbor}
+        """Those that are configured, by the names of the routers."""
+        return {self.routers.get(one.name, one.name): one for one in self.config.neighbor}
 
     async def set_neighbor(self, name: str, *, is_there: bool) -> None:
         """Have a neighbor in the configuration as it was at first, or not."""

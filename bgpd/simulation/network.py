@@ -38,13 +38,14 @@ WINDOW = 1 << 17
 
 class Port:
     """One end of a link: the interface of a node. `index` as the kernel numbers it, `address` packed IPv4, or the
-    link-local one of an unnumbered link."""
+    link-local one of an unnumbered link. `address6`: beside an IPv4 one, the next hop of IPv6 routes; b"": none."""
 
-    def __init__(self, stack: Stack, index: int, name: str, address: bytes) -> None:
+    def __init__(self, stack: Stack, index: int, name: str, address: bytes, *, address6: bytes = b"") -> None:
         self.stack = stack
         self.index = index
         self.name = name
         self.address = address
+        self.address6 = address6
         self.link: Link | None = None
         self.other: Port | None = None
         self.is_deaf = False
@@ -107,7 +108,7 @@ class Stack:
 
     def port_to(self, address: bytes, index: int = 0) -> Port | None:
         """The port whose link leads to an address, or if that is link-local the one of this index."""
-        ports = [port for port in self.ports if port.other is not None and port.other.address == address]
+        ports = [one for one in self.ports if one.other and address in (one.other.address, one.other.address6)]
         return next((port for port in ports if index in (0, port.index)), None)
 
     def advertise(self, port: Port) -> None:

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from bgpd.simulation.conversation import HOLD_S, Conversation
+from bgpd.simulation.conversation import Conversation
 from bgpd.simulation.network import BGP_PORT, End, Port
 from bgpd.simulation.wire import (
     CEASE,
@@ -52,7 +52,7 @@ class Peer:
         self.sent: dict[str, Route] = {}
         self.ended = 0
         self.is_awaited = False
-        self.families: tuple[Codes, ...] = (V4,) if len(port.address) == 4 else (V4, V6)
+        self.families: tuple[Codes, ...] = (V4, V6) if len(port.address) == 16 or port.address6 else (V4,)
         self._ended_families: set[Codes] = set()
         self._conversations: list[Conversation] = []
         self._due: dict[str, None] = {}
@@ -75,11 +75,11 @@ class Peer:
         is_offered = router.style.helps or router.style.restarts
         return open_message(
             router.asn,
-            hold_time_s=HOLD_S,
+            hold_time_s=router.style.hold_s,
             families=self.families,
             restart=restart if is_offered else None,
             router_id=tuple(router.router_id),
-            more=_EXTENDED_NEXT_HOP if V6 in self.families else b"",
+            more=_EXTENDED_NEXT_HOP if len(self.port.address) == 16 else b"",
         )
 
     async def keep_dialing(self) -> None:

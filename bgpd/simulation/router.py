@@ -17,15 +17,16 @@ import msgspec
 from bgpd.model.prefix import covering_keys, format_key, key_address, parse_prefix
 from bgpd.simulation.network import BGP_PORT, End, Port, Stack
 from bgpd.simulation.peer import Peer
-from bgpd.simulation.wire import CEASE, HARD_RESET, NOTIFICATION, V6, Route, attribute, codes_of, nlri
+from bgpd.simulation.wire import CEASE, HARD_RESET, NOTIFICATION, V4, Route, attribute, codes_of, nlri
 
+HOLD_S = 9
 _ADVERTISE_S = 10.0
 
 
 class Style(msgspec.Struct, frozen=True, kw_only=True):
     """How a router does what is done in several ways. `mrai_s`: minimum interval between announcements to a neighbor;
     withdrawals do not wait. `helps`: it keeps routes of neighbors that restart gracefully; `restarts` so itself.
-    `by_notification`: a NOTIFICATION restarts so, too (RFC 8538)."""
+    `by_notification`: a NOTIFICATION restarts so, too (RFC 8538). `hold_s`: the hold time that it offers."""
 
     dials: bool = True
     retry_s: float = 5.0
@@ -35,6 +36,7 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     restart_time_s: int = 15
     by_notification: bool = True
     decides_after_s: float = 0.05
+    hold_s: int = HOLD_S
 
 
 class Router:
@@ -112,7 +114,7 @@ class Router:
     async def _advertise(self) -> None:
         while True:
             for peer in self.peers.values():
-                if V6 in peer.families:
+                if len(peer.port.address) == 16:
                     self.stack.advertise(peer.port)
             await asyncio.sleep(_ADVERTISE_S * self.chance.uniform(0.75, 1.0))
 
@@ -231,10 +233,11 @@ class Router:
         codes, packed, plain = codes_of(prefixes[0]), nlri(prefixes), b""
         attributes = attribute(0x40, 1, b"\0")
         attributes += attribute(0x40, 2, struct.pack(f"!BB{len(path)}I", 2, len(path), *path))
-        if len(port.address) == 4:
+        if len(port.address) == 4 and codes == V4:
             attributes, plain = attributes + attribute(0x40, 3, port.address), packed
         else:
-            head = struct.pack("!HBB", *codes, len(port.address)) + port.address + b"\0"
+            next_hop = port.address if len(port.address) == 16 else port.address6
+            head = struct.pack("!HBB", *codes, len(next_hop)) + next_hop + b"\0"
             attributes = attribute(0x80, 14, head + packed) + attributes
         if route.communities:
             attributes += attribute(0xC0, 8, struct.pack(f"!{len(route.communities)}I", *route.communities))

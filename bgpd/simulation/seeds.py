@@ -6,9 +6,8 @@ import random
 
 import msgspec
 
-from bgpd.simulation.conversation import HOLD_S
 from bgpd.simulation.linux import METRIC
-from bgpd.simulation.router import Style
+from bgpd.simulation.router import HOLD_S, Style
 from bgpd.simulation.scenario import Event, Kind, Scenario
 from bgpd.simulation.shape import Shape
 from bgpd.speaker.transport import LINGER_S
