@@ -20,8 +20,9 @@ Hop = tuple[bytes, int]
 """Packed gateway, interface index."""
 
 
-def findings(fabric: Fabric) -> list[str]:
-    """All that is not as it should be."""
+def findings(fabric: Fabric, *, is_foreseen: bool = True) -> list[str]:
+    """All that is not as it should be. Not `is_foreseen`: policies say which routes there are, so that it is not known
+    which there should be."""
     found = list(_sessions(fabric))
     expected = Expected(fabric)
     contested = {name: host.contested for name, host in fabric.hosts.items()}
@@ -29,10 +30,10 @@ def findings(fabric: Fabric) -> list[str]:
         found += host.new_errors()
         if host.daemon is not None:
             elsewhere = {one for name, prefixes in contested.items() if name != host.name for one in prefixes}
-            found += _announced(fabric, host)
-            found += _kernel(fabric, host, expected, elsewhere)
+            found += _announced(fabric, host) if is_foreseen else ()
+            found += _kernel(fabric, host, expected, elsewhere) if is_foreseen else ()
             found += _inside(fabric, host)
-    found += _paths(fabric, expected)
+    found += _paths(fabric, expected) if is_foreseen else ()
     found += fabric.loop.errors
     fabric.loop.errors = []
     return found

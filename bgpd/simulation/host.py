@@ -149,7 +149,7 @@ def _name(address: str) -> str:
 
 
 class SimulatedHost:
-    """`claims` are the addresses that other programs lead to its interface `veth0`; `static` and `put`, of the
+    """`claims` are the addresses that other programs lead to an interface of it, by which; `static` and `put`, of the
     configuration and of the API, are those that bgpd leads there. `daemon` is None while none runs."""
 
     def __init__(
@@ -167,7 +167,7 @@ class SimulatedHost:
         self.kernel = Kernel(loop, chance, most_late_s=most_late_s)
         self.stack = Stack(name, loop)
         self.directory = directory
-        self.claims: dict[str, None] = {}
+        self.claims: dict[str, str] = {}
         self.static: dict[str, None] = {}
         self.put: dict[str, None] = {}
         self.daemon: Bgpd | None = None
@@ -300,18 +300,18 @@ class SimulatedHost:
 
     # Orders
 
-    def claim(self, address: str) -> None:
+    def claim(self, address: str, interface: str = "veth0") -> None:
         """A workload comes."""
         if address not in self.claims:
-            self.claims[address] = None
-            self.kernel.add_workload_route(address, "veth0")
+            self.claims[address] = interface
+            self.kernel.add_workload_route(address, interface)
 
     def release(self, address: str) -> None:
         """It goes."""
         if address in self.claims:
-            del self.claims[address]
+            interface = self.claims.pop(address)
             for route in self.kernel.foreign_routes(address):
-                if route.interface == "veth0":
+                if route.interface == interface:
                     self.kernel.remove_route(route)
 
     async def reload(self, config: Config) -> None:

@@ -27,6 +27,8 @@ RTO_MOST_S = 3.0
 SYN_RTO_S = 1.0
 Name = tuple[str, int] | tuple[str, int, int, int]
 """As getsockname has it."""
+_HEADER, _UPDATE = 19, 2
+"""Bytes of a BGP message before its body, and the type of one."""
 _SOLICITATION = 133
 _ADVERTISEMENT = bytes((134, 0, 0, 0, 64, 0, 0, 0)) + bytes(8)
 """RFC 4861 section 4.2, of lifetime 0."""
@@ -104,6 +106,10 @@ class Stack:
         self.descriptors: dict[int, SimulatedSocket] = {}
         self.digest = 0
         """Of all that was sent from here, and when."""
+        self.updates = 0
+        """How many UPDATEs were sent from here, ..."""
+        self.updated_at = 0.0
+        """... and when the last one."""
         self._next_port = 40_000
 
     def port_to(self, address: bytes, index: int = 0) -> Port | None:
@@ -123,6 +129,15 @@ class Stack:
             self.solicited(port)
         if self.discovery is not None:
             self.discovery.offer(port.index, message, source)
+
+    def count(self, data: bytes, now: float) -> None:
+        """Whole messages are sent from here (RFC 4271 section 4.1)."""
+        at = 0
+        while at + _HEADER <= len(data):
+            if data[at + _HEADER - 1] == _UPDATE:
+                self.updates += 1
+                self.updated_at = now
+            at += max(int.from_bytes(data[at + 16 : at + 18]), _HEADER)
 
     def ephemeral(self) -> int:
         self._next_port += 1
@@ -216,8 +231,9 @@ class End:
     def send(self, data: bytes) -> None:
         """Bytes for the other end."""
         if not self.is_closed and not self._is_ended:
-            stack = self.port.stack
-            stack.digest = zlib.crc32(data, stack.digest ^ int(self._loop.time() * 1e6) & 0xFFFFFFFF)
+            stack, now = self.port.stack, self._loop.time()
+            stack.count(data, now)
+            stack.digest = zlib.crc32(data, stack.digest ^ int(now * 1e6) & 0xFFFFFFFF)
             self._waiting.append(data)
             self.queued += len(data)
             self._go_on()
