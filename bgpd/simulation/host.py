@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 
@@ -56,7 +57,11 @@ class Bgpd:
         kernel.open(process)
         self.walks = Walks(failed=lambda error: self.defects.append(f"walk: {error!r}"))
         self.dataplane = Dataplane(
-            kernel.monitor, protocol=config.fib.protocol, bulk=kernel.bulk, urgent=kernel.urgent, reader=Reader(kernel)
+            cast("Any", kernel.monitor),
+            protocol=config.fib.protocol,
+            bulk=kernel.bulk,
+            urgent=kernel.urgent,
+            reader=cast("Any", Reader(kernel)),
         )
         self.routing = Routing(
             config,
@@ -200,11 +205,12 @@ class SimulatedHost:
     def _begin(self, process: Process) -> None:
         left, self._left = Inheritance(), self._left
         if self._left is not None:
-            left.keep(self._left.sections)
+            sections = {name: bytes(section) for name, section in self._left.sections.items()}
+            left.keep(sections)
             sockets = {name: self.stack.descriptors[number] for name, number in self._left.descriptors.items()}
             for sock in sockets.values():
                 sock.pass_to(process)
-            left.sessions = read_with_sockets(self._left.sections["speaker"], sockets)
+            left.sessions = read_with_sockets(sections["speaker"], cast("Any", sockets))
         self.stack.descriptors.clear()
         self._left = None
         self.daemon = Bgpd(self, process, left)

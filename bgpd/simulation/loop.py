@@ -64,7 +64,11 @@ class Handle:
         return self.at
 
 
-class VirtualLoop(asyncio.AbstractEventLoop):
+_Loop: Any = asyncio.AbstractEventLoop
+"""Of which there is here what bgpd uses."""
+
+
+class VirtualLoop(_Loop):  # type: ignore[misc]
     """The common loop. `now` is its time in seconds, `errors` are exceptions that nobody has taken. `slow_looks`: the
     share of looks at the clock that take long."""
 
@@ -198,13 +202,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return False
 
 
-class Process(asyncio.AbstractEventLoop):
+class Process(_Loop):  # type: ignore[misc]
     """A simulated process, as the event loop that all of its parts see."""
 
     def __init__(self, name: str, loop: VirtualLoop) -> None:
         self.name = name
         self.is_alive = True
-        self.time = loop.time  # type: ignore[method-assign]  # asked most often of all
+        self.time = loop.time  # asked most often of all
         self._loop = loop
         self._awaited: list[asyncio.Future[None]] = []
 

@@ -234,8 +234,9 @@ class Peer:
         """The whole table, then End-of-RIB."""
         self._due.update(dict.fromkeys(self.router.best))
         self._flush()
-        for codes in self.families if self.session is not None else ():
-            self.session.send(UPDATE, end_of_rib(codes))
+        if self.session is not None:
+            for codes in self.families:
+                self.session.send(UPDATE, end_of_rib(codes))
 
     def due(self, prefixes: Iterable[str]) -> None:
         """Their best route is another one: withdrawals go at once, announcements not before MRAI."""
