@@ -117,6 +117,8 @@ _RULES: dict[int, Rule] = {
 RECOGNISED = frozenset(map(int, _RULES))
 """The types that bgpd knows: what it passes on of any other has the Partial bit (RFC 4271 section 5)."""
 _INTERNAL_ONLY = frozenset((AttributeType.LOCAL_PREF, AttributeType.ORIGINATOR_ID, AttributeType.CLUSTER_LIST))
+_OUTSIDE_ITS_DOMAIN = "RFC 8669 section 4"
+"""Of PREFIX_SID from external peers: none of them is configured to be in one SR domain with this host."""
 
 
 def rules_for(negotiated: Negotiated) -> Mapping[int, Rule]:
@@ -133,6 +135,7 @@ def _rules(*, four_octet_as: bool, is_ibgp: bool) -> Mapping[int, Rule]:
         changes[AttributeType.AGGREGATOR] = {"parse": values.parse_two_octet_aggregator}
     if not is_ibgp:
         changes |= {kind: {"flags": NEVER} for kind in _INTERNAL_ONLY}
+        changes[AttributeType.PREFIX_SID] = {"flags": NEVER, "section": _OUTSIDE_ITS_DOMAIN}
     return {int(kind): msgspec.structs.replace(rule, **changes.get(kind, {})) for kind, rule in _RULES.items()}
 
 

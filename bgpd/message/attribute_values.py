@@ -213,18 +213,22 @@ def check_tunnels(value: bytes) -> None:
 
 
 def check_prefix_sid(value: bytes) -> None:
-    """TLVs with 1-byte types and 2-byte lengths (RFC 8669 sections 3 and 6), SRv6 services among them (RFC 9252)."""
-    if not value:
-        raise Malformed("0 bytes, no TLV")
+    """TLVs with 1-byte types and 2-byte lengths (RFC 8669 sections 3 and 6), SRv6 services among them (RFC 9252).
+
+    What is wrong with a service costs the routes, whatever else is wrong: that would cost the attribute.
+    """
+    wrong = "" if value else "0 bytes, no TLV"
     for kind, size, content in _split_tlvs(value):
         if kind in _SRV6_SERVICES:
             _check_srv6_service(size, content)
         elif size != len(content):
-            raise Malformed("a TLV overruns the attribute")
+            wrong = wrong or "a TLV overruns the attribute"
         elif kind == _LABEL_INDEX and size != 7:
-            raise Malformed(f"a Label-Index TLV of {size} bytes, not 7")
+            wrong = wrong or f"a Label-Index TLV of {size} bytes, not 7"
         elif kind == _ORIGINATOR_SRGB and (size < 8 or (size - 2) % 6):
-            raise Malformed(f"an Originator SRGB TLV of {size} bytes, not 2 and a multiple of 6")
+            wrong = wrong or f"an Originator SRGB TLV of {size} bytes, not 2 and a multiple of 6"
+    if wrong:
+        raise Malformed(wrong)
 
 
 def _check_srv6_service(size: int, service: bytes) -> None:

@@ -164,7 +164,8 @@ def _for_ibgp(fields: AttributeFields) -> AttributeFields:
 
 
 def _for_ebgp(fields: AttributeFields, local_asn: int) -> AttributeFields:
-    """With our AS in front, without what is internal (RFC 4271 section 5.1.2, RFC 4360 section 6, RFC 4456)."""
+    """With our AS in front, without what is internal (RFC 4271 section 5.1.2, RFC 4360 section 6, RFC 4456, RFC 8669
+    section 5)."""
     path, extended = fields.packed_as_path, fields.packed_extended_communities
     if any(kind in _CONFEDERATION for kind, _, _ in segments_of(path)):
         kept = [path[at - 2 : at + 4 * count] for kind, count, at in segments_of(path) if kind not in _CONFEDERATION]
@@ -177,6 +178,7 @@ def _for_ebgp(fields: AttributeFields, local_asn: int) -> AttributeFields:
         originator_id=None,
         packed_cluster_list=b"",
         packed_extended_communities=extended,
+        unknown=tuple([one for one in fields.unknown if one.type != AttributeType.PREFIX_SID]),
     )
 
 

@@ -88,7 +88,10 @@ MESSAGES: dict[str, tuple[Callable[[], bytes], dict[str, Any]]] = {
         {},
     ),
     "16,000 tunnels": (lambda: update(MANDATORY + attribute(23, filled(b"\0\1\0\0"), 0xC0), b"\0"), {}),
-    "21,000 fields of PREFIX_SID": (lambda: update(MANDATORY + attribute(40, filled(b"\x09\0\0"), 0xC0), b"\0"), {}),
+    "21,000 fields of PREFIX_SID": (
+        lambda: update(MANDATORY + attribute(40, filled(b"\x09\0\0"), 0xC0), b"\0"),
+        {"ibgp": True},
+    ),
 }
 
 

@@ -63,6 +63,7 @@ TOO_LONG = b"\x81" + bytes(17)
 framed = partial(updating, "UPDATE")
 reaching = partial(updating, "MP_REACH_NLRI")
 unreaching = partial(updating, "MP_UNREACH_NLRI")
+sid = partial(of, 40, ibgp=True)
 FRAMES = [
     framed("withdrawn routes overrun the message", "4271 6.3", b"\0\x09\0\0", RESET, (3, 1)),
     framed("path attributes overrun the message", "4271 6.3", b"\0\0\0\x09", RESET, (3, 1)),
@@ -162,16 +163,18 @@ ATTRIBUTES = [
     of(32, "flags", FLAGS, bytes(12), WITHDRAW, flags=0x80),
     of(35, "length other than 4", "9234 5", bytes(3), WITHDRAW),
     of(35, "flags", FLAGS, bytes(4), WITHDRAW, flags=0x80),
-    of(40, "no TLV", "8669 6", b"", DISCARD),
-    of(40, "TLV that overruns the attribute", "8669 6", b"\1\0\7\0", DISCARD),
-    of(40, "Label-Index of a length other than 7", "8669 6", b"\1\0\6" + bytes(6), DISCARD),
-    of(40, "Originator SRGB that is not 2 bytes and SRGBs of 6", "8669 6", b"\3\0\7" + bytes(7), DISCARD),
-    of(40, "flags", FLAGS, b"\1\0\7" + bytes(7), WITHDRAW, flags=0x80),
-    of(40, "SRv6 Service TLV of length 0", "9252 7", b"\5\0\0", WITHDRAW),
-    of(40, "SRv6 Service TLV that overruns the attribute", "9252 7", b"\6\0\5\0", WITHDRAW),
-    of(40, "sub-TLV that overruns its SRv6 Service TLV", "9252 7", b"\5\0\5\0\2\0\2x", WITHDRAW),
-    of(40, "SRv6 SID of fewer than 21 bytes", "9252 7", b"\5\0\x18\0\1\0\x14" + bytes(20), WITHDRAW),
-    of(40, "sub-sub-TLV that overruns its SRv6 SID", "9252 7", b"\5\0\x1c\0\1\0\x18" + bytes(21) + b"\1\0\6", WITHDRAW),
+    sid("no TLV", "8669 6", b"", DISCARD),
+    sid("TLV that overruns the attribute", "8669 6", b"\1\0\7\0", DISCARD),
+    sid("Label-Index of a length other than 7", "8669 6", b"\1\0\6" + bytes(6), DISCARD),
+    sid("Originator SRGB that is not 2 bytes and SRGBs of 6", "8669 6", b"\3\0\7" + bytes(7), DISCARD),
+    sid("flags", FLAGS, b"\1\0\7" + bytes(7), WITHDRAW, flags=0x80),
+    sid("SRv6 Service TLV of length 0", "9252 7", b"\5\0\0", WITHDRAW),
+    sid("SRv6 Service TLV that overruns the attribute", "9252 7", b"\6\0\5\0", WITHDRAW),
+    sid("sub-TLV that overruns its SRv6 Service TLV", "9252 7", b"\5\0\5\0\2\0\2x", WITHDRAW),
+    sid("SRv6 SID of fewer than 21 bytes", "9252 7", b"\5\0\x18\0\1\0\x14" + bytes(20), WITHDRAW),
+    sid("sub-sub-TLV that overruns its SRv6 SID", "9252 7", b"\5\0\x1c\0\1\0\x18" + bytes(21) + b"\1\0\6", WITHDRAW),
+    sid("SRv6 Service TLV of length 0, after another error", "9252 7", b"\1\0\6" + bytes(6) + b"\5\0\0", WITHDRAW),
+    of(40, "from an external neighbor", "8669 4", b"\1\0\7" + bytes(7), DISCARD),
     of(128, "fewer than 4 bytes", "7606 7.16", bytes(3), WITHDRAW),
     of(128, "attribute that overruns it", "7606 7.16", ASN + b"\x40\1\5\0", WITHDRAW),
     of(128, "flags", FLAGS, ASN, WITHDRAW, flags=0x80),

@@ -226,9 +226,28 @@ LABEL_INDEX, SRGB = b"\1\0\7" + bytes(7), b"\3\0\x08" + bytes(8)
     ],
 )
 def test_tlvs_of_prefix_sid_have_the_lengths_of_their_types(value, is_good):
-    attributes, facts = decode(MANDATORY + attribute(40, value, 0xC0))
+    attributes, facts = decode(MANDATORY + attribute(40, value, 0xC0), ibgp=True)
     assert [(one.attribute, one.reaction) for one in facts.errors] == ([] if is_good else [("PREFIX_SID", DISCARD)])
     assert [one.value for one in attributes.unknown] == ([value] if is_good else [])
+
+
+SHORT_INDEX, EMPTY_SERVICE = b"\1\0\6" + bytes(6), b"\5\0\0"
+
+
+@pytest.mark.parametrize("value", [SHORT_INDEX + EMPTY_SERVICE, EMPTY_SERVICE + SHORT_INDEX])
+def test_the_strongest_of_several_errors_of_one_attribute_counts(value):
+    """The first would cost the attribute alone (RFC 8669), the other one the routes (RFC 9252)."""
+    _, facts = decode(MANDATORY + attribute(40, value, 0xC0), ibgp=True)
+    assert [(one.reaction, one.section) for one in facts.errors] == [(WITHDRAW, "RFC 9252 section 7")]
+
+
+@pytest.mark.parametrize("value", [LABEL_INDEX, SHORT_INDEX, EMPTY_SERVICE, b""])
+@pytest.mark.parametrize("flags", [0xC0, 0x80])
+def test_prefix_sid_of_an_external_neighbor_is_discarded_whatever_it_says(value, flags):
+    attributes, facts = decode(MANDATORY + attribute(40, value, flags))
+    assert [(one.attribute, one.reaction) for one in facts.errors] == [("PREFIX_SID", DISCARD)]
+    assert facts.errors[0].section == "RFC 8669 section 4"
+    assert attributes.unknown == ()
 
 
 def test_a_repeated_attribute_counts_once():
@@ -284,6 +303,6 @@ def test_an_aggregator_with_a_real_as_number_voids_the_as4_attributes(asn, expec
 )
 def test_tunnels_and_srv6_services_are_passed_on_as_they_are(kind, value):
     """RFC 9012 section 13 and RFC 9252 section 7: a type that is not known is not malformed."""
-    attributes, facts = decode(MANDATORY + attribute(kind, value, 0xC0))
+    attributes, facts = decode(MANDATORY + attribute(kind, value, 0xC0), ibgp=True)
     assert facts.errors == ()
     assert attributes.unknown == (UnknownAttribute(0xC0, kind, value),)

@@ -54,8 +54,9 @@ def test_rule(kind: int) -> None:
 
 
 def test_internal_attributes_are_no_external_neighbors() -> None:
+    """Nor is PREFIX_SID, unless it were configured (RFC 8669 section 4)."""
     rules = rules_for(negotiated())
-    assert {kind for kind, rule in rules.items() if rule.flags == NEVER} == {5, 9, 10}
+    assert {kind for kind, rule in rules.items() if rule.flags == NEVER} == {5, 9, 10, 40}
     assert rules.keys() == rules_for(negotiated(ibgp=True)).keys()
 
 

@@ -151,7 +151,6 @@ def test_low_four_bits_of_flags_are_ignored_and_zero_when_passed_on(low):
         (16, b"\0\2\xfd\xe8\0\0\0\1"),
         (32, b"\0\0\0\1" * 3),
         (35, b"\0\0\0\5"),
-        (40, b"\1\0\7" + bytes(7)),
         (99, b"x"),
     ],
 )
@@ -160,6 +159,16 @@ def test_partial_bit_that_another_router_set_stays(kind, value, ibgp):
     assert passed_on(attribute(kind, value, 0xE0), ibgp=ibgp).endswith(attribute(kind, value, 0xE0))
     flags = 0xE0 if kind == 99 else 0xC0
     assert passed_on(attribute(kind, value, 0xC0), ibgp=ibgp).endswith(attribute(kind, value, flags))
+
+
+@pytest.mark.parametrize(("ibgp", "is_sent"), [(True, True), (False, False)])
+def test_prefix_sid_of_an_internal_neighbor_stays_in_the_as(ibgp, is_sent):
+    """RFC 8669 section 5."""
+    sid = attribute(40, b"\1\0\7" + bytes(7), 0xC0)
+    (batch,) = decoder(ibgp=True).decode(update(MANDATORY + attribute(99, b"x", 0xC0) + sid, KEY)).batches
+    (message,) = encoder(ibgp=ibgp).encode(v4(batch.attributes))
+    assert attribute(99, b"x", 0xE0) in message
+    assert (sid in message) is is_sent
 
 
 @pytest.mark.parametrize(
