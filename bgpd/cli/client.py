@@ -48,9 +48,9 @@ class Client:
         self.daemon_uid: int | None = None
         self._path = path
 
-    def get(self, target: str, parameters: Parameters | None = None) -> Any:
-        """The JSON of a view. Raises: CommandFailed."""
-        return json.loads(b"".join(self.stream("GET", target, parameters)))
+    def get(self, target: str, parameters: Parameters | None = None, *, accepted: tuple[int, ...] = ()) -> Any:
+        """The JSON of a view, which may come with one of the `accepted` statuses. Raises: CommandFailed."""
+        return of_json(b"".join(self.stream("GET", target, parameters, accepted=accepted)))
 
     def views(self, target: str, parameters: Parameters | None = None) -> Iterator[list[Any]]:
         """The elements of a listing as they come, one list for each part of the answer. Raises: CommandFailed.
@@ -60,9 +60,9 @@ class Client:
         rest = b""
         for chunk in self.stream("GET", target, parameters):
             *lines, rest = (rest + chunk).split(b"\n")
-            yield [json.loads(line.rstrip(b",")) for line in lines if line.strip(b"[],\r ")]
+            yield [of_json(line.rstrip(b",")) for line in lines if line.strip(b"[],\r ")]
         if rest.strip(b"[],\r "):
-            json.loads(rest)  # no listing of bgpd's
+            of_json(rest)  # no listing of bgpd's
 
     def order(
         self,
@@ -76,7 +76,7 @@ class Client:
         """The JSON answer to an order; a refusal that lists what is wrong with it is one too. Raises: CommandFailed."""
         accepted = (400, 404, 409, 413, 422)
         parts = self.stream(method, target, parameters, body=body, accepted=accepted, timeout_s=timeout_s)
-        answer = json.loads(b"".join(parts))
+        answer = of_json(b"".join(parts))
         if isinstance(answer, dict) and "error" in answer:
             raise CommandFailed(answer["error"], answer.get("hint", ""))
         return answer
@@ -130,6 +130,17 @@ class Client:
             case ConnectionError():
                 return CommandFailed("bgpd broke off its answer", "it may have been stopped; see its log")
         return CommandFailed(f"{self._path}: {error}")
+
+
+def of_json(answer: bytes) -> Any:
+    """What an answer says. Raises: CommandFailed: it is no JSON."""
+    try:
+        return json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        what = f"the answer is no JSON: {error}"
+        raise CommandFailed(
+            what, "another program may answer there: --socket or BGPD_SOCKET says where bgpd is"
+        ) from None
 
 
 def _target(target: str, parameters: Parameters | None) -> str:

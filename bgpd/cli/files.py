@@ -208,7 +208,7 @@ def load_for_daemon(file: str, client: Client, *, given: Mapping[str, str] | Non
 def _running_configuration(client: Client) -> dict[str, Any]:
     """Where that of the daemon came from (ConfigurationView); empty of a version that does not say. Raises:
     CommandFailed."""
-    health = json.loads(b"".join(client.stream("GET", "/v1/health", accepted=(503,))))
+    health = client.get("/v1/health", accepted=(503,))
     return health.get("configuration") or {}
 
 

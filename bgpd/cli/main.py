@@ -380,12 +380,6 @@ def main(arguments: Sequence[str] | None, hooks: Hooks) -> int:
     except CommandFailed as failure:
         print(f"bgpd: {failure}", file=sys.stderr)
         return WRONG_USAGE if isinstance(failure, WrongUsage) else FAILED
-    except json.JSONDecodeError as error:
-        if is_daemon:
-            raise
-        print(f"bgpd: the answer is no JSON: {error}", file=sys.stderr)
-        print("another program may answer there: --socket or BGPD_SOCKET says where bgpd is", file=sys.stderr)
-        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bgpd.cli import render as text
-from bgpd.cli.client import TIMEOUT_S, Client, CommandFailed, WrongUsage, segment
+from bgpd.cli.client import TIMEOUT_S, Client, CommandFailed, WrongUsage, of_json, segment
 from bgpd.cli.decode import DecodeOptions, Hooks
 from bgpd.cli.progress import progress
 from bgpd.cli.render import route_lines, section, sent_line, withheld_line
@@ -42,7 +42,7 @@ def explain_past(arguments: argparse.Namespace, hooks: Hooks, address: str) -> i
         client = Client(arguments.socket)
         with progress.of("the history of routes is read"):
             parts = client.stream("GET", f"/v1/explain/{segment(address)}", parameters, timeout_s=TIMEOUT_S)
-            view = json.loads(b"".join(parts))
+            view = of_json(b"".join(parts))
     if arguments.json:
         print(json.dumps(view, indent=1))
         return 0
@@ -99,7 +99,7 @@ def routes_of_then(arguments: argparse.Namespace, parameters: dict[str, Any]) ->
         query["at"] = f"{arguments.at:.6f}"
         with progress.of("the history of routes is read"):
             parts = Client(arguments.socket).stream("GET", "/v1/past/routes", query, timeout_s=TIMEOUT_S)
-            view = json.loads(b"".join(parts))
+            view = of_json(b"".join(parts))
     print(f"as it was at {moment(arguments.at)}; the history begins at {moment(view['known_from'])}", file=sys.stderr)
     if view["remark"]:
         print(view["remark"], file=sys.stderr)

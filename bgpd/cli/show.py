@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bgpd.cli import render as text
-from bgpd.cli.client import Client, CommandFailed, WrongUsage, segment
+from bgpd.cli.client import Client, CommandFailed, WrongUsage, of_json, segment
 from bgpd.cli.decode import Hooks
 from bgpd.cli.listing import form_of, writer
 from bgpd.cli.near import did_you_mean, near, near_names
@@ -37,7 +37,7 @@ _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 def status(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd status`: exit code 1 unless the host is ready."""
-    view = json.loads(b"".join(Client(arguments.socket).stream("GET", "/v1/health", accepted=(503,))))
+    view = Client(arguments.socket).get("/v1/health", accepted=(503,))
     if arguments.json:
         print(json.dumps(view, indent=1))
     else:
@@ -225,12 +225,12 @@ def _events(client: Client, since: int | None) -> Iterator[tuple[dict[str, Any],
     rest = b""
     for chunk in client.stream("GET", "/v1/monitor", {"since": since}, timeout_s=None):
         *lines, rest = (rest + chunk).split(b"\n")
-        yield from ((json.loads(line), line) for line in lines)
+        yield from ((of_json(line), line) for line in lines)
 
 
 def _run_of(client: Client) -> tuple[int, float]:
     """What tells one run of the daemon from another. Raises: CommandFailed."""
-    view = json.loads(b"".join(client.stream("GET", "/v1/health", accepted=(503,))))
+    view = client.get("/v1/health", accepted=(503,))
     return view.get("pid", 0), view.get("started_at", 0.0)
 
 

@@ -80,7 +80,7 @@ class SocketDaemon:
         self._client = Client(path)
 
     def overview(self) -> View:
-        return json.loads(b"".join(self._client.stream("GET", "/v1/overview")))  # type: ignore[no-any-return]
+        return self._client.get("/v1/overview")  # type: ignore[no-any-return]
 
     def events(self) -> list[View]:
         return self._client.get("/v1/events", {"limit": KEPT_EVENTS})  # type: ignore[no-any-return]
@@ -182,7 +182,7 @@ class Top(App[int]):
     async def _look(self) -> None:
         try:
             overview, events = await asyncio.to_thread(lambda: (self._daemon.overview(), self._daemon.events()))
-        except (CommandFailed, ValueError) as error:
+        except CommandFailed as error:
             self._seen.fail(str(error).partition("\n")[0], self._clock())
         else:
             self._seen.take(overview, events, self._clock())

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 _PART_BYTES = 256 * 1024
 _LINE_BYTES = 65_536
+_HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 
 
 class BrokenOff(ConnectionError):
@@ -77,10 +78,10 @@ class UnixConnection:
         return status
 
     def _chunk_length(self) -> int:
-        try:
-            return int(self._line().partition(b";")[0], 16)
-        except ValueError:
-            raise BrokenOff("no length of a part") from None
+        length = self._line().partition(b";")[0].strip()
+        if not length or not _HEX_DIGITS.issuperset(length):  # int() would also take a sign, "_" and "0x"
+            raise BrokenOff("no length of a part")
+        return int(length, 16)
 
     def _take(self, length: int) -> Iterator[bytes]:
         while length:

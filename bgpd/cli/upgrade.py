@@ -49,7 +49,7 @@ def upgrade(arguments: argparse.Namespace, hooks: Hooks) -> int:
         print(json.dumps(after, indent=1))
         return 0
     print(f"{before['version']} is now {after['version']}, process {after['pid']}")
-    health = json.loads(b"".join(client.stream("GET", "/v1/health", accepted=(503,))))
+    health = client.get("/v1/health", accepted=(503,))
     handover = health.get("last_handover")
     lines = handover_lines(handover, time.time()) if handover else ["hand-over: none; it was a graceful restart"]
     for line in lines:

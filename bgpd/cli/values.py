@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bgpd.cli.client import DEFAULT_SOCKET, Client, CommandFailed, Parameters
+from bgpd.cli.client import DEFAULT_SOCKET, Client, CommandFailed, Parameters, of_json
 from bgpd.cli.tables import SHOWN, STATES
 
 MOST = 200
@@ -81,9 +81,7 @@ class _Asked:
         self._vrf = vrf or None
 
     def _get(self, target: str, parameters: Parameters | None = None) -> Any:
-        import json
-
-        return json.loads(b"".join(self._client.stream("GET", target, parameters, timeout_s=PATIENCE_S)))
+        return of_json(b"".join(self._client.stream("GET", target, parameters, timeout_s=PATIENCE_S)))
 
     def _page(self, name: str, **parameters: str | int | None) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._get(f"/v1/pages/{name}", {"limit": MOST, "vrf": self._vrf, **parameters})[

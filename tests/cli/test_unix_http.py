@@ -66,6 +66,8 @@ BROKEN = {
     "no last part": CHUNKED + b"7\r\n[1, 2]\n\r\n",
     "within a part": CHUNKED + b"8\r\n[1, 2]\n",
     "no length": CHUNKED + b"zz\r\n[1, 2]\n\r\n0\r\n\r\n",
+    "length below 0": CHUNKED + b"-7\r\n[1, 2]\n\r\n0\r\n\r\n",
+    "length as Python writes it": CHUNKED + b"0x7\r\n[1, 2]\n\r\n0\r\n\r\n",
 }
 
 
@@ -102,10 +104,16 @@ def test_connections_that_nobody_takes_are_told_of(tmp_path: Path) -> None:
             Client(str(path)).get("/v1/x")
 
 
-def test_another_program_behind_the_socket_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "body", [b"<html>", b'"\xff"', b'{"a":' * 100_000], ids=["no JSON", "no UTF-8", "deeply nested"]
+)
+@pytest.mark.parametrize(
+    "command", ["show vrfs --json --fields name", "status", "drain off", "explain 10.0.0.1 --at 1m"]
+)
+def test_another_program_behind_the_socket_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: bytes, command: str
+) -> None:
     path = tmp_path / "x.sock"
-    with answering(path, HEAD + b"\r\n<html>"):
-        assert run("show", "vrfs", "--socket", str(path), "--json", "--fields", "name") == 1
-    with answering(path.with_name("y"), HEAD + b"\r\n<html>"):
-        assert run("status", "--socket", str(path.with_name("y"))) == 1
+    with answering(path, HEAD + b"\r\n" + body):
+        assert run(*command.split(), "--socket", str(path)) == 1
     assert "another program may answer there" in capsys.readouterr().err
