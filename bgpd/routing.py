@@ -35,7 +35,7 @@ from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised,
 from bgpd.model.path import NextHop, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.wire import NlriDecoders
-from bgpd.model.workload import ClaimInfo, Communities
+from bgpd.model.workload import ClaimInfo
 from bgpd.rib.losses import Losses
 from bgpd.rib.policy import PolicyError
 from bgpd.rib.prepared import PreparedRib
@@ -568,7 +568,7 @@ class Routing:
 
     def announce_workloads(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
         exception, is_service = info.exception, info.is_service
-        attributes = _attributes(self._config.router.asn, info.bandwidth, info.communities, info.med)
+        attributes = _attributes(self._config.router.asn, info)
         self.rib.announce_local(
             WORKLOAD_SOURCE, family, keys, attributes, vrf=vrf, exception=exception, is_service=is_service
         )
@@ -597,15 +597,15 @@ class Routing:
 
 
 @functools.lru_cache(maxsize=1024)
-def _attributes(asn: int, bandwidth: float, communities: Communities, med: int | None) -> Attributes:
+def _attributes(asn: int, info: ClaimInfo) -> Attributes:
     """What workloads are announced with: origin IGP, an empty AS path, the link bandwidth of a service address, and
     what a guest says."""
-    extended = (encode_link_bandwidth(asn, bandwidth),) if bandwidth else ()
     return Attributes.of(
-        med=med,
-        extended_communities=extended,
-        packed_communities=communities.standard,
-        packed_large_communities=communities.large,
+        med=info.med,
+        only_to_customer=info.only_to_customer,
+        extended_communities=(encode_link_bandwidth(asn, info.bandwidth),) if info.bandwidth else (),
+        packed_communities=info.communities.standard,
+        packed_large_communities=info.communities.large,
     )
 
 

@@ -19,7 +19,7 @@ from bgpd.history.recorder import History
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Source, SourceKind
-from bgpd.model.workload import ClaimInfo
+from bgpd.model.workload import ClaimInfo, Communities
 from bgpd.rib.policy import PolicyError
 from bgpd.routing import Routing
 from bgpd.runtime.descriptors import Shortage
@@ -224,6 +224,16 @@ async def test_workloads_of_a_vrf_are_announced_by_evpn_too(rig: Rig, vrf: str, 
     rig.routing.announce_workloads(vrf, V4, [KEY], ClaimInfo())
     assert rig.names()[:1] == ["rib.announce_local"]
     assert [name for name in rig.names() if name.startswith("evpn")] == told
+
+
+async def test_workloads_are_announced_with_what_a_guest_says(rig: Rig) -> None:
+    rig.note(rib={})
+    communities = Communities(standard=b"\xfe\0\0\1", large=b"\0\0\0\1" * 3)
+    info = ClaimInfo(communities=communities, med=7, only_to_customer=64999)
+    rig.routing.announce_workloads("", V4, [KEY], info)
+    ((_, _, _, _, given),) = rig.calls
+    assert (given.packed_communities, given.packed_large_communities) == (communities.standard, communities.large)
+    assert (given.med, given.only_to_customer, given.as_path) == (7, 64999, ())
 
 
 async def test_what_the_kernel_says_of_a_vrf_is_evpns_too(rig: Rig) -> None:

@@ -109,7 +109,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     its route is kept only while there is no learned one to the address: the fabric's takes its place. `bandwidth`: the
     link bandwidth (bytes per second) that it is announced with, 0 for none. `note`: what is to be known of it while it
     is announced. `guests` are the sessions with guests that say it, `via` the gateways to a guest that is behind an
-    interface, `communities` and `med` what it is announced with. `is_anycast`: other hosts may announce it too.
+    interface, `communities` and `med` what it is announced with; so is `only_to_customer`, the AS number of their OTC
+    (RFC 9234). `is_anycast`: other hosts may announce it too.
     """
 
     source: str
@@ -137,12 +138,13 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     via: NextHops = ()
     communities: Communities = NO_COMMUNITIES
     med: int | None = None
+    only_to_customer: int | None = None
     is_anycast: bool = False
 
     @property
     def has_attributes(self) -> bool:
         """Whether it is announced with attributes of its own."""
-        return self.communities != NO_COMMUNITIES or self.med is not None
+        return self.communities != NO_COMMUNITIES or (self.med, self.only_to_customer) != (None, None)
 
 
 class ClaimInfo(msgspec.Struct, frozen=True):
@@ -158,6 +160,7 @@ class ClaimInfo(msgspec.Struct, frozen=True):
     bandwidth: float = 0.0
     communities: Communities = NO_COMMUNITIES
     med: int | None = None
+    only_to_customer: int | None = None
 
 
 class Presence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 Sessions, limits, what a guest may announce and what is kept while it restarts are those of any neighbor (speaker/,
 rib/); the routes are in a table of the guest's own, which no kernel table and no neighbor sees. Decides which claims
-follow from them: where the address is, and which communities it is announced with.
+follow from them: where the address is, and which communities, MED and OTC it is announced with.
 """
 
 from __future__ import annotations
@@ -178,6 +178,7 @@ class GuestSource(ClaimSource):
             guests=tuple(path.source.name for path in paths),
             communities=_communities(paths[0]) if guest.communities == "keep" else NO_COMMUNITIES,
             med=paths[0].attributes.med if guest.med == "keep" else None,
+            only_to_customer=_only_to_customer(paths),
             is_anycast=guest.anycast,
         )
         self._claims.claim(BGP, id, (self._with_way(claim, guest, paths),))
@@ -235,6 +236,12 @@ class GuestSource(ClaimSource):
 def _communities(path: Path) -> Communities:
     attributes = path.attributes
     return Communities(standard=attributes.packed_communities, large=attributes.packed_large_communities)
+
+
+def _only_to_customer(paths: Iterable[Path]) -> int | None:
+    """OTC is preserved, whatever else is (RFC 9234 section 5): a route that may only go down stays one."""
+    found = (path.attributes.only_to_customer for path in paths)
+    return next((otc for otc in found if otc is not None), None)
 
 
 def _make(parts: SourceParts) -> ClaimSource:

@@ -175,6 +175,7 @@ def info_of(claim: Claim) -> ClaimInfo:
         bandwidth=claim.bandwidth,
         communities=claim.communities,
         med=claim.med,
+        only_to_customer=claim.only_to_customer,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import cycle
 
 import pytest
 
@@ -15,7 +16,7 @@ from bgpd.model.kernel import Address, AddressChanged
 from bgpd.model.path import NextHop, NextHops, Path, Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.model.views.sessions import NeighborView
-from bgpd.model.workload import Communities
+from bgpd.model.workload import NO_COMMUNITIES, Communities
 from bgpd.workload import guest_source
 from bgpd.workload.guest_source import QUIET_S, GuestSource
 from tests.workload.fixtures import Rig, claim, on
@@ -54,12 +55,13 @@ class Guests:
         next_hop: str = "192.0.2.1",
         communities: tuple[int, ...] = (),
         med: int | None = None,
+        otcs: tuple[int | None, ...] = (None,),
     ) -> None:
         """A key has these paths: of sessions that come from an address by an interface."""
         family, key = parse_prefix(prefix)
-        attributes = Attributes.of(communities=communities, med=med)
         paths = []
-        for address, interface in speakers:
+        for (address, interface), otc in zip(speakers, cycle(otcs)):
+            attributes = Attributes.of(communities=communities, med=med, only_to_customer=otc)
             source = Source(
                 name=name if len(speakers) == 1 else f"{name}-{address}",
                 kind=SourceKind.EBGP,
@@ -153,6 +155,17 @@ def test_med_is_kept_where_that_is_said() -> None:
     guests.source.reconfigure(config(guest()).workloads)
     guests.turn()
     assert guests.rig.announced["", "10.9.1.1/32"].med is None
+
+
+@pytest.mark.parametrize("otcs", [(64999,), (None, 64999)])
+def test_otc_is_preserved_whatever_else_is_kept(otcs: tuple[int | None, ...]) -> None:
+    """RFC 9234 section 5; also if only one of those who share the address has it."""
+    guests = Guests(guest(address="10.70.0.0/28"))
+    guests.says("10.9.1.1/32", ("10.70.0.2", "veth0"), ("10.70.0.3", "veth0"), otcs=otcs)
+    info = guests.rig.announced["", "10.9.1.1/32"]
+    assert (info.only_to_customer, info.communities, info.med) == (64999, NO_COMMUNITIES, None)
+    guests.says("10.9.1.1/32", ("10.70.0.2", "veth0"))
+    assert guests.rig.announced["", "10.9.1.1/32"].only_to_customer is None
 
 
 def test_others_may_announce_what_is_anycast() -> None:
