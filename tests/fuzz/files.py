@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import shutil
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,8 +20,12 @@ from bgpd.cli import mrt
 from bgpd.cli.client import CommandFailed
 from bgpd.cli.decode import Hooks
 from bgpd.cli.replay import _said_again
+from bgpd.config.check_api import BadApiFile, read_token, server_context
+from bgpd.config.facts import machine_id
 from bgpd.config.identity import FILE, read_identity
 from bgpd.config.load import ConfigError, parse_config
+from bgpd.config.password_file import BadPasswordFile, read_password_file
+from bgpd.fib.protocol import names_of
 from bgpd.handover import snapshot
 from bgpd.history import segments
 from bgpd.history.blocks import _BLOCK, _SUM
@@ -28,6 +33,8 @@ from bgpd.inheritance import SNAPSHOT, Inheritance, read
 from bgpd.journal.store import JournalFile, JournalUnusable, Sought, read_copy
 from bgpd.message.mrt import MalformedMrt, read_records
 from bgpd.model.views.host import EventView
+from bgpd.runtime.boot import has_run_since_boot
+from bgpd.runtime.lock import NamespaceLock
 from bgpd.trial import NAME as TRIAL
 from bgpd.trial import Trial
 from bgpd.workload.feed.saved import check_saved, read_saved
@@ -186,6 +193,42 @@ def run_journal(data: bytes) -> None:
         one.unlink()
 
 
+# Files of some lines
+
+
+def _protocols(root: Path) -> None:
+    assert all(name and name == name.strip() for name in names_of(217, root=str(root)))
+
+
+LOCK = NamespaceLock(217, Path())._path().name
+SMALL: tuple[tuple[str, Callable[[Path], object]], ...] = (
+    ("password", lambda root: read_password_file(str(root / "password"))),
+    ("token", lambda root: read_token(str(root / "token"))),
+    ("both.pem", lambda root: server_context(str(root / "both.pem"), str(root / "both.pem"))),
+    ("etc/machine-id", lambda root: machine_id(str(root))),
+    ("etc/iproute2/rt_protos", _protocols),
+    ("boot", has_run_since_boot),
+    (LOCK, lambda root: NamespaceLock(217, root)._holder()),
+)
+"""Where each is below a directory, and who reads it there."""
+
+
+def run_small(data: bytes) -> None:
+    """A file that the first byte chooses: it is read, or what is wrong with it is told."""
+    if not data:
+        return
+    name, read = SMALL[data[0] % len(SMALL)]
+    root = directory() / "root"
+    (root / name).parent.mkdir(parents=True)
+    (root / name).write_bytes(data[1:])
+    try:
+        read(root)
+    except (BadPasswordFile, BadApiFile) as bad:
+        str(bad).encode()
+    finally:
+        shutil.rmtree(root)
+
+
 # The snapshot of a hand-over
 
 
@@ -235,6 +278,7 @@ TARGETS = {
     "state": Target(run_state),
     "history": Target(run_history),
     "journal": Target(run_journal),
+    "small-files": Target(run_small),
     "snapshot": Target(run_snapshot),
     "mrt": Target(run_mrt),
 }

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from bgpd.bfd import control, packet
+from bgpd.kernel.counters import _each, _packets_of
 from bgpd.kernel.link_messages import read_address, read_link, read_rules
 from bgpd.kernel.netlink import MessageKind, messages, read_error
 from bgpd.kernel.nexthop_messages import read_object, read_objects
@@ -87,6 +88,7 @@ NETLINK: tuple[Callable[[bytes], object], ...] = (
     lambda data: list(read_foreign_routes(data, 217, _named)),
     lambda data: [*read_rules(Family.IPV4_UNICAST, data), *read_rules(Family.IPV6_UNICAST, data)],
     lambda data: list(read_objects(data)),
+    lambda data: [_packets_of(entry) for entry in _each(data)],
 )
 
 

@@ -6,7 +6,7 @@ import logging
 
 import structlog
 
-from tests.fuzz import conversations, files, imports, messages, programs, requests
+from tests.fuzz import conversations, feed, files, http, imports, left, messages, programs, requests
 from tests.fuzz.target import Target
 
 TARGETS: dict[str, Target] = {
@@ -14,7 +14,10 @@ TARGETS: dict[str, Target] = {
     **conversations.TARGETS,
     **programs.TARGETS,
     **requests.TARGETS,
+    **http.TARGETS,
+    **feed.TARGETS,
     **files.TARGETS,
+    **left.TARGETS,
     **imports.TARGETS,
 }
 
