@@ -26,7 +26,7 @@ from bgpd.message.mrt import (
 )
 from bgpd.message.mrt_attributes import next_hop_of, readdressed, rib_attributes, split_attributes, update_message
 from bgpd.model.as_path import AsPathSegment
-from bgpd.model.attributes import Attributes
+from bgpd.model.attributes import Attributes, pack_attribute
 from bgpd.model.iana import AttributeType, Family, MessageType, Origin, SegmentType
 from bgpd.model.prefix import parse_prefix
 
@@ -174,3 +174,77 @@ def test_next_hop_of_a_length_that_no_update_can_have_is_malformed(length: int) 
     attributes = struct.pack("!BBH", 0x50, AttributeType.NEXT_HOP, length) + bytes(length)
     with pytest.raises(ValueError, match="next hop"):
         update_message(1, 1, key("10.1.2.0/24"), attributes)
+
+
+def block_of(message: bytes) -> list[tuple[int, bytes]]:
+    """The attributes of an UPDATE that withdraws nothing."""
+    return list(split_attributes(message[23 : 23 + int.from_bytes(message[21:23])]))
+
+
+def reaching(afi: int, hop: bytes, nlri: bytes = b"") -> bytes:
+    return pack_attribute(0x80, AttributeType.MP_REACH_NLRI, struct.pack("!HBB", afi, 1, len(hop)) + hop + b"\0" + nlri)
+
+
+ORIGIN_AND_PATH = b"\x40\1\1\0" + b"\x40\2\6\2\1" + struct.pack("!I", 65201)
+V6_KEY = b"\x20" + bytes.fromhex("20010db8")
+
+
+@pytest.mark.parametrize(
+    ("value", "hop"),
+    [
+        (bytes((16,)) + HOP6, HOP6),
+        (struct.pack("!HBB", 2, 1, 16) + HOP6 + b"\0" + V6_KEY, HOP6),
+        (b"\0\2\1\x10", b""),
+        (b"", b""),
+    ],
+    ids=["of a table", "whole", "cut off", "empty"],
+)
+def test_next_hop_of_a_path_of_a_table(value: bytes, hop: bytes) -> None:
+    """RFC 6396 section 4.3.4; some collectors write the whole attribute."""
+    assert next_hop_of([(AttributeType.MP_REACH_NLRI, pack_attribute(0x80, 14, value))]) == hop
+
+
+def test_routes_with_an_ipv6_next_hop_are_in_mp_reach() -> None:
+    table = ORIGIN_AND_PATH + pack_attribute(0x80, AttributeType.MP_REACH_NLRI, bytes((16,)) + HOP6)
+    attributes = block_of(update_message(2, 1, V6_KEY, table))
+    assert [kind for kind, _ in attributes] == [14, 1, 2], "it comes first, for who reads the rest by it"
+    assert attributes[0][1] == reaching(2, HOP6, V6_KEY)
+    assert block_of(update_message(1, 1, b"\0", table))[0][1] == reaching(1, HOP6, b"\0"), "RFC 8950"
+
+
+def test_ipv6_routes_are_said_again_with_the_next_hop_of_their_family() -> None:
+    body = struct.pack("!HH", 0, len(ORIGIN_AND_PATH) + 29) + ORIGIN_AND_PATH + reaching(2, HOP6, V6_KEY)
+    other = HOP6[:-1] + b"\x99"
+    attributes = dict(block_of(readdressed(body, 65101, {1: HOP4, 2: other})))
+    assert attributes[AttributeType.MP_REACH_NLRI] == reaching(2, other, V6_KEY)
+    assert attributes[AttributeType.AS_PATH][3:] == b"\2\2" + struct.pack("!II", 65101, 65201)
+    with pytest.raises(ValueError, match="no next hop for address family 2"):
+        readdressed(body, 65101, {1: HOP4})
+
+
+def test_withdrawals_are_said_again_as_they_are() -> None:
+    """Without an AS path: nothing is announced."""
+    gone = key("10.9.0.0/16")
+    body = struct.pack("!H", len(gone)) + gone + b"\0\0"
+    assert readdressed(body, 65101, {1: HOP4}) == encode_message(MessageType.UPDATE, body)
+
+
+def test_attributes_that_are_longer_than_a_message_are_told() -> None:
+    long = struct.pack("!BBH", 0xD0, 99, 65_500) + bytes(65_500)
+    with pytest.raises(ValueError, match="longer than a message"):
+        update_message(1, 1, b"\0", ORIGIN_AND_PATH + b"\x40\3\4" + HOP4 + long)
+
+
+def test_records_of_other_families_and_states() -> None:
+    """A prefix that is too long, addresses of no family and unknown subtypes; a change of state has both states."""
+    long = struct.pack("!IHHI", 1, 13, 2, 5) + bytes(4) + b"\x21"
+    assert read_as_far_as_possible(long)[1].endswith("a prefix of 33 bits")
+    head = struct.pack("!IIHH", 65201, 65203, 0, 7)
+    assert read_as_far_as_possible(struct.pack("!IHHI", 1, 16, 4, len(head)) + head)[1].endswith(
+        "addresses of family 7"
+    )
+    assert read(struct.pack("!IHHI", 1, 16, 99, 0)) == []
+    sides = struct.pack("!IIHH", 65201, 65203, 0, 1) + LEAF.address + bytes(4) + struct.pack("!HH", 5, 6)
+    (found,) = read(struct.pack("!IHHI", 1, 16, 5, len(sides)) + sides)
+    assert isinstance(found, MessageRecord)
+    assert (found.states, found.message) == ((5, 6), b"")
