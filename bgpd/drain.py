@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import structlog
@@ -23,6 +22,7 @@ from bgpd.api.backend import Rejected
 from bgpd.config.patterns import is_pattern
 from bgpd.config.schema import Config
 from bgpd.drain_traffic import Counter, Traffic, Watched, place_text, read_counters, watch_services, watch_uplinks
+from bgpd.model.clocks import Monotonic, WallClock
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.model.prefix import is_key
@@ -49,8 +49,6 @@ LOOKING_S, MOST_LOOKING_S = 0.2, 30.0
 _AT_ONCE = 256
 """Services that are looked at before the loop goes on."""
 _SHOWN = 5
-WallClock = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_800)]
-"""Seconds since 1970, until the year 9999: what a file may say, and can be shown."""
 _STAGES = {
     DrainStage.OFF: "off",
     DrainStage.LOWERED: "graceful-shutdown",
@@ -98,7 +96,7 @@ class LeftDrain(msgspec.Struct, frozen=True):
     the file does not say it, "" if it does."""
 
     saved: Saved
-    stage_at: float
+    stage_at: Monotonic
     not_saved: str
 
 

@@ -22,6 +22,7 @@ import structlog
 from bgpd.config.effects import keep_until_restart
 from bgpd.config.load import Loaded
 from bgpd.config.schema import Config
+from bgpd.model.clocks import Monotonic, WallClock
 from bgpd.model.identity import Identity
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.views.host import ConfigurationView
@@ -41,10 +42,10 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     gone back.
     """
 
-    until: float
-    seconds: float = 1e9
+    until: WallClock
+    seconds: Monotonic = 1e9
     boot_id: str = ""
-    boot_until: float = 0.0
+    boot_until: Monotonic = 0.0
     tried: Config
     former: Config
     origin: ConfigurationView = msgspec.field(default_factory=ConfigurationView)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from bgpd.model.clocks import WallClock
 from bgpd.model.prefix import covers, parse_prefix
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.views.host import EventView
@@ -61,6 +62,16 @@ SELECT sequence FROM (
 )
 """
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class _Head(msgspec.Struct, array_like=True):
+    """A row without its fields: a damaged file may have anything in its place."""
+
+    sequence: int
+    at: WallClock
+    level: str
+    event: str
+
 
 _fields_encoder = msgspec.json.Encoder()
 _fields_decoder = msgspec.json.Decoder(dict[str, str | int | float | bool | None])
@@ -296,8 +307,15 @@ def _found(connection: sqlite3.Connection, sought: Sought) -> Iterator[EventView
     rows = connection.execute(
         f"SELECT sequence, at, level, event, fields FROM events WHERE {which} ORDER BY sequence DESC LIMIT ?", given
     )
-    for sequence, at, level, event, fields in rows:
-        found = EventView(sequence=sequence, at=at, level=level, event=event, fields=_fields_decoder.decode(fields))
+    for *row, fields in rows:
+        head = msgspec.convert(row, _Head)
+        found = EventView(
+            sequence=head.sequence,
+            at=head.at,
+            level=head.level,
+            event=head.event,
+            fields=_fields_decoder.decode(fields),
+        )
         if not sought.prefix or sought.is_about(found):
             yield found
 

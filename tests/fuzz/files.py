@@ -20,6 +20,7 @@ from bgpd.cli import mrt
 from bgpd.cli.client import CommandFailed
 from bgpd.cli.decode import Hooks
 from bgpd.cli.replay import _said_again
+from bgpd.cli.tables import _event
 from bgpd.config.check_api import BadApiFile, read_token, server_context
 from bgpd.config.facts import machine_id
 from bgpd.config.identity import FILE, read_identity
@@ -180,6 +181,8 @@ def run_journal(data: bytes) -> None:
     path = directory() / "journal"
     path.write_bytes(damaged)
     with contextlib.suppress(JournalUnusable):
+        for view in read_copy(path, Sought()):
+            list(_event(msgspec.to_builtins(view), 0.0))
         read_copy(path, Sought(prefix="10.0.0.0/8", longer_prefixes=True))
     file = JournalFile(path, max_bytes=1 << 20)
     try:

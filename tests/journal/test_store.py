@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from itertools import islice
@@ -139,6 +140,15 @@ def test_a_damaged_file_is_put_aside(path: Path, content: bytes) -> None:
     assert "damaged" in file.put_aside
     assert path.with_name("journal.sqlite.old").read_bytes() == content
     assert numbers(read(path, Sought())) == [7]
+
+
+def test_times_that_cannot_be_make_the_file_unusable(path: Path) -> None:
+    """Commands could not show them."""
+    written(path, event(7)).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE events SET at = 1e300")
+    with pytest.raises(JournalUnusable, match="Expected `float`"):
+        read(path, Sought())
 
 
 def test_an_empty_file_is_a_new_journal(path: Path) -> None:

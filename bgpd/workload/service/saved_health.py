@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 import structlog
 
+from bgpd.model.clocks import WallClock
 from bgpd.model.service import HealthCheck
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.workload.service.checker import Health
@@ -27,7 +28,7 @@ class SavedCheck(msgspec.Struct, frozen=True, array_like=True):
     check: HealthCheck
     healthy: bool
     reason: str
-    since: float
+    since: WallClock
 
 
 class SavedHealth:

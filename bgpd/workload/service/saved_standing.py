@@ -7,10 +7,12 @@ ahead is of a former start, and is ignored. What is unreadable, or of no service
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 import structlog
 
+from bgpd.model.clocks import Monotonic, WallClock
 from bgpd.model.iana import Family
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.workload.damping import Penalty
@@ -27,8 +29,8 @@ class _SavedTarget(msgspec.Struct, frozen=True, array_like=True):
 
     id: CheckId
     was_used: bool
-    left_at: float | None
-    started_at: float | None
+    left_at: Monotonic | None
+    started_at: Monotonic | None
 
 
 class _SavedFamily(msgspec.Struct, frozen=True, array_like=True):
@@ -37,8 +39,8 @@ class _SavedFamily(msgspec.Struct, frozen=True, array_like=True):
     family: Family
     standing: Standing
     kept: list[CheckId]
-    until: float | None
-    back_at: float | None
+    until: Monotonic | None
+    back_at: Monotonic | None
 
 
 class _SavedFlapping(msgspec.Struct, frozen=True, array_like=True):
@@ -47,11 +49,11 @@ class _SavedFlapping(msgspec.Struct, frozen=True, array_like=True):
     text: str
     is_fit: bool
     downs: int
-    at: float
-    count: float
-    held_until: float
-    since: float | None
-    until: float | None
+    at: Monotonic
+    count: Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+    held_until: Monotonic
+    since: WallClock | None
+    until: WallClock | None
 
 
 class SavedStanding(msgspec.Struct, frozen=True, array_like=True):
@@ -60,7 +62,7 @@ class SavedStanding(msgspec.Struct, frozen=True, array_like=True):
     families: list[_SavedFamily]
     targets: list[_SavedTarget]
     flapping: list[_SavedFlapping] = []
-    short_since: dict[str, float] = {}
+    short_since: dict[str, Monotonic] = {}
 
 
 def save(services: Mapping[str, Active], unread: Mapping[str, SavedStanding]) -> bytes:

@@ -125,6 +125,28 @@ def test_service_that_cannot_be_read_costs_only_itself(tmp_path: Path) -> None:
     assert released(started(tmp_path, clock))
 
 
+@pytest.mark.parametrize("time", [1e300, -1e308])
+@pytest.mark.parametrize(
+    "place",
+    ["0.0.0.3", "0.0.0.4", "0.1.0.2", "0.1.0.3", "0.2.0.3", "0.2.0.4", "0.2.0.5", "0.2.0.6", "0.2.0.7", "0.3", "1.0.4"],
+)
+def test_times_that_cannot_be_cost_what_is_known_of_the_service(tmp_path: Path, place: str, time: float) -> None:
+    """They were taken, and the service could not be judged any more (OverflowError)."""
+    clock = crashed(tmp_path)
+    path = tmp_path / NAME
+    found = msgspec.json.decode(path.read_bytes())
+    *way, last = map(int, place.split("."))
+    at = found["services"]["web"]
+    for step in way:
+        at = at[step]
+    at[last] = {"10.64.9.1": time} if isinstance(at[last], dict) else time
+    path.write_bytes(msgspec.json.encode(found))
+    rig = started(tmp_path, clock)
+    assert rig.services.undecided()
+    rig.result("a")
+    assert not released(rig)
+
+
 def test_the_file_is_written_when_something_in_it_changed_and_holds_no_service_that_has_gone(tmp_path: Path) -> None:
     async def run() -> None:
         known: dict[str, SavedService] = {}
