@@ -184,7 +184,7 @@ def _left_open() -> dict[str, int]:
         name, _, number = item.rpartition("=")
         if not name or not number.isdecimal() or name in found:
             continue
-        with contextlib.suppress(OSError):  # no descriptor of this process: the variable is another program's
+        with contextlib.suppress(OSError, OverflowError):  # no descriptor of this process: another program's variable
             os.set_inheritable(int(number), False)
             found[name] = int(number)
     return found

@@ -151,7 +151,8 @@ def test_inherited_are_the_newest_by_name_and_systemd_forgets_them(
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("LISTEN_PID", "1"), ("LISTEN_FDS", "many"), (VARIABLE, "a=99999,b,=3,c=-1,d=x")]
+    ("variable", "value"),
+    [("LISTEN_PID", "1"), ("LISTEN_FDS", "many"), (VARIABLE, "a=99999,b,=3,c=-1,d=x,e=99999999999")],
 )
 def test_what_is_meant_for_another_process_is_not_used(
     variable: str, value: str, memory: Callable[[bytes], int], monkeypatch: pytest.MonkeyPatch
