@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import Origin
+from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, Origin
 from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
 from bgpd.rib.decision import BEST, MULTIPATH, MULTIPATH_MAXIMUM, RULES, Step, compare, decide, reason
 from tests.rib.build import LOCAL, attributes, hop, leaf
@@ -93,6 +93,30 @@ def moved(sequence: int, **fields: object) -> Attributes:
             path(leaf(1), attributes(1)),
             "the best route has the higher LOCAL_PREF: 200, this one 100 (step 3)",
             id="step 3",
+        ),
+        pytest.param(
+            path(leaf(2), attributes(1, 2)),
+            path(leaf(1), attributes(1, local_pref=0, communities=(COMMUNITY_GRACEFUL_SHUTDOWN,))),
+            "the best route has the higher LOCAL_PREF: 100, this one 0 for GRACEFUL_SHUTDOWN (step 3)",
+            id="step 3 of a drained router",
+        ),
+        pytest.param(
+            path(leaf(2), attributes(1)),
+            path(leaf(1), attributes(1, local_pref=0)),
+            "the best route has the higher LOCAL_PREF: 100, this one 0 (step 3)",
+            id="step 3 of a LOCAL_PREF of 0",
+        ),
+        pytest.param(
+            path(leaf(2), attributes(1, local_pref=50)),
+            path(leaf(1), attributes(1, local_pref=40, communities=(COMMUNITY_GRACEFUL_SHUTDOWN,))),
+            "the best route has the higher LOCAL_PREF: 50, this one 40 (step 3)",
+            id="step 3 of a drained router whose LOCAL_PREF a policy has set",
+        ),
+        pytest.param(
+            path(leaf(2), attributes(1, 2, local_pref=1)),
+            path(leaf(1), attributes(1, local_pref=900).least_preferred()),
+            "the best route is not stale, this one long-lived stale (step 12)",
+            id="step 12",
         ),
         pytest.param(
             path(leaf(2), attributes(1, 2, origin=Origin.INCOMPLETE)),
@@ -287,6 +311,58 @@ def test_outcome_does_not_depend_on_the_order_of_candidates(drawn, random) -> No
 
 def test_rules_are_the_steps_in_order() -> None:
     assert [rule.step for rule in RULES] == list(Step)
+    assert len({rule.wins for rule in RULES}) == len(RULES)
+
+
+SECTIONS = (
+    "RFC 4271 9.1.2.1",
+    "RFC 7432 7.7, 15",
+    "bgpd",
+    "RFC 4271 9.1.1",
+    "RFC 4271 9.1.2.2 a, RFC 5065",
+    "RFC 4271 9.1.2.2 b",
+    "RFC 4271 9.1.2.2 c",
+    "RFC 4271 9.1.2.2 d",
+    "RFC 4271 9.1.2.2 e",
+    "RFC 4271 9.1.2.2 f, RFC 4456 9",
+    "RFC 4456 9",
+    "RFC 4271 9.1.2.2 g",
+    "RFC 9494 4.3",
+)
+
+
+@pytest.mark.parametrize("step", Step)
+def test_rule_says_who_says_so(step: Step) -> None:
+    rule = RULES[step]
+    assert rule.section == SECTIONS[step]
+    compares = step not in (Step.USABLE, Step.INTERIOR_COST)
+    assert bool(rule.best_has) is bool(rule.value(path(leaf(1), attributes(1)))) is compares
+
+
+def test_step_9_goes_by_the_originator_where_there_is_one() -> None:
+    first, second = leaf(1, kind=SourceKind.IBGP), leaf(2, kind=SourceKind.IBGP)
+    reflected = path(first, attributes(1, originator_id=b"\x0a\0\0\x09"))
+    assert reasons([reflected, path(second, attributes(1))]) == [
+        "the best route has the lower router ID: 10.0.0.2, this one 10.0.0.9 (step 9)",
+        "",
+    ]
+
+
+def test_step_6_names_a_rival_that_lost_at_a_later_step_only() -> None:
+    """One of the same AS that is long-lived stale has lost before: it had the lowest MED, and was never compared."""
+    stale = path(leaf(4), attributes(1, med=1).least_preferred())
+    worse = path(leaf(3), attributes(1, med=50))
+    better = path(leaf(5, kind=SourceKind.IBGP), attributes(1, med=10))
+    best = path(leaf(1), attributes(2))
+    candidates = [stale, worse, better, best]
+    assert decide(candidates, unusable)[1] == bytes((12, 6, 7, BEST))
+    assert reasons(candidates)[1] == "leaf5, of the same neighboring AS, has the lower MED: 10, this one 50 (step 6)"
+
+
+def test_a_path_that_cannot_be_used_for_no_reason_that_is_known_says_so() -> None:
+    candidates = [path(leaf(1), attributes(1)), path(leaf(2), attributes(1), rejected="no")]
+    outcome = decide(candidates, unusable)
+    assert reason(candidates, outcome, 1, lambda _: "") == "not usable (step 0)"
 
 
 reflected_attributes = st.builds(
