@@ -141,7 +141,9 @@ def test_a_trial_that_cannot_be_saved_is_none(tmp_path: Path, clock: Clock) -> N
     assert tried.now is None
 
 
-DAMAGED = pytest.mark.parametrize("content", [b"", b"{", b'{"until": "soon"}', b'{"until": 1e300}', b"\xff", b"[" * 100_000])
+DAMAGED = pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"until": "soon"}', b'{"until": 1e300}', b"\xff", b"[" * 100_000]
+)
 
 
 @DAMAGED

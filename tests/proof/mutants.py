@@ -38,6 +38,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "bgpd/message/attribute_rules.py": (
         "tests/message/test_attribute_rules.py",
         "tests/message/test_attribute_decoder.py",
+        "tests/message/test_malformed.py",
         "tests/message/test_corpus.py",
         "tests/message/test_update_decoder.py",
         "tests/message/test_plain_updates.py",
