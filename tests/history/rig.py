@@ -19,6 +19,7 @@ from bgpd.history.wanted import These
 from bgpd.message.open import GracefulRestart, LongLived
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.attributes import Attributes
+from bgpd.model.iana import Role
 from bgpd.model.path import NextHop, Overlay, RouteBatch, Source, SourceKind
 from bgpd.model.path import Path as Way
 from bgpd.model.prefix import covering_keys, parse_address
@@ -59,7 +60,17 @@ action = "accept"
 """
 NUMBERS = {"leaf1": 1, "leaf2": 2}
 RESTART = GracefulRestart(notification=True, restart_time_s=120, families=((1, 1, True),))
-AGREED = negotiated(families=(V4,), graceful_restart=RESTART, hard_reset=True, long_lived=(LongLived(1, 1, True, 600),))
+ROLES = {"leaf1": Role.CUSTOMER, "leaf2": Role.PROVIDER}
+AGREED = {
+    name: negotiated(
+        families=(V4,),
+        graceful_restart=RESTART,
+        hard_reset=True,
+        long_lived=(LongLived(1, 1, True, 600),),
+        role=role,
+    )
+    for name, role in ROLES.items()
+}
 
 
 def config(local_pref: int = 100) -> Config:
@@ -74,6 +85,8 @@ def message(random: random.Random) -> bytes:
     extra = attribute(0x80, 4, random.randint(0, 3).to_bytes(4, "big")) if random.random() < 0.5 else b""
     if random.random() < 0.1:
         extra += attribute(0xC0, 8, b"\xff\xff\x00\x00")
+    if random.random() < 0.1:
+        extra += attribute(0xC0, 35, (64999).to_bytes(4, "big"))
     asn = random.choice((65201, 65203, 65300))
     path = attribute(0x40, 2, bytes((2, 2)) + (65201).to_bytes(4, "big") + asn.to_bytes(4, "big"))
     return update(chosen, asn=0, next_hop=random.choice(HOPS), extra=extra, as_path=path)
@@ -125,8 +138,8 @@ class Recorded:
             return
         source = self._source(name)
         received = self.rib.received
-        self.remove(received.neighbor_back(source, AGREED, self._section(name), now=self.now))
-        received.neighbor_up(source, AGREED, self._section(name))
+        self.remove(received.neighbor_back(source, AGREED[name], self._section(name), now=self.now))
+        received.neighbor_up(source, AGREED[name], self._section(name))
 
     def _source(self, name: str) -> Source:
         number = NUMBERS[name]
@@ -137,7 +150,7 @@ class Recorded:
             router_id=bytes((10, 0, 0, number)),
             address=bytes((10, 0, number, 2)),
         )
-        self._decoders[source] = UpdateDecoder(AGREED, nlri_decoders={}, accept_martians=False)
+        self._decoders[source] = UpdateDecoder(AGREED[name], nlri_decoders={}, accept_martians=False)
         return source
 
     def _section(self, name: str) -> NeighborConfig:
@@ -252,7 +265,7 @@ class Recorded:
         self.start(is_adopting=True)
         self.outside.resolved_in = resolved_in
         for name in names:
-            self.rib.received.neighbor_up(self._source(name), AGREED, self._section(name), is_adopted=True)
+            self.rib.received.neighbor_up(self._source(name), AGREED[name], self._section(name), is_adopted=True)
             self.outside.told[self.sources[name]] = told.get(name, {})
         left = msgspec.msgpack.decode(saved, type=SavedRib)
         former = self.rib.received.restore_former(left)
