@@ -24,6 +24,8 @@ from bgpd.runtime.programs import output_of
 
 PATIENCE_S = 50.0
 """How long an answer may take."""
+NICENESS = 10
+"""The answer steps back behind sessions and routes, but not behind all: somebody waits for it."""
 MOST_WAITING = 4
 """Questions that wait for the one that is answered."""
 AT_ONCE = 500
@@ -102,7 +104,7 @@ class Past:
 
     async def _ask(self, command: list[str]) -> str:
         try:
-            code, said = await output_of(command, timeout_s=PATIENCE_S)
+            code, said = await output_of(command, timeout_s=PATIENCE_S, niceness=NICENESS)
         except TimeoutError:
             raise Rejected(503, f"the history of routes gave no answer in {PATIENCE_S:.0f} s", "try again") from None
         except OSError as error:

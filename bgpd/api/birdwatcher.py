@@ -36,6 +36,8 @@ _EXTENDED = "%a, %d %b %Y %H:%M:%S +0000"
 _OWN = "bgpd"
 _MAIN = "master"
 """What BIRD calls its main table; a VRF's has the name of the VRF."""
+_VRF_MASTER = "master@vrf"
+"""That of a VRF which has the main table's name: no VRF has an "@" in its own."""
 
 _Routes = Iterator[dict[str, Any] | None]
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -135,7 +137,7 @@ class Birdwatcher:
         return self._paths_of(name, is_rejected=True)
 
     def _paths_of(self, name: str, *, is_rejected: bool) -> _Routes:
-        for view in self._backend.listings["routes"](ViewQuery(vrf="" if name == _MAIN else name)):
+        for view in self._backend.listings["routes"](ViewQuery(vrf=_vrf(name))):
             yield None
             if not isinstance(view, RouteView):
                 continue
@@ -233,7 +235,12 @@ def _state(view: NeighborView) -> str:
 
 
 def _table(view: NeighborView) -> str:
-    return view.vrf or _MAIN
+    return _VRF_MASTER if view.vrf == _MAIN else view.vrf or _MAIN
+
+
+def _vrf(table: str) -> str:
+    """The VRF that a table is of, "" for the main one."""
+    return {_MAIN: "", _VRF_MASTER: _MAIN}.get(table, table)
 
 
 def _exchanged_route(view: ExchangedRouteView, *, source: str = "") -> dict[str, Any]:

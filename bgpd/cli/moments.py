@@ -27,8 +27,8 @@ def moment(text: str) -> float:
     if re.fullmatch(r"[0-9]{1,9}[smhd]", text):
         return time.time() - span_s(text)
     if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?", text):
-        written = f"{now:%Y-%m-%d}T{text:0>5}" if text.count(":") == 1 else f"{now:%Y-%m-%d}T{text}"
-        return _of_iso(written, given=text, latest=now)
+        hours, colon, rest = text.partition(":")
+        return _of_iso(f"{now:%Y-%m-%d}T{hours:0>2}{colon}{rest}", given=text, latest=now)
     return _of_iso(text, given=text)
 
 

@@ -90,7 +90,7 @@ def routes_of_then(arguments: argparse.Namespace, parameters: dict[str, Any]) ->
         raise WrongUsage(
             "--at is about a prefix or an address", "bgpd show routes 10.64.0.0/16 --longer-prefixes --at 02:51"
         )
-    if other := given.keys() - {"prefix", "longer_prefixes", "vrf", "limit"}:
+    if other := given.keys() - {"prefix", "longer_prefixes", "vrf", "family", "limit"}:
         raise WrongUsage(f"--at and --{min(other)} do not go together", "the history has routes by their prefixes")
     query = {**given, "at": arguments.at, "limit": min(given.get("limit") or MOST_THEN, MOST_THEN)}
     if arguments.directory:

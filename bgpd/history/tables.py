@@ -20,6 +20,8 @@ from bgpd.model.views.explained import PastRoutesView
 from bgpd.model.views.queries import PastQuery
 from bgpd.rib.views import route_view
 
+_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+
 
 class AskedRoutes(msgspec.Struct, frozen=True, kw_only=True):
     """Which routes of which VRFs; of none means of all that the history has."""
@@ -59,13 +61,18 @@ def routes(state: Path, asked: AskedRoutes, progress: Progress = unsaid) -> Past
 
 
 def _wanted(query: PastQuery) -> tuple[Family, Wanted]:
-    """Raises: ValueError: neither an address nor a prefix."""
+    """Raises: ValueError: neither an address nor a prefix. NotKnown: there is no such family."""
+    if query.family not in ("", *_UNICAST):
+        raise NotKnown(f'"{query.family}" is no family of routes; one of: {", ".join(_UNICAST)}')
+    wanted: Wanted
     if "/" in query.prefix:
         family, key = parse_prefix(query.prefix)
-        return family, Inside(key) if query.longer_prefixes else These([key])
-    packed = ipaddress.ip_address(query.prefix).packed
-    family = Family.IPV4_UNICAST if len(packed) == 4 else Family.IPV6_UNICAST
-    return family, These(covering_keys(family, packed))
+        wanted = Inside(key) if query.longer_prefixes else These([key])
+    else:
+        packed = ipaddress.ip_address(query.prefix).packed
+        family = Family.IPV4_UNICAST if len(packed) == 4 else Family.IPV6_UNICAST
+        wanted = These(covering_keys(family, packed))
+    return family, wanted if query.family in ("", family) else These(())
 
 
 def _by_address(key: bytes) -> tuple[bytes, int]:

@@ -4,7 +4,6 @@ import { EMPTY, ask } from "./api.js";
 import { age, el, fill, health, number, stamp, table } from "./dom.js";
 import { go, link, moment, place, timeShown } from "./place.js";
 
-const MAIN = "main";
 const ADDRESS = /^[0-9a-f]*[.:][0-9a-f.:]*(\/[0-9]+)?$/i;
 const best = (route) => route.candidates.find((one) => one.role === "best") ?? route.candidates[0] ?? {};
 const KERNEL = { installed: "ok", local: "ok", pending: "warning", blocked: "warning", failed: "critical" };
@@ -95,10 +94,11 @@ export function tableView(root, shared, kind) {
       ["", ...values].map((value) => el("option", { value, selected: String(query[id] ?? "") === String(value) }, value === "" ? "all" : names(value))))]
     : []);
   const vrfs = (shared.now?.tables ?? []).map((one) => one.vrf).filter(Boolean);
-  if (query.vrf && !vrfs.includes(query.vrf) && query.vrf !== MAIN) vrfs.push(query.vrf);
+  const main = vrfs.includes("main") ? "@main" : "main"; // no VRF has an "@" in its name
+  if (query.vrf && !vrfs.includes(query.vrf) && query.vrf !== main) vrfs.push(query.vrf);
   const form = el("form", { class: "filters", role: "search", onsubmit: (event) => { event.preventDefault(); submit(); } },
     el("label", { for: "q" }, "Search"), el("input", { id: "q", type: "search", value: query.q ?? "", placeholder: hint, autocomplete: "off", spellcheck: "false" }),
-    choice("vrf", "VRF", [MAIN, ...vrfs]), choice("state", "State", states), choice("type", "Type", types),
+    choice("vrf", "VRF", [main, ...vrfs]), choice("state", "State", states), choice("type", "Type", types),
     choice("family", "Family", hasFamily ? ["ipv4-unicast", "ipv6-unicast"] : null), el("button", {}, "Search"));
   const status = el("p", { role: "status", class: "quiet" });
   const found = el("div", {});
@@ -127,7 +127,7 @@ export function tableView(root, shared, kind) {
       : "They are not kept. Explain tells of an address as it was, and the journal what happened."]);
     status.textContent = "";
     if (!isAsked) return;
-    const view = await ask("past/routes", { prefix: query.q, longer_prefixes: query.q.includes("/"), vrf, at: moment(then) }, signal);
+    const view = await ask("past/routes", { prefix: query.q, longer_prefixes: query.q.includes("/"), vrf, family: query.family, at: moment(then) }, signal);
     shared.listed = view.routes;
     const of = view.total > view.routes.length ? ` of ${number(view.total)}` : "";
     status.textContent = [`${number(view.routes.length)}${of} ${noun}${view.total === 1 ? "" : "s"} as of ${stamp(then)}`,
@@ -137,7 +137,7 @@ export function tableView(root, shared, kind) {
   }
 
   async function load(signal) {
-    const vrf = query.vrf === MAIN ? EMPTY : query.vrf;
+    const vrf = query.vrf === main ? EMPTY : query.vrf;
     if (timeShown()) {
       await loadThen(vrf, signal);
       return;

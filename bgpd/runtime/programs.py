@@ -157,14 +157,15 @@ _starting = threading.Lock()
 """Held while one is being started: it is a child before it is known."""
 
 
-async def output_of(command: Sequence[str], *, timeout_s: float) -> tuple[int, str]:
+async def output_of(command: Sequence[str], *, timeout_s: float, niceness: int = 0) -> tuple[int, str]:
     """Runs a program of bgpd's own, with bgpd's environment and rights: its exit code, and what it said.
+    `niceness`: how far it steps back behind other processes.
 
     Raises:
         OSError: it cannot be run.
         TimeoutError: it took too long, and was killed.
     """
-    starting = asyncio.ensure_future(asyncio.to_thread(_start_own, command))
+    starting = asyncio.ensure_future(asyncio.to_thread(_start_own, command, niceness))
     try:
         process = await asyncio.shield(starting)
     except asyncio.CancelledError:
@@ -265,7 +266,7 @@ _listener = ThreadPoolExecutor(1, thread_name_prefix="listener")
 _unprivileged = threading.local()
 
 
-def _start_own(command: Sequence[str]) -> subprocess.Popen[str]:
+def _start_own(command: Sequence[str], niceness: int) -> subprocess.Popen[str]:
     with _starting:
         process = subprocess.Popen(
             command,
@@ -276,6 +277,9 @@ def _start_own(command: Sequence[str]) -> subprocess.Popen[str]:
             errors="replace",
         )
         _own.add(process.pid)
+    if niceness:
+        with contextlib.suppress(OSError):  # it has ended
+            os.setpriority(os.PRIO_PROCESS, process.pid, niceness)
     return process
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import jsonschema_rs
+import msgspec
 import pytest
 
 from bgpd.api.backend import Listing, Rejected
@@ -17,7 +18,7 @@ from bgpd.config.schema import ApiConfig
 from bgpd.model.views.queries import ViewQuery
 from bgpd.model.views.routes import ExchangedRouteView
 from tests.api.test_server import get
-from tests.scripted_backend import ScriptedBackend, route
+from tests.scripted_backend import LEAF1, ScriptedBackend, route
 
 RECEIVED = [
     ExchangedRouteView(
@@ -145,6 +146,30 @@ async def test_tables_have_a_path_of_each_neighbor(http: aiohttp.ClientSession) 
     rejected = (await get(http, "/birdwatcher/routes/table/master/filtered"))["routes"]
     assert all(not one["primary"] for one in rejected)
     assert len(routes) + len(rejected) == sum(len(route(number).candidates) for number in range(3))
+
+
+async def test_vrf_with_the_main_table_s_name_has_another_one(tmp_path: Path) -> None:
+    asked: list[str | None] = []
+    leaf = msgspec.structs.replace(LEAF1, vrf="master")
+
+    class OfVrf(Backend):
+        @property
+        def listings(self) -> Mapping[str, Listing]:
+            def routes(query: ViewQuery) -> Any:
+                asked.append(query.vrf)
+                return iter([])
+
+            return {**super().listings, "routes": routes, "neighbors": self._listing([leaf])}
+
+    path = str(tmp_path / "other.sock")
+    server = ApiServer(ApiConfig(socket=path), OfVrf())
+    await server.start()
+    async with aiohttp.ClientSession("http://bgpd", connector=aiohttp.UnixConnector(path=path)) as session:
+        name = (await get(session, "/birdwatcher/protocols/bgp"))["protocols"]["leaf1"]["table"]
+        for table in ("master", name, "red"):
+            await get(session, f"/birdwatcher/routes/table/{table}")
+    await server.stop()
+    assert asked == ["", "master", "red"]
 
 
 def check_head(answer: dict[str, Any]) -> None:

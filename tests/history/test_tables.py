@@ -60,6 +60,15 @@ def test_prefix_alone_and_what_covers_an_address(recorded: tuple[Path, float]) -
     assert prefixes(shown(path, "10.9.9.9", at + 1)) == []
 
 
+def test_routes_of_another_family_than_the_prefix_has_are_none(recorded: tuple[Path, float]) -> None:
+    path, at = recorded
+    assert prefixes(shown(path, OUTER, at + 1, family="ipv4-unicast")) == [OUTER]
+    other = shown(path, OUTER, at + 1, family="ipv6-unicast")
+    assert (prefixes(other), other.total) == ([], 0)
+    with pytest.raises(NotKnown, match="is no family"):
+        shown(path, OUTER, at + 1, family="ipv5")
+
+
 def test_the_first_ones_are_shown_and_all_are_counted(recorded: tuple[Path, float]) -> None:
     path, at = recorded
     view = shown(path, "0.0.0.0/0", at + 1, longer_prefixes=True, limit=2)

@@ -327,6 +327,8 @@ async def test_child_of_bgpds_own_is_not_taken_for_what_a_program_left(shell: Sh
     assert await shell.run("true") == 0
     assert await copying == b"whole"
     assert await output_of(["sh", "-c", "echo a; echo b >&2; exit 3"], timeout_s=20) == (3, "a\nb\n")
+    nice = await output_of(["sh", "-c", "while [ $(nice) = 0 ]; do :; done; nice"], timeout_s=20, niceness=10)
+    assert nice == (0, "10\n")
     with pytest.raises(TimeoutError):
         await output_of(["sleep", "100"], timeout_s=0.01)
     with pytest.raises(FileNotFoundError):

@@ -42,13 +42,14 @@ class PastQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Parameters of `GET /v1/past/routes`: `at` in seconds since the epoch.
 
     `prefix` is a prefix, with `longer_prefixes` also all inside it, or an address: all that cover it. `vrf` None is all
-    VRFs, "" the main table.
+    VRFs, "" the main table. Of another `family` than that of the prefix there is none.
     """
 
     prefix: str
     at: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
     longer_prefixes: bool = False
     vrf: str | None = None
+    family: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 500
 
 
