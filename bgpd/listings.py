@@ -24,6 +24,7 @@ from bgpd.export.table_dump import table_dump
 from bgpd.fib import views as fib_views
 from bgpd.history.answers import about, sought
 from bgpd.history.changes import is_about_routes, merged, not_known
+from bgpd.history.listings import KINDS as PAST_KINDS
 from bgpd.journal.journal import Journal
 from bgpd.journal.store import Sought
 from bgpd.kernel.speeds import Speeds
@@ -34,7 +35,7 @@ from bgpd.model.prefix import parse_prefix
 from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
 from bgpd.model.views.host import EventView, HealthView, OverviewView
 from bgpd.model.views.orders import ConfigChangeView, ReloadView
-from bgpd.model.views.queries import PastQuery, ViewQuery
+from bgpd.model.views.queries import PastQuery, PastTableQuery, ViewQuery
 from bgpd.model.views.routes import FibRouteView, RouteView, WorkloadView
 from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import WorkloadState
@@ -47,7 +48,7 @@ from bgpd.rib.views import route_view, routes
 from bgpd.routing import WORKLOAD_SOURCE, Routing
 from bgpd.runtime.copy_of_process import CopyFailed
 from bgpd.runtime.turns import Walks
-from bgpd.table_pages import TablePages, with_fib
+from bgpd.table_pages import TablePages, refuse_words, with_fib
 from bgpd.upgrade import Upgrade
 from bgpd.what_if import NothingSuch, what_if_down, what_if_drained, what_if_reloaded
 from bgpd.why_not import why_not
@@ -232,6 +233,14 @@ class DaemonBackend:
         """The routes of an earlier time: JSON of a PastRoutesView. Raises: Rejected: with 404, they are not known."""
         self._refuse_unknown(query.vrf, "")
         return await self._past.routes(query, self._vrfs(query.vrf))
+
+    async def past_table(self, kind: str, query: PastTableQuery) -> bytes:
+        """EVPN routes, workloads or services of an earlier time: JSON of a PastTableView. Raises: Rejected."""
+        if kind not in PAST_KINDS:
+            raise Rejected(404, f'there is no "{kind}" of an earlier time', f"one of: routes, {', '.join(PAST_KINDS)}")
+        refuse_words(kind, query)
+        self._refuse_unknown(query.vrf, "")
+        return await self._past.table(kind, query)
 
     def _vrfs(self, asked: str | None) -> list[str]:
         return ["", *(one.name for one in self.config().vrf)] if asked is None else [asked]

@@ -7,14 +7,11 @@ they do not lie in memory in the order of the table.
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from bgpd.model.communities import parse_route_distinguisher
-from bgpd.model.evpn import parse_key
+from bgpd.evpn.key_search import address
 from bgpd.model.iana import Family
 from bgpd.model.prefix import address_length, covering_keys
 from bgpd.rib.loc_rib import LocRib
@@ -23,7 +20,6 @@ from bgpd.rib.shared_decisions import Entry
 SLICE = 4_096
 """Keys of one step."""
 _MOST_LENGTH = 128
-_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}\Z")
 
 Keep = Callable[[Sequence[bytes]], list[bytes]]
 """Those of some keys that are meant."""
@@ -165,30 +161,3 @@ def local(table: LocRib) -> Keep:
         return [key for key, entry in zip(keys, entries) if entry is not None and entry.is_local]
 
     return keep
-
-
-def address(text: str) -> bytes:
-    """An address without a prefix length, packed; b"" if the text is none."""
-    try:
-        return ipaddress.ip_address(text).packed
-    except ValueError:
-        return b""
-
-
-def evpn_routes_with(text: str) -> Keep | None:
-    """The EVPN routes with a MAC, an address, a prefix or a route distinguisher; None if the text is none of them."""
-    written, _, length = text.partition("/")
-    try:
-        mac = bytes.fromhex(text.replace(":", "")) if _MAC.match(text) else b""
-        needle = mac or address(written) or parse_route_distinguisher(text)
-        bits = int(length) if length else -1
-    except ValueError:
-        return None
-
-    def is_meant(key: bytes) -> bool:
-        route = parse_key(key)
-        if needle not in (route.rd, route.mac, route.ip, route.prefix, route.originator):
-            return False
-        return bits in (-1, route.prefix_length if route.prefix else 8 * len(needle))
-
-    return lambda keys: [key for key in keys if needle in key and is_meant(key)]

@@ -13,13 +13,14 @@ import msgspec
 
 from bgpd.api.backend import Rejected
 from bgpd.history.changes import Asked
+from bgpd.history.listings import AskedTable
 from bgpd.history.recorder import History
 from bgpd.history.tables import AskedRoutes
 from bgpd.journal.store import Sought
 from bgpd.model.prefix import format_address
 from bgpd.model.views.explained import PastView
 from bgpd.model.views.host import EventView
-from bgpd.model.views.queries import PastQuery
+from bgpd.model.views.queries import PastQuery, PastTableQuery
 from bgpd.runtime.programs import output_of
 
 PATIENCE_S = 50.0
@@ -70,6 +71,14 @@ class Past:
         query = msgspec.structs.replace(query, at=min(query.at, _LAST))
         text = msgspec.json.encode(AskedRoutes(query=query, vrfs=tuple(vrfs))).decode()
         said = await self._said(["show", "routes", f"--past={text}", f"--directory={self._directory}"], query.at)
+        return said.encode()
+
+    async def table(self, kind: str, query: PastTableQuery) -> bytes:
+        """EVPN routes, workloads or services of an earlier time: a PastTableView, as it was said. Raises: Rejected:
+        they are not known."""
+        query = msgspec.structs.replace(query, at=min(query.at, _LAST))
+        text = msgspec.json.encode(AskedTable(kind=kind, query=query)).decode()
+        said = await self._said(["show", kind, f"--past={text}", f"--directory={self._directory}"], query.at)
         return said.encode()
 
     @property

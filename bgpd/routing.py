@@ -26,6 +26,7 @@ from bgpd.fib.guard import Dependencies
 from bgpd.fib.tables import KernelTables
 from bgpd.history.base import addresses_of, base
 from bgpd.history.recorder import History
+from bgpd.history.workload_records import WorkloadRecords
 from bgpd.inheritance import Inheritance
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
@@ -160,6 +161,9 @@ class Routing:
             guests=self.workloads.find(GuestSource),
             recorder=history if history.is_on else None,
         )
+        self._own_records = WorkloadRecords(history, self.workloads.claims, self.workloads.services)
+        self.workloads.table.listeners.append(self._own_records)
+        self.workloads.services.listeners.append(self._own_records.service_changed)
         self.tables.connect(self.rib, self.evpn, self.workloads.table)
         self.evpn.connect(claims=self.workloads.table, presences=self.workloads.presences)
 
@@ -201,6 +205,7 @@ class Routing:
         has_run = await asyncio.to_thread(has_run_since_boot, Path(self._config.state.directory))
         self.speaker.restarting = self.tables.installed > 0 or has_run
         self.evpn.start()
+        self.history.tenants(self.evpn.tenants())
         for event in self.host.events():
             self.speaker.kernel_changed(event)
         self._monitor.subscribe(self._kernel_changed)
@@ -280,7 +285,7 @@ class Routing:
             await asyncio.sleep(_LOOK_S)
             if not self.history.wants_base or self.history.is_writing:
                 continue
-            walk = base(self.history, self.rib, self.host, self._is_behind_history)
+            walk = base(self.history, self.rib, self.host, self._is_behind_history, self._own_records)
             step = functools.partial(next, walk, None)
             try:
                 while (waits := await in_turn(step)) is not None:
@@ -338,6 +343,7 @@ class Routing:
             self._host_needs = HostNeeds(config.guard)
         if config.evpn != former.evpn:
             self.evpn.reconfigure(config.evpn)
+            self.history.tenants(self.evpn.tenants())
         self.speaker.reconfigure(config.speaker)  # always: password files may have other contents
         if walk is not None:
             self._walks.run(walk)

@@ -14,12 +14,13 @@ import msgspec
 
 from bgpd.advertised import Advertised
 from bgpd.api.backend import Paged, Pager, Rejected
+from bgpd.evpn.key_search import evpn_routes_with
 from bgpd.evpn.views import evpn_route
 from bgpd.fib import views as fib_views
 from bgpd.fib.routes import FamilyRoutes
 from bgpd.model.iana import Family
 from bgpd.model.prefix import parse_prefix
-from bgpd.model.views.queries import PageQuery, ViewQuery
+from bgpd.model.views.queries import PageQuery, PastTableQuery, ViewQuery
 from bgpd.model.views.routes import RouteView
 from bgpd.model.workload import WorkloadState
 from bgpd.page_keys import (
@@ -27,7 +28,6 @@ from bgpd.page_keys import (
     Keep,
     Keys,
     Order,
-    evpn_routes_with,
     local,
     of_neighbor,
     of_search,
@@ -103,11 +103,7 @@ class TablePages:
     def _pager(self, name: str, made: Callable[[PageQuery], list[Keys]]) -> Pager:
         def pager(query: PageQuery) -> Paged:
             self._refuse(query.vrf, "")
-            for field, known in _WORDS[name].items():
-                value = getattr(query, field)
-                if value and value not in known:
-                    right = f"one of: {', '.join(map(str, known))}" if known else f"{name} are not narrowed by it"
-                    raise Rejected(400, f'"{value}" is no {field} of {name}', right)
+            refuse_words(name, query)
             tables = made(query)
             is_whole = not query.search and not query.state and not query.type
             total = sum(table.size for table in tables) if is_whole else None
@@ -257,6 +253,15 @@ class TablePages:
         names = services.names()
         slices = lambda: sliced([name.encode() for name in names])  # noqa: E731
         return [Keys(family="service", vrf="", what="", slices=slices, views=views, size=len(names), of_prefixes=False)]
+
+
+def refuse_words(name: str, query: PageQuery | PastTableQuery) -> None:
+    """Raises: Rejected: with 400, the table is narrowed to what it cannot have."""
+    for field, known in _WORDS[name].items():
+        value = getattr(query, field)
+        if value and value not in known:
+            right = f"one of: {', '.join(map(str, known))}" if known else f"{name} are not narrowed by it"
+            raise Rejected(400, f'"{value}" is no {field} of {name}', right)
 
 
 def with_fib(routing: Routing, view: RouteView, key: bytes) -> RouteView:

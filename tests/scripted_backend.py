@@ -23,6 +23,7 @@ from bgpd.model.views.explained import (
     MessageView,
     PastNeighborView,
     PastRoutesView,
+    PastTableView,
     PastView,
     RouteChangeView,
     ToldView,
@@ -32,7 +33,7 @@ from bgpd.model.views.explained import (
 )
 from bgpd.model.views.host import EventView, GroupOverview, HealthView, OverviewView, TableOverview, UplinkOverview
 from bgpd.model.views.orders import ConfigChangeView, DrainRequest, DrainView, ReloadView, UpgradeView
-from bgpd.model.views.queries import ErrorView, PageQuery, PastQuery, ViewQuery
+from bgpd.model.views.queries import ErrorView, PageQuery, PastQuery, PastTableQuery, ViewQuery
 from bgpd.model.views.routes import CandidateView, FibRouteView, KernelRouteView, NextHopView, RouteView, WorkloadView
 from bgpd.model.views.sessions import FamilyCounts, NeighborView
 
@@ -279,6 +280,16 @@ class ScriptedBackend:
             raise Rejected(404, "the history of routes begins later")
         view = PastRoutesView(prefix=query.prefix, at=query.at, known_from=NOW, total=2, routes=[route(1)])
         return msgspec.json.encode(view)
+
+    async def past_table(self, kind: str, query: PastTableQuery) -> bytes:
+        if kind not in ("evpn", "workloads", "services"):
+            raise Rejected(404, f'there is no "{kind}" of an earlier time')
+        if query.at < NOW:
+            raise Rejected(404, "the history of routes begins later")
+        self.orders.append(f"past {kind} {msgspec.json.encode(query).decode()}")
+        workload = WorkloadView(id="pod1", source="static", prefix="10.64.1.5/32", state="announced", since=NOW)
+        rows = {"workloads": [workload]}.get(kind, [])
+        return msgspec.json.encode(PastTableView(at=query.at, known_from=NOW, total=2, rows=rows))
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         if vrf not in ("", "blue"):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from bgpd import page_keys, table_pages
 from bgpd.api.backend import Rejected
+from bgpd.evpn.key_search import evpn_routes_with
 from bgpd.fib.routes import PendingChanges
 from bgpd.model.communities import parse_route_distinguisher
 from bgpd.model.containers import ShardedDict
@@ -22,7 +23,7 @@ from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.service import ServiceView
 from bgpd.model.views.queries import PageQuery
-from bgpd.page_keys import Keys, evpn_routes_with, of_search, smallest
+from bgpd.page_keys import Keys, of_search, smallest
 from tests.rib.build import V4
 from tests.test_listings import Rig
 

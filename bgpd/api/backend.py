@@ -17,7 +17,7 @@ from bgpd.model.iana import Family
 from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
 from bgpd.model.views.host import EventView, HealthView, OverviewView
 from bgpd.model.views.orders import DrainRequest, DrainView, ReloadView, UpgradeView
-from bgpd.model.views.queries import PageQuery, PastQuery, ViewQuery
+from bgpd.model.views.queries import PageQuery, PastQuery, PastTableQuery, ViewQuery
 
 Listing = Callable[[ViewQuery], Iterator[msgspec.Struct | None]]
 """Makes the views of one listing, one at a time, for the query (which it may narrow by; the server does so anyway).
@@ -186,6 +186,11 @@ class Backend(Protocol):
 
     async def past_routes(self, query: PastQuery) -> bytes:
         """The routes of an earlier time: JSON of a PastRoutesView. Raises: Rejected: with 404, they are not known."""
+        ...
+
+    async def past_table(self, kind: str, query: PastTableQuery) -> bytes:
+        """EVPN routes, workloads or services of an earlier time: JSON of a PastTableView. Raises: Rejected: with 404,
+        there is no such table, or they are not known; with 400, the query is wrong."""
         ...
 
     async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> WhyNotView:

@@ -16,10 +16,10 @@ from bgpd.config.schema import Config
 from bgpd.model.reports import ThawReport, WorkloadReport
 from bgpd.model.service import Service, ServiceView
 from bgpd.model.views.evpn import EvpnRouteView, VrfView
-from bgpd.model.views.explained import ExplainView, PastRoutesView, PastView, WhatIfView, WhyNotView
+from bgpd.model.views.explained import ExplainView, PastRoutesView, PastTableView, PastView, WhatIfView, WhyNotView
 from bgpd.model.views.host import EventView, HealthView, OverviewView
 from bgpd.model.views.orders import DrainRequest, DrainView, ReloadView, UpgradeRequest, UpgradeView
-from bgpd.model.views.queries import ErrorView, PageQuery, PageView, PastQuery, ViewQuery
+from bgpd.model.views.queries import ErrorView, PageQuery, PageView, PastQuery, PastTableQuery, ViewQuery
 from bgpd.model.views.routes import AggregateView, ExchangedRouteView, FibRouteView, RouteView, WorkloadView
 from bgpd.model.views.sessions import BfdView, NeighborView
 from bgpd.model.workload import Workload
@@ -137,6 +137,13 @@ def _read() -> Iterable[Operation]:
         summary="routes of an earlier time",
         answers=(PastRoutesView,),
         parameters=_of(PastQuery),
+    )
+    yield Operation(
+        method="get",
+        path="/v1/past/{kind}",
+        summary="EVPN routes, workloads or services of an earlier time",
+        answers=(PastTableView,),
+        parameters=(Parameter("kind", "of the table", place="path", required=True), *_of(PastTableQuery)),
     )
     yield Operation(
         method="get",

@@ -1,6 +1,8 @@
-"""Tables of an earlier time (`GET /v1/past/routes`), answered from the history of routes."""
+"""Tables of an earlier time (`GET /v1/past/NAME`), answered from the history of routes."""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -8,7 +10,9 @@ from bgpd.api.answers import query_of
 from bgpd.api.backend import Backend
 from bgpd.api.connections import Places
 from bgpd.api.stream import CHUNK_BYTES, send_slices
-from bgpd.model.views.queries import PastQuery
+from bgpd.model.views.queries import PastQuery, PastTableQuery
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Past:
@@ -18,10 +22,23 @@ class Past:
         self._backend = backend
         self._answers = answers
 
+    def add_to(self, app: web.Application, once_started: Callable[[_Handler], _Handler]) -> None:
+        """Serve below /v1/past."""
+        app.router.add_get("/v1/past/routes", once_started(self.routes))
+        app.router.add_get("/v1/past/{kind}", once_started(self.table))
+
     async def routes(self, request: web.Request) -> web.StreamResponse:
         """Raises: Rejected: the query is wrong, or the routes of then are not known."""
         query = query_of(request, PastQuery)
+        return await self._answer(request, lambda: self._backend.past_routes(query))
+
+    async def table(self, request: web.Request) -> web.StreamResponse:
+        """Raises: Rejected: there is no such table, the query is wrong, or what was then is not known."""
+        kind, query = request.match_info["kind"], query_of(request, PastTableQuery)
+        return await self._answer(request, lambda: self._backend.past_table(kind, query))
+
+    async def _answer(self, request: web.Request, ask: Callable[[], Awaitable[bytes]]) -> web.StreamResponse:
         with self._answers.one():
-            view = memoryview(await self._backend.past_routes(query))
+            view = memoryview(await ask())
             parts = (bytes(view[at : at + CHUNK_BYTES]) for at in range(0, len(view), CHUNK_BYTES))
             return await send_slices(request, parts)

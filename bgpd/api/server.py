@@ -165,7 +165,7 @@ def make_app(backend: Backend, *, access: Access | None = None) -> web.Applicati
     app.router.add_get("/v1/drain", routes.once_started(routes.drain_status))
     app.router.add_get("/v1/upgrade", routes.upgrade_status)
     app.router.add_get("/v1/explain/{address}", routes.explain)
-    app.router.add_get("/v1/past/routes", routes.once_started(Past(backend, routes.answers).routes))
+    Past(backend, routes.answers).add_to(app, routes.once_started)
     app.router.add_get("/v1/why-not", routes.why_not)
     app.router.add_get("/v1/what-if", routes.what_if)
     if access is None:

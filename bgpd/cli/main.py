@@ -181,7 +181,7 @@ def _listing_options(listing: Parser, *, kind: str) -> None:
         listing.add_argument("--file", metavar="FILE", help=what)
         listing.add_argument("--changes", help=argparse.SUPPRESS)
         listing.add_argument("--state", help=argparse.SUPPRESS)
-    if kind == "routes":
+    if kind in ("routes", "evpn", "workloads", "services"):
         listing.add_argument("--at", metavar="TIME", type=moment, help="as it was: 10m (ago), 02:51, 2026-11-27T02:51")
         what = "with --at: of a daemon that does not run, by its state directory: /var/lib/bgpd"
         listing.add_argument("--directory", metavar="DIRECTORY", help=what)

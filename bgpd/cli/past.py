@@ -1,4 +1,4 @@
-"""`bgpd explain ADDRESS --at TIME` and `bgpd show routes PREFIX --at TIME`: how it was, from the daemon's history of
+"""`bgpd explain ADDRESS --at TIME` and `bgpd show KIND --at TIME`: how it was, from the daemon's history of
 routes or from the files that it left; and what became of a prefix, from such files.
 """
 
@@ -21,13 +21,14 @@ from bgpd.cli.progress import progress
 from bgpd.cli.render import route_lines, section, sent_line, withheld_line
 
 if TYPE_CHECKING:
+    from bgpd.history.listings import AskedTable
     from bgpd.history.tables import AskedRoutes
     from bgpd.journal.store import Sought
-    from bgpd.model.views.explained import PastRoutesView
+    from bgpd.model.views.explained import PastRoutesView, PastTableView
     from bgpd.model.views.host import EventView
 
 MOST_THEN = 1000
-"""Routes of an earlier time in one answer."""
+"""Rows of an earlier time in one answer."""
 
 
 def explain_past(arguments: argparse.Namespace, hooks: Hooks, address: str) -> int:
@@ -58,89 +59,116 @@ def _of_files(arguments: argparse.Namespace, address: str, at: float) -> dict[st
     import msgspec
 
     from bgpd.history.answers import past
-    from bgpd.history.reading import NotKnown
-    from bgpd.log import quiet
-    from bgpd.message.exabgp_codec import load
 
-    load()
     packed = ipaddress.ip_address(address).packed
-    try:
-        with quiet(), reading() as part:  # events of that time are none of now
-            view = past(
-                Path(arguments.state),
-                packed,
-                arguments.vrf,
-                at=at,
-                events=not arguments.no_events,
-                progress=part,
-            )
-    except NotKnown as error:
-        raise CommandFailed(str(error)) from None
+    with _known(), reading() as part:
+        view = past(
+            Path(arguments.state),
+            packed,
+            arguments.vrf,
+            at=at,
+            events=not arguments.no_events,
+            progress=part,
+        )
     found: dict[str, Any] = msgspec.to_builtins(view)
     return found
 
 
-def routes_of_then(arguments: argparse.Namespace, parameters: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
-    """`bgpd show routes PREFIX --at TIME`: the views, and on standard error what is to be known about them.
+_KNOWN_OF_ROUTES = frozenset(("prefix", "longer_prefixes", "vrf", "family", "limit"))
 
-    Raises: WrongUsage: of no prefix, or narrowed by what the history does not have. CommandFailed.
+
+def rows_of_then(arguments: argparse.Namespace, parameters: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    """`bgpd show KIND --at TIME`: the views, and on standard error what is to be known about them.
+
+    Raises: WrongUsage: of routes without a prefix, or narrowed by what the history does not have. CommandFailed.
     """
-    given = dict(parameters)
-    if "prefix" not in given:
+    given, kind = dict(parameters), arguments.kind
+    if kind == "routes" and "prefix" not in given:
         raise WrongUsage(
             "--at is about a prefix or an address", "bgpd show routes 10.64.0.0/16 --longer-prefixes --at 02:51"
         )
-    if other := given.keys() - {"prefix", "longer_prefixes", "vrf", "family", "limit"}:
-        raise WrongUsage(f"--at and --{min(other)} do not go together", "the history has routes by their prefixes")
+    other = given.keys() - _KNOWN_OF_ROUTES if kind == "routes" else given.keys() & {"unresolved"}
+    if other:
+        what = "the history has routes by their prefixes" if kind == "routes" else "how they resolved is not kept"
+        raise WrongUsage(f"--at and --{min(other)} do not go together", what)
     query = {**given, "at": arguments.at, "limit": min(given.get("limit") or MOST_THEN, MOST_THEN)}
     if arguments.directory:
-        view = _routes_of_files(arguments.directory, query)
+        view = _of_directory(kind, arguments.directory, query)
     else:
         query["at"] = f"{arguments.at:.6f}"
         with progress.of("the history of routes is read"):
-            parts = Client(arguments.socket).stream("GET", "/v1/past/routes", query, timeout_s=TIMEOUT_S)
+            parts = Client(arguments.socket).stream("GET", f"/v1/past/{kind}", query, timeout_s=TIMEOUT_S)
             view = of_json(b"".join(parts))
+    rows: list[dict[str, Any]] = view["routes" if kind == "routes" else "rows"]
     print(f"as it was at {moment(arguments.at)}; the history begins at {moment(view['known_from'])}", file=sys.stderr)
     if view["remark"]:
         print(view["remark"], file=sys.stderr)
-    if view["total"] > len(view["routes"]):
-        print(f"the first {len(view['routes'])} of {view['total']}", file=sys.stderr)
-    yield view["routes"]
+    if view["total"] > len(rows):
+        print(f"the first {len(rows)} of {view['total']}", file=sys.stderr)
+    yield rows
 
 
-def _routes_of_files(state: str, query: dict[str, Any]) -> dict[str, Any]:
+def _of_directory(kind: str, state: str, query: dict[str, Any]) -> dict[str, Any]:
     import msgspec
 
+    from bgpd.history.listings import AskedTable
     from bgpd.history.tables import AskedRoutes
-    from bgpd.model.views.queries import PastQuery
+    from bgpd.model.views.queries import PastQuery, PastTableQuery
 
     vrf = query.get("vrf")
-    asked = AskedRoutes(query=msgspec.convert(query, PastQuery), vrfs=() if vrf is None else (vrf,))
-    found: dict[str, Any] = msgspec.to_builtins(_routes(Path(state), asked))
+    if kind == "routes":
+        view = _routes(
+            Path(state), AskedRoutes(query=msgspec.convert(query, PastQuery), vrfs=() if vrf is None else (vrf,))
+        )
+    else:
+        view = _table(Path(state), AskedTable(kind=kind, query=msgspec.convert(query, PastTableQuery)))
+    found: dict[str, Any] = msgspec.to_builtins(view)
     return found
 
 
-def print_routes(asked: str, state: str) -> int:
-    """The routes of an earlier time, as JSON, for the daemon."""
+def print_past(kind: str, asked: str, state: str) -> int:
+    """The rows of an earlier time, as JSON, for the daemon."""
     import msgspec
 
+    from bgpd.history.listings import AskedTable
     from bgpd.history.tables import AskedRoutes
+    from bgpd.model.utf8 import as_json
 
-    print(msgspec.json.encode(_routes(Path(state), msgspec.json.decode(asked, type=AskedRoutes))).decode())
+    if kind == "routes":
+        view = _routes(Path(state), msgspec.json.decode(asked, type=AskedRoutes))
+    else:
+        view = _table(Path(state), msgspec.json.decode(asked, type=AskedTable))
+    print(as_json(view).decode())
     return 0
 
 
 def _routes(state: Path, asked: AskedRoutes) -> PastRoutesView:
     """Raises: CommandFailed: they are not known."""
-    from bgpd.history.reading import NotKnown
     from bgpd.history.tables import routes
+
+    with _known(), reading() as part:
+        return routes(state, asked, part)
+
+
+def _table(state: Path, asked: AskedTable) -> PastTableView:
+    """Raises: CommandFailed: it is not known."""
+    from bgpd.history.listings import table
+
+    with _known(), reading() as part:
+        return table(state, asked, part)
+
+
+@contextlib.contextmanager
+def _known() -> Iterator[None]:
+    """Raises: CommandFailed: the history does not say it."""
+    from bgpd.history.reading import NotKnown
     from bgpd.log import quiet
     from bgpd.message.exabgp_codec import load
 
     load()
     try:
-        with quiet(), reading() as part:
-            return routes(state, asked, part)
+        with quiet():  # events of that time are none of now
+            yield
     except NotKnown as error:
         raise CommandFailed(str(error)) from None
 
@@ -173,16 +201,9 @@ def changes_of_files(state: Path, sought: Sought) -> list[EventView]:
 def _changes(state: Path, asked: Any) -> list[EventView]:
     """Raises: CommandFailed: it is not known."""
     from bgpd.history.changes import changes
-    from bgpd.history.reading import NotKnown
-    from bgpd.log import quiet
-    from bgpd.message.exabgp_codec import load
 
-    load()
-    try:
-        with quiet(), reading() as part:
-            return changes(state, asked, part)
-    except NotKnown as error:
-        raise CommandFailed(str(error)) from None
+    with _known(), reading() as part:
+        return changes(state, asked, part)
 
 
 @contextlib.contextmanager

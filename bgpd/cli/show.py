@@ -18,7 +18,7 @@ from bgpd.cli.client import Client, CommandFailed, WrongUsage, of_json, segment
 from bgpd.cli.decode import Hooks
 from bgpd.cli.listing import form_of, writer
 from bgpd.cli.near import did_you_mean, near, near_names
-from bgpd.cli.past import changes_of_files, explain_past, print_changes, print_routes, routes_of_then
+from bgpd.cli.past import changes_of_files, explain_past, print_changes, print_past, rows_of_then
 from bgpd.cli.progress import progress
 from bgpd.cli.render import explain_lines, status_lines, why_not_lines
 from bgpd.cli.tables import SHOWN
@@ -51,7 +51,7 @@ def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
     if getattr(arguments, "changes", None):
         return print_changes(arguments.changes, arguments.state)
     if getattr(arguments, "past", None):
-        return print_routes(arguments.past, arguments.directory)
+        return print_past(arguments.kind, arguments.past, arguments.directory)
     form = form_of(arguments)
     parameters = _parameters(arguments)
     client = Client(arguments.socket)
@@ -68,7 +68,7 @@ def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
     count = 0
     with progress.of(lambda: f"{count:,} {arguments.kind}") if not sys.stdout.isatty() else contextlib.nullcontext():
         if is_of_then:
-            parts = routes_of_then(arguments, parameters)
+            parts = rows_of_then(arguments, parameters)
         else:
             parts = _events_of_file(file, parameters) if file else client.views(target, parameters)
         for views in parts:

@@ -94,6 +94,10 @@ class Evpn:
         self._imports += 1
         self._walks.run(self._import_anew())
 
+    def tenants(self) -> list[tuple[str, bytes, list[bytes]]]:
+        """The VRFs: name, route distinguisher, and the route targets that are taken in."""
+        return [(vrf.name, vrf.rd, list(vrf.import_targets)) for vrf in self.vrfs.values()]
+
     def _advertise_memberships(self, config: EvpnConfig) -> None:
         """Ask for the route targets that are imported (RFC 4684), before routes with them are due."""
         targets = {target for vrf in self.vrfs.values() for target in vrf.import_targets}

@@ -6,11 +6,12 @@ change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Protocol, TypeVar
 
 from bgpd.evpn.evpn import Evpn
 from bgpd.evpn.originate import SELF_GATEWAY
-from bgpd.evpn.ports import Decided
+from bgpd.evpn.ports import Decided, RibTable
 from bgpd.evpn.resolve import vrf_of
 from bgpd.evpn.vrf import Vrf
 from bgpd.model.as_path import as_path_text
@@ -23,6 +24,20 @@ from bgpd.model.views.evpn import EndpointView, EvpnPathView, EvpnRouteView, Upl
 from bgpd.model.views.queries import ViewQuery
 
 _SCANNED = 256
+
+
+class Tenant(Protocol):
+    """What a view needs of a VRF: `rd` and targets are 8 bytes each, as on the wire."""
+
+    @property
+    def rd(self) -> bytes: ...
+
+    @property
+    def import_targets(self) -> Collection[bytes]: ...
+
+
+_Tenant = TypeVar("_Tenant", bound=Tenant)
+Resolving = Callable[[Path, EvpnRoute, Mapping[str, _Tenant]], tuple[list[str], str]]
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 
@@ -41,29 +56,34 @@ def evpn_routes(evpn: Evpn, query: ViewQuery) -> Iterator[EvpnRouteView | None]:
 
 def evpn_route(evpn: Evpn, key: bytes, query: ViewQuery) -> EvpnRouteView | None:
     """One route by its key; None if there is none, or the query is not about it."""
-    decision = evpn.rib.table("", Family.L2VPN_EVPN).routes.get(key)
-    return None if decision is None else _route_view(evpn, key, decision, query)
+    table = evpn.rib.table("", Family.L2VPN_EVPN)
+    view = route_view(table, key, query, vrfs=evpn.vrfs, resolution=_resolution)
+    return None if view is None or (query.unresolved and not any(one.unresolved for one in view.candidates)) else view
 
 
-def _route_view(evpn: Evpn, key: bytes, decision: Decided, query: ViewQuery) -> EvpnRouteView | None:
+def route_view(
+    table: RibTable, key: bytes, query: ViewQuery, *, vrfs: Mapping[str, _Tenant], resolution: Resolving[_Tenant]
+) -> EvpnRouteView | None:
+    """A route of an EVPN table; None if there is none, or another RD, MAC or VRF is asked for. `resolution` says how a
+    candidate resolves in the VRFs that it concerns, and why it does not."""
+    decision = table.routes.get(key)
+    if decision is None:
+        return None
     route = parse_key(key)
     rd = format_route_distinguisher(route.rd) if route.rd else ""
     mac = route.mac.hex(":")
     if (query.rd and rd != query.rd) or (query.mac and mac != query.mac.lower()):
         return None
-    vrfs = _concerned(evpn, decision, route)
-    if query.vrf and query.vrf not in vrfs:
+    concerned = _concerned(vrfs, decision, route)
+    if query.vrf and query.vrf not in concerned:
         return None
-    table = evpn.rib.table("", Family.L2VPN_EVPN)
     labels, stale_of = table.labels, table.stale_of()
     candidates = []
     for path in _ordered(decision):
-        view = _path_view(path, labels.overlay(path, key), decision, route, vrfs)
+        view = _path_view(path, labels.overlay(path, key), decision, resolution(path, route, concerned))
         if (kept := stale_of(path, key)) is not None:
             view.stale_since, view.stale_until = kept.since, kept.ends_at
         candidates.append(view)
-    if query.unresolved and not any(one.unresolved for one in candidates):
-        return None
     return EvpnRouteView(
         type=route.route_type,
         rd=rd,
@@ -72,7 +92,7 @@ def _route_view(evpn: Evpn, key: bytes, decision: Decided, query: ViewQuery) -> 
         prefix=_prefix_text(route),
         originator=format_address(route.originator) if route.originator else "",
         opaque=route.opaque.hex(),
-        vrf=query.vrf or ", ".join(vrfs),
+        vrf=query.vrf or ", ".join(concerned),
         candidates=candidates,
     )
 
@@ -82,19 +102,19 @@ def _ordered(decision: Decided) -> list[Path]:
     return chosen + [path for path in decision.candidates if path not in chosen]
 
 
-def _concerned(evpn: Evpn, decision: Decided, route: EvpnRoute) -> Mapping[str, Vrf]:
+def _concerned(vrfs: Mapping[str, _Tenant], decision: Decided, route: EvpnRoute) -> Mapping[str, _Tenant]:
     """The VRFs that import one of the candidates, or that the route is this host's own of."""
     heard = [path for path in decision.candidates if not path.source.is_local]
     targets = {one for path in heard for one in path.attributes.extended_communities}
     own = route.rd if len(heard) < len(decision.candidates) else b""
-    return {name: vrf for name, vrf in evpn.vrfs.items() if vrf.rd == own or not targets.isdisjoint(vrf.import_targets)}
+    return {name: vrf for name, vrf in vrfs.items() if vrf.rd == own or not targets.isdisjoint(vrf.import_targets)}
 
 
 def _path_view(
-    path: Path, overlay: Overlay | None, decision: Decided, route: EvpnRoute, vrfs: Mapping[str, Vrf]
+    path: Path, overlay: Overlay | None, decision: Decided, resolution: tuple[list[str], str]
 ) -> EvpnPathView:
     gateway = overlay.gateway_ip if overlay is not None else b""
-    steps, why = _resolution(path, route, vrfs)
+    steps, why = resolution
     return EvpnPathView(
         source=path.source.name,
         role=decision.role(path),

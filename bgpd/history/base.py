@@ -6,32 +6,35 @@ A walk, among what changes meanwhile: each part is as the tables are when it is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
 
 from bgpd.history.gathered import saved_import
 from bgpd.history.recorder import History
 from bgpd.history.records import SavedPath, State
+from bgpd.history.workload_records import WorkloadRecords
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Path, RouteBatch, SourceKind
+from bgpd.model.path import NextHop, Overlay, Path, RouteBatch, SourceKind
 from bgpd.rib.adj_rib_out import Advertisement
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.rib import Rib
 from bgpd.rib.shared_decisions import Entry
 
-UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 SLICE = 1024
 """Keys of one step: each may have paths of its own."""
 
 
-def base(history: History, rib: Rib, host: Host, is_behind: Callable[[], bool]) -> Iterator[bool]:
+def base(
+    history: History, rib: Rib, host: Host, is_behind: Callable[[], bool], own: WorkloadRecords | None = None
+) -> Iterator[bool]:
     """Stepping says all; a step answers whether the next one had better wait a moment. Nothing is said while
-    `is_behind`: some of what is recorded has not come into the tables yet."""
+    `is_behind`: some of what is recorded has not come into the tables yet. `own`: who records workloads."""
     while is_behind():
         yield True
     history.base_began(next_hops_of(rib), addresses_of(host))
     yield False
     for (vrf, family), table in list(rib.tables.items()):
-        if family not in UNICAST:
+        if family is Family.ROUTE_TARGET:
             continue
         for keys in table.routes.slices(SLICE):
             while is_behind():
@@ -41,6 +44,8 @@ def base(history: History, rib: Rib, host: Host, is_behind: Callable[[], bool]) 
                 history.add(record, 16 * len(keys))
             yield False
     yield from _told(rib)
+    if own is not None:
+        yield from own.base()
     history.base_ended()
 
 
@@ -77,24 +82,20 @@ def addresses_of(host: Host) -> Iterable[tuple[str, str, bytes]]:
 
 def state(history: History, table: LocRib, keys: Sequence[bytes], *, place: tuple[str, Family]) -> State | None:
     """All candidates of these keys; None: they have none that is recorded."""
-    by_entry: dict[Entry, list[bytes]] = {}
-    for key, entry in zip(keys, table.routes.get_all(keys)):
-        if entry is not None:
-            by_entry.setdefault(entry, []).append(key)
-    numbers: dict[Path, int] = {}
+    numbers: dict[tuple[Path, Overlay | None], int] = {}
     paths: list[SavedPath] = []
     entries: list[tuple[list[int], list[bytes]]] = []
-    for entry, chosen in by_entry.items():
+    for (entry, overlays), chosen in _alike(table, keys).items():
         candidates = []
-        for path in entry.candidates:
+        for path, overlay in zip(entry.candidates, overlays or repeat(None)):
             if path.source in table.gone:
                 continue
-            number = numbers.get(path)
+            number = numbers.get((path, overlay))
             if number is None:
-                saved = _saved(history, path, place)
+                saved = _saved(history, path, place, overlay)
                 if saved is None:
                     continue
-                number = numbers[path] = len(paths)
+                number = numbers[path, overlay] = len(paths)
                 paths.append(saved)
             candidates.append(number)
         if candidates:
@@ -102,7 +103,18 @@ def state(history: History, table: LocRib, keys: Sequence[bytes], *, place: tupl
     return State(history.now(), *place, paths, entries) if entries else None
 
 
-def _saved(history: History, path: Path, place: tuple[str, Family]) -> SavedPath | None:
+def _alike(table: LocRib, keys: Sequence[bytes]) -> dict[tuple[Entry, tuple[Overlay | None, ...]], list[bytes]]:
+    """Those that have the same candidates; of EVPN routes also the same labels, which are in these overlays."""
+    found: dict[tuple[Entry, tuple[Overlay | None, ...]], list[bytes]] = {}
+    labels, is_evpn = table.labels, table.family is Family.L2VPN_EVPN
+    for key, entry in zip(keys, table.routes.get_all(keys)):
+        if entry is not None:
+            overlays = tuple([labels.overlay(path, key) for path in entry.candidates]) if is_evpn else ()
+            found.setdefault((entry, overlays), []).append(key)
+    return found
+
+
+def _saved(history: History, path: Path, place: tuple[str, Family], overlay: Overlay | None) -> SavedPath | None:
     source, received = path.source, path.received
     if source.kind is SourceKind.EVPN:
         imported = history.number_of_import(source, place)
@@ -112,4 +124,5 @@ def _saved(history: History, path: Path, place: tuple[str, Family]) -> SavedPath
     if local is None and number is None:
         return None
     hop = path.next_hop
-    return SavedPath(number or 0, local, received.block, received.rank, received.is_simple, hop, path.heard_at)
+    about = received.block, received.rank, received.is_simple, hop, path.heard_at
+    return SavedPath(number or 0, local, *about, overlay=overlay)

@@ -20,14 +20,22 @@ import msgspec
 
 from bgpd.history.records import (
     AnyRecord,
+    Claimed,
+    Discarded,
     Heard,
     Imported,
+    ImportsWithdrawn,
     Keyed,
+    Local,
+    Mark,
+    Served,
     State,
+    Told,
     decoder,
     numbered_decoder,
 )
 from bgpd.history.wanted import SHORT, MayName, Wanted, index_of
+from bgpd.model.iana import Family
 from bgpd.model.utf8 import as_msgpack
 
 _BLOCK = struct.Struct(">IIIIIddB")
@@ -92,12 +100,19 @@ def _keys_of(record: AnyRecord) -> Iterable[bytes]:
     """What a record that is about keys says something of."""
     match record:
         case State():
-            return chain.from_iterable(keys for _, keys in record.entries)
+            mark = (Mark.EVPN,) if record.family == Family.L2VPN_EVPN else ()
+            return chain(mark, *(keys for _, keys in record.entries))
         case Imported():
             return chain.from_iterable(record.keys)
-        case Heard():
-            raise TypeError("nobody has told the keys of these")
-    return record.keys if isinstance(record, Keyed) else ()
+        case Told():
+            return chain((Mark.OWN,), record.keys)
+        case Claimed() | Served():
+            return (Mark.OWN,)
+        case Local() | Discarded():
+            return chain((Mark.EVPN,) if record.family == Family.L2VPN_EVPN else (), record.keys)
+        case ImportsWithdrawn():
+            return record.keys
+    raise TypeError("nobody has told the keys of these")
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import msgspec
 
 from bgpd.history.blocks import EncodedHeard, encoded
-from bgpd.history.records import AnyRecord, Heard, Imported, SavedPath
+from bgpd.history.records import AnyRecord, Claimed, Heard, Imported, Mark, SavedClaim, SavedPath
 from bgpd.model.iana import Family
 from bgpd.model.path import Path, RouteBatch
+from bgpd.model.workload import Claim
 
-_IPV4, _IPV6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
+_IPV4, _IPV6, _EVPN = Family.IPV4_UNICAST, Family.IPV6_UNICAST, Family.L2VPN_EVPN
 
 
 class Import(msgspec.Struct, gc=False):
@@ -31,6 +32,38 @@ class Import(msgspec.Struct, gc=False):
             by_path.setdefault(path, []).append(key)
         paths = [saved_import(self.number, path) for path in by_path]
         return Imported(self.at, self.vrf, str(self.family), paths, list(by_path.values()))
+
+
+class Claims(msgspec.Struct, gc=False):
+    """Claims, and what became of them, until they are made a record in the writer's thread."""
+
+    at: float
+    said: Sequence[tuple[Claim, str, str, float, bool, bool]]
+    """Claim, state, reason, since when, whether it is announced, and whether it is gone."""
+
+    def record(self) -> Claimed:
+        return Claimed(self.at, [_saved_claim(*one) for one in self.said])
+
+
+def _saved_claim(claim: Claim, state: str, reason: str, since: float, announced: bool, is_gone: bool) -> SavedClaim:
+    return SavedClaim(
+        claim.source,
+        claim.id,
+        claim.vrf,
+        str(claim.family),
+        claim.key,
+        state,
+        reason,
+        since,
+        announced,
+        claim.interface,
+        claim.kind,
+        claim.mac,
+        claim.sticky,
+        claim.exception,
+        claim.guests,
+        is_gone,
+    )
 
 
 def saved_import(number: int, path: Path) -> SavedPath:
@@ -67,6 +100,8 @@ class Run(msgspec.Struct, gc=False):
             if one.family is _IPV4 or one.family is _IPV6:
                 keys += one.withdrawn
                 keys += one.announced
+            elif one.family is _EVPN:
+                keys.append(Mark.EVPN)
 
     def end(self) -> EncodedHeard:
         """While it is all in the processor's cache."""
@@ -76,20 +111,24 @@ class Run(msgspec.Struct, gc=False):
         return self.encoded
 
 
+Later = Run | Import | Claims
+"""What becomes a record when it is written."""
+
+
 class Gathered:
     """What waits to be written, in order."""
 
     def __init__(self) -> None:
-        self.waiting: list[AnyRecord | Run | Import] = []
+        self.waiting: list[AnyRecord | Later] = []
         self.size = 0
 
     def records(self) -> list[AnyRecord | EncodedHeard]:
         return [_record_of(one) for one in self.waiting]
 
 
-def _record_of(one: AnyRecord | Run | Import) -> AnyRecord | EncodedHeard:
+def _record_of(one: AnyRecord | Later) -> AnyRecord | EncodedHeard:
     match one:
-        case Import():
+        case Import() | Claims():
             return one.record()
         case Run():
             return one.end()

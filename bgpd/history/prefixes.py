@@ -13,13 +13,14 @@ from bgpd.history.records import SavedPath
 from bgpd.history.wanted import Wanted
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Path, RouteBatch, Source, SourceKind
+from bgpd.model.path import NextHop, Overlay, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
 from bgpd.rib.adj_rib_in import AdjRibIn, revise
 from bgpd.rib.keyed_routes import Changes
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.policy import BuiltInPolicy
+from bgpd.rib.route_labels import labels_of
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +91,8 @@ class Prefixes:
             for path, chosen in adj_rib_in.paths(self.family, keys, batch.attributes, batch.next_hop, batch.overlay):
                 for key in chosen:
                     self.announce(key, path, message=message)
+            if batch.labels is not None or self.table.labels:
+                self.table.labels.announced(adj_rib_in.source, keys, labels_of(batch, keys))
 
     def announce(self, key: bytes, path: Path, *, message: Message | None = None) -> None:
         """A key has this path of its source now."""
@@ -156,11 +159,13 @@ class Prefixes:
         attributes: Attributes,
         next_hop: NextHop | None,
         by: RibConfig,
+        *,
+        overlay: Overlay | None = None,
     ) -> None:
         """This host's own routes of a source (name and kind) have these attributes now."""
         adj_rib_in = self._origin(origin, by)
         for key in self.wanted.among(keys):
-            for path, _ in adj_rib_in.paths(self.family, [key], attributes, next_hop):
+            for path, _ in adj_rib_in.paths(self.family, [key], attributes, next_hop, overlay):
                 self.announce(key, path)
 
     def _origin(self, origin: tuple[str, str], config: RibConfig) -> AdjRibIn:
@@ -215,13 +220,14 @@ class Prefixes:
             if known is None or not is_known or not _are_alike(known, path):
                 self.table.announce([key], path, Changes())
             return
+        is_known = is_known and (known is None or self.table.labels.overlay(known, key) == saved.overlay)
         if known is not None and is_known and known.received.same_as(attributes):
             return
         adj_rib_in = whose
         if known is None and len(self.table.routes) >= MOST_KEYS:
             raise TooMany
         for trace, chosen in adj_rib_in.traces(self.family, [key], attributes, hop):
-            path = adj_rib_in.heard_before(self.family, attributes, hop, None, trace, saved.heard_at)
+            path = adj_rib_in.heard_before(self.family, attributes, hop, saved.overlay, trace, saved.heard_at)
             self.table.announce(chosen, path, Changes())
 
     # Next hops

@@ -6,7 +6,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+from bgpd.history.course import Course
 from bgpd.history.messages import Decoders
 from bgpd.history.records import AnyRecord, BaseBegan
 from bgpd.history.replay import Replay, replay
@@ -20,6 +22,9 @@ from bgpd.rib.policy import PolicyError
 
 Progress = Callable[[float], None]
 """Is told which part is read, of 1."""
+
+
+_Reader = TypeVar("_Reader", bound=Course)
 
 
 class NotKnown(Exception):
@@ -63,9 +68,33 @@ def read(
 ) -> tuple[list[Segment], list[Replay]]:
     """What is known of the wanted keys of these VRFs at a time of day, and what became of them since another one, as
     far as that is there. Raises: NotKnown: nothing can be read."""
+    begin = of_tables(vrfs, family, wanted)
+    return read_into(begin, state, wanted, since=since, until=until, progress=progress)
+
+
+def of_tables(vrfs: Sequence[str], family: Family, wanted: Wanted) -> Callable[[], list[Replay]]:
+    """What makes the replays of the tables of these VRFs."""
+
+    def begin() -> list[Replay]:
+        decoders = Decoders(wanted)
+        return [Replay(vrf, family, wanted, decoders) for vrf in vrfs]
+
+    return begin
+
+
+def read_into(
+    begin: Callable[[], list[_Reader]],
+    state: Path,
+    wanted: Wanted,
+    *,
+    since: float,
+    until: float,
+    progress: Progress = unsaid,
+) -> tuple[list[Segment], list[_Reader]]:
+    """The same for any who take records: `begin` makes them, as if nothing were known. Raises: NotKnown."""
     try:
         segments = segments_of(state / DIRECTORY)
-        return segments, replayed(segments, vrfs, family, wanted, since=since, until=until, progress=progress)
+        return segments, replayed(segments, begin, wanted, since=since, until=until, progress=progress)
     except OSError as error:
         raise NotKnown(f"the history of routes cannot be read: {state / DIRECTORY}: {error.strerror}") from None
     except (PolicyError, *UNREADABLE) as error:
@@ -74,23 +103,21 @@ def read(
 
 def replayed(
     segments: Sequence[Segment],
-    vrfs: Sequence[str],
-    family: Family,
+    begin: Callable[[], list[_Reader]],
     wanted: Wanted,
     *,
     since: float,
     until: float,
     progress: Progress = unsaid,
-) -> list[Replay]:
+) -> list[_Reader]:
     """From a base that tells the changes since then too, if there is one, else from the last one that is whole. Where
     none is, what the first says, which has seen most."""
     last = _last(segments, until)
     starts = [number for number, one in enumerate(segments[: last + 1]) if one.begins_base and one.began_at]
     early = [number for number in starts if segments[number].began_at <= since]
-    first: list[Replay] = []
+    first: list[_Reader] = []
     for number in dict.fromkeys([*early[-1:], *starts[:1], *reversed(starts)]):
-        decoders = Decoders(wanted)
-        found = [Replay(vrf, family, wanted, decoders) for vrf in vrfs]
+        found = begin()
         replay(_records(segments[number:], wanted, until, progress), found)
         _look_ahead(segments, found, until)
         if not any(one.problem for one in found):
@@ -98,7 +125,7 @@ def replayed(
                 one.gaps.insert(0, (known_from(segments[number:]) or one.at, former.problem))
             return found
         first = first or found
-    return first or [Replay(vrf, family, wanted) for vrf in vrfs]
+    return first or begin()
 
 
 def _records(
@@ -120,7 +147,7 @@ def _last(segments: Sequence[Segment], at: float) -> int:
     return max((place for place, one in enumerate(segments) if 0 < one.earliest <= at), default=-1)
 
 
-def _look_ahead(segments: Sequence[Segment], found: Sequence[Replay], at: float) -> None:
+def _look_ahead(segments: Sequence[Segment], found: Sequence[Course], at: float) -> None:
     """Whether the next process had begun anew after a moment."""
     last = _last(segments, at)
     later = next((one for one in segments[last + 1 :] if not one.problem), None)
@@ -140,7 +167,7 @@ def why_not_known(problem: str, since: float | None, at: float) -> str:
     return f"the history of routes does not say what was at {time_text(at)}: {problem}"
 
 
-def whether_it_ran(found: Replay) -> str:
+def whether_it_ran(found: Course) -> str:
     """What is said where bgpd did not run at the moment, or may not have; "" where it did."""
     if found.ended_at:
         return f"bgpd did not run: it had ended at {time_text(found.ended_at)}; kernel routes stayed as they were then"

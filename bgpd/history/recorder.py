@@ -22,7 +22,7 @@ import structlog
 from bgpd.config.schema import RibConfig
 from bgpd.config.schema_sessions import ListenConfig, SessionConfig
 from bgpd.config.schema_workloads import GuestConfig
-from bgpd.history.gathered import Gathered, Import, Run
+from bgpd.history.gathered import Gathered, Import, Later, Run
 from bgpd.history.records import (
     Allowed,
     AnyRecord,
@@ -45,6 +45,7 @@ from bgpd.history.records import (
     Session,
     SessionClosed,
     Started,
+    Tenants,
     Told,
 )
 from bgpd.history.segments import SEGMENTS, HistoryUnusable, SegmentWriter
@@ -70,6 +71,8 @@ PATIENCE_S = 1.0
 """How long the end of the process waits for the disk."""
 RETRY_S = 10.0
 
+Vrfs = list[tuple[str, bytes, list[bytes]]]
+"""Name, route distinguisher and route targets that are taken in."""
 
 log = structlog.get_logger()
 
@@ -79,7 +82,7 @@ class History(Recorder):
 
     `error` is why the last write failed, `failed_at` since when that is so; `known_from` since when all is known, None:
     not at all; `wants_base`: the tables have to be said as they are (base.py). `bytes` is what the files take, `lost`
-    how often something was.
+    how often something was. `before_close()` says what is still to be said.
     """
 
     def __init__(
@@ -94,6 +97,8 @@ class History(Recorder):
         self._max_bytes = max_bytes
         self.now = now
         self._config = config
+        self.before_close: Callable[[], None] = lambda: None
+        self._tenants: Vrfs = []
         self._numbers: dict[Source, int] = {}
         self._sessions: dict[int, Session] = {}
         self._next = 1
@@ -120,7 +125,7 @@ class History(Recorder):
         else:
             self.wants_base = True
 
-    def add(self, record: AnyRecord | Run | Import, size: int = 64) -> None:
+    def add(self, record: AnyRecord | Later, size: int = 64) -> None:
         """Keep a record."""
         if self._file is None:
             return
@@ -264,28 +269,21 @@ class History(Recorder):
         keys: Sequence[bytes],
         attributes: Attributes | None,
         next_hop: NextHop | None = None,
+        overlay: Overlay | None = None,
     ) -> None:
-        if self._file is None or place[1] not in (Family.IPV4_UNICAST, Family.IPV6_UNICAST):
+        if self._file is None or place[1] is Family.ROUTE_TARGET:
             return
         block, rank, simple = (
             (attributes.block, attributes.rank, attributes.is_simple) if attributes else (b"", 0, True)
         )
-        self.add(
-            Local(
-                self.now(),
-                source.name,
-                str(source.kind),
-                place[0],
-                str(place[1]),
-                list(keys),
-                block,
-                rank,
-                simple,
-                next_hop,
-                attributes is None,
-            ),
-            64 + 8 * len(keys),
-        )
+        where, is_gone = (source.name, str(source.kind), place[0], str(place[1])), attributes is None
+        record = Local(self.now(), *where, list(keys), block, rank, simple, next_hop, is_gone, overlay)
+        self.add(record, 64 + 8 * len(keys))
+
+    def tenants(self, vrfs: Vrfs) -> None:
+        """The VRFs from now on."""
+        self._tenants = vrfs
+        self.add(Tenants(self.now(), vrfs))
 
     def imported(self, vrf: str, family: Family, keys: Sequence[bytes], path: Way) -> None:
         if self._file is not None:
@@ -368,6 +366,7 @@ class History(Recorder):
         self.wants_base, self._is_in_base = False, True
         now = self.now()
         self.add(BaseBegan(now, _config(self._config), list(next_hops), list(addresses)))
+        self.add(Tenants(now, self._tenants))
         for session in self._sessions.values():
             self.add(msgspec.structs.replace(session, at=now))
         for source in list(self._imports.values()):
@@ -478,6 +477,7 @@ class History(Recorder):
     def close(self, *, is_handed_over: bool = False) -> None:
         """The process ends: write the rest; blocks for the disk, but not longer than it may hang."""
         if self._file is not None:
+            self.before_close()
             self.add(Ended(self.now(), is_handed_over))
             try:
                 self._writer.submit(self._write, self._file, self._taken()).result(PATIENCE_S)

@@ -10,9 +10,10 @@ import msgspec
 
 from bgpd.message.open import Negotiated
 from bgpd.model.path import NextHop, Overlay
+from bgpd.model.service import ServiceView
 from bgpd.rib.next_hops import AllowedNextHops
 
-VERSION = 2
+VERSION = 3
 """Of the records, and of the files (segments.py): those of another version are not read."""
 
 
@@ -152,6 +153,7 @@ class Local(Record, frozen=True, gc=False, array_like=True, tag=15):
     is_simple: bool = True
     next_hop: NextHop | None = None
     is_gone: bool = False
+    overlay: Overlay | None = None
 
 
 class Reachable(Record, frozen=True, gc=False, array_like=True, tag=16):
@@ -258,6 +260,47 @@ class State(Record, frozen=True, gc=False, array_like=True, tag=19):
     entries: list[tuple[list[int], list[bytes]]]
 
 
+class Tenants(Record, frozen=True, gc=False, array_like=True, tag=25):
+    """The VRFs from now on: name, route distinguisher, and the route targets that it takes in."""
+
+    vrfs: list[tuple[str, bytes, list[bytes]]]
+
+
+class SavedClaim(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A claim, and what became of it: see Claim and ClaimStatus. `is_gone`: nobody claims it any more."""
+
+    source: str
+    id: str
+    vrf: str
+    family: str
+    key: bytes
+    state: str
+    reason: str
+    since: float
+    announced: bool
+    interface: str = ""
+    kind: str = ""
+    mac: bytes = b""
+    sticky: bool = False
+    exception: bool = False
+    guests: tuple[str, ...] = ()
+    is_gone: bool = False
+
+
+class Claimed(Record, frozen=True, gc=False, array_like=True, tag=26):
+    """These claims of workloads are so now."""
+
+    claims: list[SavedClaim]
+
+
+class Served(Record, frozen=True, gc=False, array_like=True, tag=27):
+    """A service is so now; None: there is none of this name any more. `announced` of it is whether it should be, by its
+    backends: whom it was announced to is told by `Told`."""
+
+    name: str
+    view: ServiceView | None
+
+
 AnyRecord = (
     Started
     | Ended
@@ -283,10 +326,23 @@ AnyRecord = (
     | ImportsWithdrawn
     | ImportsRemoved
     | Told
+    | Tenants
+    | Claimed
+    | Served
 )
 
-Keyed = Heard | Discarded | Local | State | Imported | ImportsWithdrawn | Told
-"""Those that are only about the keys that they name: a reader who looks for others need not read them (segments.py)."""
+Keyed = Heard | Discarded | Local | State | Imported | ImportsWithdrawn | Told | Claimed | Served
+"""Those that are only about the keys that they name, or are of one kind (`Mark`): a reader who looks for others need
+not read them (segments.py)."""
+
+
+class Mark:
+    """What stands in the index of a block like a key, where the block says something of a kind. No prefix has such a
+    length, and what is so short is in the index in any case (SHORT)."""
+
+    EVPN = b"\xfd"
+    OWN = b"\xfe"
+
 
 decoder = msgspec.msgpack.Decoder(list[AnyRecord])
 numbered_decoder = msgspec.msgpack.Decoder(list[tuple[int, AnyRecord]])

@@ -14,6 +14,7 @@ import msgspec
 from bgpd.config.schema import RibConfig
 from bgpd.config.schema_sessions import ListenConfig, NeighborConfig, SessionConfig
 from bgpd.config.sections import section_of
+from bgpd.history.course import ANEW, Course
 from bgpd.history.messages import Decoders, Message
 from bgpd.history.prefixes import Prefixes, imported
 from bgpd.history.records import (
@@ -41,6 +42,7 @@ from bgpd.history.records import (
     SessionClosed,
     Started,
     State,
+    Tenants,
     Told,
 )
 from bgpd.history.told import Audience
@@ -53,8 +55,6 @@ from bgpd.rib.adj_rib_in import AdjRibIn, forbids_long_lived
 from bgpd.rib.guest_policy import import_policy
 from bgpd.rib.stale import Kept
 
-NOT_KNOWN = "the history begins later"
-_ANEW = "bgpd started anew"
 _NOT_IMPORTED = "no EVPN route of it is imported any more"
 _SOON_S = 5.0
 """So long after its UPDATE a route that goes into very many VRFs may come into the last of them."""
@@ -79,20 +79,17 @@ class _Known:
         self.stale: set[bytes] = set()
 
 
-class Replay:
+class Replay(Course):
     """What `prefixes` had at the time of the last record that was taken.
 
-    `problem` says why that is not known, "" if it is; `standings` are the neighbors by name, `audience` is what they
-    were sent of this host's own routes. `ended_at`: bgpd had ended then, 0.0 if it went on; `anew_at`: though no end
-    was recorded, it began anew then. `gaps`: where changes are missing: when all was known again, and why it was not.
-    `decoders` are those of all tables that take the same records.
+    `standings` are the neighbors by name, `audience` is what they were sent of this host's own routes, `tenants` the
+    VRFs: name, route distinguisher, and the route targets that it takes in. `decoders` are those of all tables that
+    take the same records.
     """
 
     def __init__(self, vrf: str, family: Family, wanted: Wanted, decoders: Decoders | None = None) -> None:
-        self.problem = NOT_KNOWN
-        self.at = 0.0
-        self.ended_at = self.anew_at = 0.0
-        self.gaps: list[tuple[float, str]] = []
+        super().__init__()
+        self.tenants: list[tuple[str, bytes, list[bytes]]] = []
         self.standings: dict[str, Standing] = {}
         self.prefixes = Prefixes(vrf, family, wanted, now=lambda: self.at)
         self.audience = Audience((vrf, family), wanted)
@@ -104,31 +101,16 @@ class Replay:
         self._evpn_messages: dict[tuple[str, bytes], Message] = {}
         self._left: list[_Known] = []
         self._addresses: set[tuple[str, str, bytes]] = set()
-        self._has_handed_over = False
-        self._is_in_base = False
         self._has_config = False
         self._config: RibConfig
 
     def take(self, record: AnyRecord) -> None:
         """Take the next record. It says nothing while no configuration is known, since a file is damaged."""
-        self.at, self.ended_at = record.at, 0.0
+        super().take(record)
         if self._has_config or isinstance(record, Started | BaseBegan | Configured):
-            _TAKE[type(record)](self, record)
-
-    def look_ahead(self, record: AnyRecord) -> None:
-        """What comes next, after the moment that is asked for."""
-        if isinstance(record, Started) and not record.is_adopting and not self.ended_at:
-            self.anew_at = record.at
-
-    def damaged(self, reason: str) -> None:
-        """Records are missing here: also those of a base that goes on."""
-        self.problem, self._is_in_base = reason, False
-
-    def _whole(self, at: float) -> None:
-        """All is known from here on."""
-        if self.problem not in ("", NOT_KNOWN):
-            self.gaps.append((at, self.problem))
-        self.problem = ""
+            found = _TAKE.get(type(record))
+            if found is not None:
+                found(self, record)
 
     # Processes and bases
 
@@ -144,15 +126,13 @@ class Replay:
             self.prefixes.leave()
             self.audience.leave()
             self._left, self._known = [*self._left, *self._known.values()], {}
-            if not self._has_handed_over and not self.problem:
-                self.problem = "the process before did not write all that it knew"
-            self._has_handed_over = False
+            self._goes_on()
             return
-        self.prefixes.without_any(lambda _: True, _ANEW)
+        self.prefixes.without_any(lambda _: True, ANEW)
         self._forget()
         for name, standing in self.standings.items():
             if standing.established:
-                self.standings[name] = Standing(False, record.at, _ANEW)
+                self.standings[name] = Standing(False, record.at, ANEW)
         self._whole(record.at)
 
     def _forget_numbers(self) -> None:
@@ -165,10 +145,6 @@ class Replay:
         self._left.clear()
         self.prefixes.forget()
         self.audience.forget()
-
-    def _ended(self, record: Ended) -> None:
-        self._has_handed_over = record.is_handed_over
-        self.ended_at = 0.0 if record.is_handed_over else record.at
 
     def _lost(self, record: Lost) -> None:
         self.damaged(record.reason)
@@ -365,6 +341,9 @@ class Replay:
         if source is not None and record.vrf == self._vrf and record.family == self._family:
             self.prefixes.without(source, _NOT_IMPORTED)
 
+    def _tenants(self, record: Tenants) -> None:
+        self.tenants = record.vrfs
+
     def _told(self, record: Told) -> None:
         self.audience.told(record)
 
@@ -393,7 +372,8 @@ class Replay:
                 self.prefixes.withdraw(key, record.name, what="this host has it no longer, or withholds it")
             return
         attributes = Attributes.read(record.block, record.rank, record.is_simple)
-        self.prefixes.say_own((record.name, record.kind), record.keys, attributes, record.next_hop, self._config)
+        origin = record.name, record.kind
+        self.prefixes.say_own(origin, record.keys, attributes, record.next_hop, self._config, overlay=record.overlay)
 
     def _state(self, record: State) -> None:
         if record.vrf == self._vrf and record.family == self._family:
@@ -438,10 +418,12 @@ _TAKE: dict[type, Callable[[Replay, Any], None]] = {
     ImportsWithdrawn: Replay._imports_withdrawn,
     ImportsRemoved: Replay._imports_removed,
     Told: Replay._told,
+    Tenants: Replay._tenants,
 }
+"""What others say is not about routes."""
 
 
-def replay(records: Iterator[list[AnyRecord] | str], into: Sequence[Replay]) -> None:
+def replay(records: Iterator[list[AnyRecord] | str], into: Sequence[Course]) -> None:
     """Have records taken."""
     for block in records:
         if isinstance(block, str):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import zlib
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -85,3 +85,25 @@ class Inside:
 
     def within(self, index: array[int], *, is_crowded: bool) -> MayName | None:
         return lambda body: self._find(body) is not None
+
+
+class OfKind:
+    """All that is said of one kind (`Mark`), of those keys that `keep` leaves. UPDATEs without the bytes `needle` say
+    nothing of it; None: none does."""
+
+    def __init__(
+        self, mark: bytes, *, needle: bytes | None = None, keep: Callable[[Sequence[bytes]], list[bytes]] | None = None
+    ) -> None:
+        self._mark = zlib.crc32(mark)
+        self._needle = needle
+        self._keep = keep
+
+    def among(self, keys: Iterable[bytes]) -> list[bytes]:
+        found = list(dict.fromkeys(keys))
+        return found if self._keep is None else self._keep(found)
+
+    def within(self, index: array[int], *, is_crowded: bool) -> MayName | None:
+        if self._mark not in index:
+            return None
+        needle = self._needle
+        return (lambda body: False) if needle is None else (lambda body: needle in body)

@@ -29,7 +29,7 @@ const TABLES = {
       ["Next hop", (one) => best(one).next_hop ?? ""],
       ["AS path", (one) => best(one).as_path ?? ""],
       ["Paths", (one) => one.candidates.length, "number"],
-      ["Heard", (one) => age(best(one).heard_at)],
+      ["Heard", (one, at) => age(best(one).heard_at, at)],
     ],
   },
   evpn: {
@@ -60,7 +60,7 @@ const TABLES = {
       ["Prefix", (one) => explained(one.prefix, one.vrf)],
       ["VRF", (one) => one.vrf || "main"],
       ["State", (one) => health(CLAIM[one.state] ?? "unknown", one.state)],
-      ["Since", (one) => age(one.since)],
+      ["Since", (one, at) => age(one.since, at)],
       ["Announced to", (one) => one.neighbors.join(", ")],
       ["Interface", (one) => one.interface],
       ["Source", (one) => one.source],
@@ -83,6 +83,8 @@ const TABLES = {
     ],
   },
 };
+
+const NOT_KEPT = ["Kernel", "Resolved"];
 
 const before = []; // the pages before this one, for the way back
 
@@ -115,25 +117,29 @@ export function tableView(root, shared, kind) {
     go({ ...place(), after });
   }
 
-  /** Of an earlier time the history knows the routes to a prefix; rows of now beside that time would be taken for them. */
+  /** Of an earlier time the history knows routes to a prefix, and the other tables; not what the kernel had, nor how
+   *  EVPN routes resolved. Rows of now beside that time would be taken for those of then. */
   async function loadThen(vrf, signal) {
     const then = timeShown();
     shared.listed = [];
     fill(found);
     fill(pages);
-    const isAsked = kind === "routes" && ADDRESS.test(query.q ?? "") && !query.state;
-    fill(note, isAsked ? [] : [el("strong", {}, `The ${noun}s of ${stamp(then)} are not shown. `), kind === "routes"
-      ? "The history has routes by their prefixes, and not what the kernel had: search for a prefix or an address, in any state."
-      : "They are not kept. Explain tells of an address as it was, and the journal what happened."]);
+    fill(note);
     status.textContent = "";
-    if (!isAsked) return;
-    const view = await ask("past/routes", { prefix: query.q, longer_prefixes: query.q.includes("/"), vrf, family: query.family, at: moment(then) }, signal);
-    shared.listed = view.routes;
-    const of = view.total > view.routes.length ? ` of ${number(view.total)}` : "";
-    status.textContent = [`${number(view.routes.length)}${of} ${noun}${view.total === 1 ? "" : "s"} as of ${stamp(then)}`,
+    if (kind === "routes" && (!ADDRESS.test(query.q ?? "") || query.state)) {
+      fill(note, el("strong", {}, `The routes of ${stamp(then)} are not shown. `),
+        "The history has routes by their prefixes, and not what the kernel had: search for a prefix or an address, in any state.");
+      return;
+    }
+    const asked = kind === "routes" ? { prefix: query.q, longer_prefixes: query.q.includes("/") } : { search: query.q, state: query.state, type: query.type };
+    const view = await ask(`past/${kind}`, { ...asked, vrf, family: query.family, at: moment(then) }, signal);
+    const rows = view.rows ?? view.routes;
+    shared.listed = rows;
+    const of = view.total > rows.length ? ` of ${number(view.total)}` : "";
+    status.textContent = [`${number(rows.length)}${of} ${noun}${view.total === 1 ? "" : "s"} as of ${stamp(then)}`,
       `the history begins at ${stamp(view.known_from)}`, view.remark].filter(Boolean).join("; ");
-    const known = columns.filter(([name]) => name !== "Kernel").map((one) => (one[0] === "Heard" ? ["Heard", (row) => age(best(row).heard_at, then)] : one));
-    fill(found, table(title, known, view.routes, { empty: "no neighbor had announced one, and this host had none" }));
+    const known = columns.filter(([name]) => !NOT_KEPT.includes(name)).map(([name, value, look]) => [name, (row) => value(row, then), look]);
+    fill(found, table(title, known, rows, { empty: kind === "routes" ? "no neighbor had announced one, and this host had none" : "nothing is found" }));
   }
 
   async function load(signal) {

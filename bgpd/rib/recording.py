@@ -63,6 +63,7 @@ class Recorder:
         keys: Sequence[bytes],
         attributes: Attributes | None,
         next_hop: NextHop | None = None,
+        overlay: Overlay | None = None,
     ) -> None:
         """This host's own routes of a VRF and family have these attributes now; None: they are withdrawn."""
 

@@ -184,7 +184,7 @@ class Rib:
                 allow_own_as=0,
                 now=self._now,
             )
-        self._recorder.local(source, (vrf, family), keys, attributes, next_hop)
+        self._recorder.local(source, (vrf, family), keys, attributes, next_hop, overlay)
         table = self.table(vrf, family)
         table.interned[source] = adj_rib_in.interned(family)
         changes = Changes()

@@ -762,3 +762,27 @@ def test_routes_of_an_earlier_time_are_told_what_they_are(capsys: pytest.Capture
     assert "--directory goes with --at" in capsys.readouterr().err
     assert run("show", "routes", "10.64.9.0/24", "--at", "2001-11-14T23:00") == 1
     assert "the history of routes begins later" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
+def test_tables_of_an_earlier_time_are_narrowed_by_the_host(
+    backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("show", "workloads", "pod1", "--vrf", "", "--at", "2023-11-14T23:00:00+00:00") == 0
+    told = capsys.readouterr()
+    assert "10.64.1.5/32" in told.out
+    assert "as it was at 2023-11-1" in told.err
+    assert "the first 1 of 2" in told.err
+    asked = (
+        '{"at":1700002800.0,"search":"","vrf":"","family":"","state":"","type":0,"prefix":"","longer_prefixes":false,'
+    )
+    assert backend.orders[-1].startswith(f'past workloads {asked}"name":"pod1"')
+    assert run("show", "evpn", "--type", "5", "--at", "2023-11-14T23:00:00+00:00") == 0
+    assert "no EVPN routes that fit" in capsys.readouterr().out
+    assert '"type":5' in backend.orders[-1]
+    assert run("show", "evpn", "--unresolved", "--at", "10m") == 2
+    assert "--at and --unresolved do not go together" in capsys.readouterr().err
+    assert run("show", "services", "--at", "2001-11-14T23:00") == 1
+    assert "the history of routes begins later" in capsys.readouterr().err
+    assert run("show", "services", "--at", "10m", "--directory", "/nowhere") == 1
+    assert "cannot be read" in capsys.readouterr().err

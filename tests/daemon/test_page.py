@@ -168,9 +168,17 @@ def test_time_moves_the_whole_page(host: Host, frr: Frr, chromium: Browser) -> N
         go(page, f"#view=explain&q=10.9.1.1&at={during:.3f}")
         expect(page.locator(".chain li.critical").first).to_contain_text("Neighbor leaf1down")
         expect(page.get_by_role("group", name="Changes in the hour before")).to_contain_text("10.9.0.0/16")
-        go(page, f"#view=workloads&at={during:.3f}")
-        expect(page.get_by_role("note")).to_contain_text("are not shown. They are not kept.")
-        expect(page.get_by_role("group", name="Workloads")).to_have_count(0)
+        go(page, f"#view=workloads&q=pod1&at={during:.3f}")
+        pod = page.get_by_role("group", name="Workloads").get_by_role("row").filter(has_text="10.64.1.5/32")
+        expect(pod).to_contain_text("to nobody")
+        expect(page.get_by_role("status").filter(has_text="1 workload as of")).to_be_visible()
+        go(page, f"#view=workloads&q=pod1&state=announced&at={before:.3f}")
+        expect(pod).to_contain_text("leaf1")
+        for view, none in (("evpn", "0 EVPN routes as of"), ("services", "0 services as of")):
+            go(page, f"#view={view}&q=nothing&at={during:.3f}")
+            expect(page.get_by_role("status").filter(has_text=none)).to_be_visible()
+        go(page, f"#view=routes&at={during:.3f}")
+        expect(page.get_by_role("note")).to_contain_text("are not shown. The history has routes by their prefixes")
         for at, count in ((during, 0), (before, 1)):
             go(page, f"#view=routes&q=10.0.0.0/8&at={at:.3f}")
             expect(page.get_by_role("group", name="Routes").get_by_role("link", name="10.9.0.0/16")).to_have_count(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bgpd.history.answers import past
-from bgpd.history.reading import NotKnown, replayed
+from bgpd.history.reading import NotKnown, of_tables, replayed
 from bgpd.history.replay import Replay
 from bgpd.history.segments import DIRECTORY, known_from, records_of, segments_of
 from tests.history.rig import ADDRESS, VRF, Recorded, of_table, said, wanted
@@ -55,7 +55,7 @@ def test_moments_are_found_from_any_base(seed: int, tmp_path: Path) -> None:
             with pytest.raises(NotKnown, match="begins at"):
                 past(tmp_path, ADDRESS, "", at=at)
         else:
-            found = replayed(segments, ("", VRF), V4, wanted(), since=at, until=at)
+            found = replayed(segments, of_tables(("", VRF), V4, wanted()), wanted(), since=at, until=at)
             assert of_replays(*found) == state
             view = past(tmp_path, ADDRESS, VRF, at=at)
             assert said(view.route) == of_table(found[1].prefixes.table)

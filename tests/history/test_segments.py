@@ -15,7 +15,7 @@ from bgpd.history import segments
 from bgpd.history.answers import past
 from bgpd.history.blocks import Block, EncodedHeard, blocks, encoded, read_block
 from bgpd.history.changes import Asked, changes
-from bgpd.history.reading import NotKnown, replayed
+from bgpd.history.reading import NotKnown, of_tables, replayed
 from bgpd.history.recorder import MOST_WAITING, History
 from bgpd.history.records import BaseBegan, BaseEnded, Configured, Heard, Lost, Started
 from bgpd.history.replay import Replay
@@ -191,7 +191,7 @@ def test_what_is_deleted_while_it_is_read_is_as_if_it_had_not_been(tmp_path: Pat
         one.path.unlink()
 
     def problem(at: float) -> str:
-        (replay,) = replayed(found, ("",), V4, wanted(), since=at, until=at)
+        (replay,) = replayed(found, of_tables(("",), V4, wanted()), wanted(), since=at, until=at)
         return replay.problem
 
     assert not problem(history.now)

@@ -4,6 +4,8 @@ and how it would be (`bgpd what-if`).
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from bgpd.model.views.host import EventView
@@ -112,6 +114,21 @@ class PastRoutesView(msgspec.Struct, kw_only=True):
     remark: str = ""
     total: int = 0
     routes: list[RouteView] = []
+
+
+class PastTableView(msgspec.Struct, kw_only=True):
+    """`bgpd show evpn --at TIME`, of workloads and services, too: the rows of that time, which are views of the listing
+    of that name.
+
+    Of EVPN routes it is not known how they were resolved; of workloads, who announced the same. `total`, `remark` and
+    `known_from` as in a PastRoutesView.
+    """
+
+    at: float
+    known_from: float
+    remark: str = ""
+    total: int = 0
+    rows: list[Any] = []
 
 
 class WithheldView(msgspec.Struct, kw_only=True):

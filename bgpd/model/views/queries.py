@@ -53,6 +53,28 @@ class PastQuery(msgspec.Struct, frozen=True, kw_only=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 500
 
 
+class PastTableQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Parameters of `GET /v1/past/evpn`, `/v1/past/workloads` and `/v1/past/services`: `at` in seconds since the epoch.
+
+    `search` and what narrows else: as in a PageQuery and a ViewQuery.
+    """
+
+    at: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+    search: str = ""
+    vrf: str | None = None
+    family: str = ""
+    state: str = ""
+    type: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
+    prefix: str = ""
+    longer_prefixes: bool = False
+    name: str = ""
+    source: str = ""
+    neighbor: str = ""
+    mac: str = ""
+    rd: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 500
+
+
 class ErrorView(msgspec.Struct, kw_only=True):
     """What the API answers instead, with a status of 400 or more: what was wrong, and what to do."""
 
