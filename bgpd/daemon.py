@@ -47,6 +47,7 @@ from bgpd.message.exabgp_codec import load as load_codec
 from bgpd.message.nlri import RouteTargetNlri
 from bgpd.model.iana import Family
 from bgpd.model.views.orders import ReloadView
+from bgpd.overview_records import OverviewRecords
 from bgpd.past import Past
 from bgpd.readiness import Readiness
 from bgpd.routing import Routing
@@ -293,6 +294,7 @@ class Daemon:
                 self._journal.run(),
                 self._bundles.run(),
                 self._history.run(),
+                OverviewRecords(self._history, self._backend.overview).run(),
                 self._consistency.run(self._walks, repaired=self._readiness.plan_review),
                 self._twins.run(self._walks),
                 self._garbage.run(lambda: self._walks.run(self._routing.shrink())),

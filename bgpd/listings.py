@@ -234,6 +234,10 @@ class DaemonBackend:
         self._refuse_unknown(query.vrf, "")
         return await self._past.routes(query, self._vrfs(query.vrf))
 
+    async def past_overview(self, at: float) -> bytes:
+        """The host as it was: JSON of a PastOverviewView. Raises: Rejected: with 404, it is not known."""
+        return await self._past.overview(at)
+
     async def past_table(self, kind: str, query: PastTableQuery) -> bytes:
         """EVPN routes, workloads or services of an earlier time: JSON of a PastTableView. Raises: Rejected."""
         if kind not in PAST_KINDS:

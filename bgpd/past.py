@@ -81,6 +81,12 @@ class Past:
         said = await self._said(["show", kind, f"--past={text}", f"--directory={self._directory}"], query.at)
         return said.encode()
 
+    async def overview(self, at: float) -> bytes:
+        """The host as it was: a PastOverviewView. Raises: Rejected: it is not known."""
+        at = min(at, _LAST)
+        said = await self._said(["status", f"--past={at!r}", f"--directory={self._directory}"], at)
+        return said.encode()
+
     @property
     def is_on(self) -> bool:
         """Whether anything is kept, or should be."""

@@ -26,6 +26,7 @@ from bgpd.fib.guard import Dependencies
 from bgpd.fib.tables import KernelTables
 from bgpd.history.base import addresses_of, base
 from bgpd.history.recorder import History
+from bgpd.history.records import Tenants
 from bgpd.history.workload_records import WorkloadRecords
 from bgpd.inheritance import Inheritance
 from bgpd.message.open import Negotiated
@@ -205,7 +206,7 @@ class Routing:
         has_run = await asyncio.to_thread(has_run_since_boot, Path(self._config.state.directory))
         self.speaker.restarting = self.tables.installed > 0 or has_run
         self.evpn.start()
-        self.history.tenants(self.evpn.tenants())
+        self._say_tenants()
         for event in self.host.events():
             self.speaker.kernel_changed(event)
         self._monitor.subscribe(self._kernel_changed)
@@ -343,7 +344,7 @@ class Routing:
             self._host_needs = HostNeeds(config.guard)
         if config.evpn != former.evpn:
             self.evpn.reconfigure(config.evpn)
-            self.history.tenants(self.evpn.tenants())
+            self._say_tenants()
         self.speaker.reconfigure(config.speaker)  # always: password files may have other contents
         if walk is not None:
             self._walks.run(walk)
@@ -354,6 +355,10 @@ class Routing:
             self.tables.needs_changed()
         if is_vrf_due:
             await self.tables.vrfs.remove(config.vrf)
+
+    def _say_tenants(self) -> None:
+        """The VRFs are others now."""
+        self.history.stands(Tenants(self.history.now(), self.evpn.tenants()))
 
     def kernel_routes(self) -> Iterator[RouteChanged]:
         """The routes of other programs, and the kernel's own, as events."""

@@ -22,6 +22,7 @@ from bgpd.model.views.explained import (
     ForeseenView,
     MessageView,
     PastNeighborView,
+    PastOverviewView,
     PastRoutesView,
     PastTableView,
     PastView,
@@ -280,6 +281,11 @@ class ScriptedBackend:
             raise Rejected(404, "the history of routes begins later")
         view = PastRoutesView(prefix=query.prefix, at=query.at, known_from=NOW, total=2, routes=[route(1)])
         return msgspec.json.encode(view)
+
+    async def past_overview(self, at: float) -> bytes:
+        if at < NOW:
+            raise Rejected(404, "the history of routes begins later")
+        return msgspec.json.encode(PastOverviewView(at=at, looked_at=NOW, overview=self.overview()))
 
     async def past_table(self, kind: str, query: PastTableQuery) -> bytes:
         if kind not in ("evpn", "workloads", "services"):

@@ -22,7 +22,7 @@ from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing
 from bgpd.model import views
 from bgpd.model.service import BackendView, ServiceView
-from bgpd.model.views.queries import PageQuery, PastQuery, ViewQuery
+from bgpd.model.views.queries import PageQuery, PastQuery, PastTableQuery, ViewQuery
 
 DOCS = Path(__file__).parent.parent / "docs"
 VIEWS = [
@@ -136,7 +136,8 @@ def test_view_document_has_the_type_of_each_field_and_whether_it_may_be_left_out
     for field, found in schema["properties"].items():
         kind, _, rest = (part.strip() for part in documented[field].partition("|"))
         assert kind == type_text(found), f"{view.__name__}.{field}"
-        may_be_left_out = view in (ViewQuery, PageQuery, PastQuery) and field not in schema.get("required", ())
+        queries = (ViewQuery, PageQuery, PastQuery, PastTableQuery)
+        may_be_left_out = view in queries and field not in schema.get("required", ())
         assert rest.startswith("optional") is may_be_left_out, f"{view.__name__}.{field}"
     assert documented.keys() == schema["properties"].keys(), "fields that no view has"
     assert not view.__struct_config__.omit_defaults, "an answer has all its fields"

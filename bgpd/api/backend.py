@@ -188,6 +188,10 @@ class Backend(Protocol):
         """The routes of an earlier time: JSON of a PastRoutesView. Raises: Rejected: with 404, they are not known."""
         ...
 
+    async def past_overview(self, at: float) -> bytes:
+        """The host as it was: JSON of a PastOverviewView. Raises: Rejected: with 404, it is not known."""
+        ...
+
     async def past_table(self, kind: str, query: PastTableQuery) -> bytes:
         """EVPN routes, workloads or services of an earlier time: JSON of a PastTableView. Raises: Rejected: with 404,
         there is no such table, or they are not known; with 400, the query is wrong."""

@@ -16,10 +16,18 @@ from bgpd.config.schema import Config
 from bgpd.model.reports import ThawReport, WorkloadReport
 from bgpd.model.service import Service, ServiceView
 from bgpd.model.views.evpn import EvpnRouteView, VrfView
-from bgpd.model.views.explained import ExplainView, PastRoutesView, PastTableView, PastView, WhatIfView, WhyNotView
+from bgpd.model.views.explained import (
+    ExplainView,
+    PastOverviewView,
+    PastRoutesView,
+    PastTableView,
+    PastView,
+    WhatIfView,
+    WhyNotView,
+)
 from bgpd.model.views.host import EventView, HealthView, OverviewView
 from bgpd.model.views.orders import DrainRequest, DrainView, ReloadView, UpgradeRequest, UpgradeView
-from bgpd.model.views.queries import ErrorView, PageQuery, PageView, PastQuery, PastTableQuery, ViewQuery
+from bgpd.model.views.queries import AtQuery, ErrorView, PageQuery, PageView, PastQuery, PastTableQuery, ViewQuery
 from bgpd.model.views.routes import AggregateView, ExchangedRouteView, FibRouteView, RouteView, WorkloadView
 from bgpd.model.views.sessions import BfdView, NeighborView
 from bgpd.model.workload import Workload
@@ -137,6 +145,13 @@ def _read() -> Iterable[Operation]:
         summary="routes of an earlier time",
         answers=(PastRoutesView,),
         parameters=_of(PastQuery),
+    )
+    yield Operation(
+        method="get",
+        path="/v1/past/overview",
+        summary="the host at an earlier time",
+        answers=(PastOverviewView,),
+        parameters=_of(AtQuery),
     )
     yield Operation(
         method="get",

@@ -10,7 +10,7 @@ from bgpd.api.answers import query_of
 from bgpd.api.backend import Backend
 from bgpd.api.connections import Places
 from bgpd.api.stream import CHUNK_BYTES, send_slices
-from bgpd.model.views.queries import PastQuery, PastTableQuery
+from bgpd.model.views.queries import AtQuery, PastQuery, PastTableQuery
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -25,12 +25,18 @@ class Past:
     def add_to(self, app: web.Application, once_started: Callable[[_Handler], _Handler]) -> None:
         """Serve below /v1/past."""
         app.router.add_get("/v1/past/routes", once_started(self.routes))
+        app.router.add_get("/v1/past/overview", once_started(self.overview))
         app.router.add_get("/v1/past/{kind}", once_started(self.table))
 
     async def routes(self, request: web.Request) -> web.StreamResponse:
         """Raises: Rejected: the query is wrong, or the routes of then are not known."""
         query = query_of(request, PastQuery)
         return await self._answer(request, lambda: self._backend.past_routes(query))
+
+    async def overview(self, request: web.Request) -> web.StreamResponse:
+        """Raises: Rejected: the query is wrong, or what was then is not known."""
+        query = query_of(request, AtQuery)
+        return await self._answer(request, lambda: self._backend.past_overview(query.at))
 
     async def table(self, request: web.Request) -> web.StreamResponse:
         """Raises: Rejected: there is no such table, the query is wrong, or what was then is not known."""

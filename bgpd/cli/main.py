@@ -189,6 +189,12 @@ def _listing_options(listing: Parser, *, kind: str) -> None:
     listing.add_argument("--limit", type=count, metavar="N", default=0, help="at most N")
 
 
+def _status_options(parser: Parser) -> None:
+    view_options(parser)
+    parser.add_argument("--past", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--directory", help=argparse.SUPPRESS)
+
+
 def _explain_options(parser: Parser) -> None:
     parser.add_argument("address", metavar="ADDRESS", help="an address, or the name of a workload or service")
     parser.add_argument("--vrf", metavar="VRF", default="")
@@ -338,7 +344,7 @@ COMMANDS: dict[str, Command] = {
         "take all of bgpd's out of the kernel, once it is stopped", _flush_options, "bgpd.cli.files:flush"
     ),
     "top": Command("the host on one live screen", json_option, "bgpd.cli.top:top"),
-    "status": Command("whether the host is ready, and why not", view_options, "bgpd.cli.show:status"),
+    "status": Command("whether the host is ready, and why not", _status_options, "bgpd.cli.show:status"),
     "show": Command("what the daemon knows", _show_options, "bgpd.cli.show:show"),
     "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.show:explain"),
     "why-not": Command("what keeps a prefix from being used or announced", _why_not_options, "bgpd.cli.show:why_not"),

@@ -116,6 +116,7 @@ def _of_directory(kind: str, state: str, query: dict[str, Any]) -> dict[str, Any
     from bgpd.model.views.queries import PastQuery, PastTableQuery
 
     vrf = query.get("vrf")
+    view: PastRoutesView | PastTableView
     if kind == "routes":
         view = _routes(
             Path(state), AskedRoutes(query=msgspec.convert(query, PastQuery), vrfs=() if vrf is None else (vrf,))
@@ -134,11 +135,22 @@ def print_past(kind: str, asked: str, state: str) -> int:
     from bgpd.history.tables import AskedRoutes
     from bgpd.model.utf8 import as_json
 
+    view: PastRoutesView | PastTableView
     if kind == "routes":
         view = _routes(Path(state), msgspec.json.decode(asked, type=AskedRoutes))
     else:
         view = _table(Path(state), msgspec.json.decode(asked, type=AskedTable))
     print(as_json(view).decode())
+    return 0
+
+
+def print_overview(at: float, state: str) -> int:
+    """The host at an earlier time, as JSON, for the daemon."""
+    from bgpd.history.overviews import overview
+    from bgpd.model.utf8 import as_json
+
+    with _known(), reading() as part:
+        print(as_json(overview(Path(state), at, part)).decode())
     return 0
 
 

@@ -18,7 +18,7 @@ from bgpd.cli.client import Client, CommandFailed, WrongUsage, of_json, segment
 from bgpd.cli.decode import Hooks
 from bgpd.cli.listing import form_of, writer
 from bgpd.cli.near import did_you_mean, near, near_names
-from bgpd.cli.past import changes_of_files, explain_past, print_changes, print_past, rows_of_then
+from bgpd.cli.past import changes_of_files, explain_past, print_changes, print_overview, print_past, rows_of_then
 from bgpd.cli.progress import progress
 from bgpd.cli.render import explain_lines, status_lines, why_not_lines
 from bgpd.cli.tables import SHOWN
@@ -37,6 +37,8 @@ _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 def status(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd status`: exit code 1 unless the host is ready."""
+    if getattr(arguments, "past", None) is not None:
+        return print_overview(arguments.past, arguments.directory)
     view = Client(arguments.socket).get("/v1/health", accepted=(503,))
     if arguments.json:
         print(json.dumps(view, indent=1))

@@ -28,6 +28,7 @@ from bgpd.history.records import (
     Keyed,
     Local,
     Mark,
+    Seen,
     Served,
     State,
     Told,
@@ -108,6 +109,8 @@ def _keys_of(record: AnyRecord) -> Iterable[bytes]:
             return chain((Mark.OWN,), record.keys)
         case Claimed() | Served():
             return (Mark.OWN,)
+        case Seen():
+            return (Mark.OVERVIEW,)
         case Local() | Discarded():
             return chain((Mark.EVPN,) if record.family == Family.L2VPN_EVPN else (), record.keys)
         case ImportsWithdrawn():

@@ -42,6 +42,7 @@ from bgpd.history.records import (
     RefreshBegan,
     RefreshEnded,
     Removed,
+    Seen,
     Session,
     SessionClosed,
     Started,
@@ -71,9 +72,6 @@ PATIENCE_S = 1.0
 """How long the end of the process waits for the disk."""
 RETRY_S = 10.0
 
-Vrfs = list[tuple[str, bytes, list[bytes]]]
-"""Name, route distinguisher and route targets that are taken in."""
-
 log = structlog.get_logger()
 
 
@@ -98,7 +96,7 @@ class History(Recorder):
         self.now = now
         self._config = config
         self.before_close: Callable[[], None] = lambda: None
-        self._tenants: Vrfs = []
+        self._standing: dict[type, Tenants | Seen] = {}
         self._numbers: dict[Source, int] = {}
         self._sessions: dict[int, Session] = {}
         self._next = 1
@@ -280,10 +278,10 @@ class History(Recorder):
         record = Local(self.now(), *where, list(keys), block, rank, simple, next_hop, is_gone, overlay)
         self.add(record, 64 + 8 * len(keys))
 
-    def tenants(self, vrfs: Vrfs) -> None:
-        """The VRFs from now on."""
-        self._tenants = vrfs
-        self.add(Tenants(self.now(), vrfs))
+    def stands(self, record: Tenants | Seen, size: int = 64) -> None:
+        """Keep a record in place of the former one of its kind; each base says it again."""
+        self._standing[type(record)] = record
+        self.add(record, size)
 
     def imported(self, vrf: str, family: Family, keys: Sequence[bytes], path: Way) -> None:
         if self._file is not None:
@@ -366,11 +364,8 @@ class History(Recorder):
         self.wants_base, self._is_in_base = False, True
         now = self.now()
         self.add(BaseBegan(now, _config(self._config), list(next_hops), list(addresses)))
-        self.add(Tenants(now, self._tenants))
-        for session in self._sessions.values():
-            self.add(msgspec.structs.replace(session, at=now))
-        for source in list(self._imports.values()):
-            self.add(msgspec.structs.replace(source, at=now))
+        for record in (*self._standing.values(), *self._sessions.values(), *self._imports.values()):
+            self.add(msgspec.structs.replace(record, at=now))
 
     def base_ended(self) -> None:
         """All was said; of a base of which a part was lost there is no end."""

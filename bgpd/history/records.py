@@ -301,6 +301,13 @@ class Served(Record, frozen=True, gc=False, array_like=True, tag=27):
     view: ServiceView | None
 
 
+class Seen(Record, frozen=True, gc=False, array_like=True, tag=28):
+    """The overview of the host (JSON of an OverviewView) since `looked_at`; a base says the last one again."""
+
+    looked_at: float
+    view: bytes
+
+
 AnyRecord = (
     Started
     | Ended
@@ -329,9 +336,10 @@ AnyRecord = (
     | Tenants
     | Claimed
     | Served
+    | Seen
 )
 
-Keyed = Heard | Discarded | Local | State | Imported | ImportsWithdrawn | Told | Claimed | Served
+Keyed = Heard | Discarded | Local | State | Imported | ImportsWithdrawn | Told | Claimed | Served | Seen
 """Those that are only about the keys that they name, or are of one kind (`Mark`): a reader who looks for others need
 not read them (segments.py)."""
 
@@ -342,6 +350,7 @@ class Mark:
 
     EVPN = b"\xfd"
     OWN = b"\xfe"
+    OVERVIEW = b"\xff"
 
 
 decoder = msgspec.msgpack.Decoder(list[AnyRecord])

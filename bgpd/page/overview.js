@@ -1,6 +1,6 @@
 // The first view: the picture, neighbors, kernel routes, what is announced and withheld, and what happened last.
 
-import { age, clock, el, health, number, table } from "./dom.js";
+import { age, clock, el, health, number, stamp, table } from "./dom.js";
 import { levelOf, levelOfTable, picture } from "./picture.js";
 import { link } from "./place.js";
 import { eventTable } from "./journal.js";
@@ -9,7 +9,10 @@ import { claimsOf, neighborsOf, plural, ribOf, servicesOf, withheldOf } from "./
 const panel = (title, id, ...content) =>
   el("section", { class: "panel", "aria-labelledby": id }, el("h2", { id }, title), ...content);
 
-const unknown = (what) => el("p", { class: "quiet" }, `${what}: not kept for the past. The journal has events, no tables.`);
+const unknown = (what) => el("p", { class: "quiet" }, `${what}: the history does not say it.`);
+
+/** When what changes slowly was seen last. */
+const seen = (view) => (view.isPast && view.lookedAt ? el("p", { class: "quiet" }, `As seen at ${stamp(view.lookedAt)}.`) : null);
 
 /** The sections of an overview; `events` are the last ones, the newest first. */
 export function overview(view, events, at) {
@@ -18,7 +21,7 @@ export function overview(view, events, at) {
       el("div", { class: "frame", tabindex: "0", role: "group", "aria-label": "Picture of the host", "data-key": "picture", "data-scroll": "picture" }, picture(view))),
     panel("Neighbors", "h-neighbors", neighbors(view, events, at),
       view.neighbors_total > view.neighbors.length ? el("p", { class: "quiet" }, `${view.neighbors.length} of ${view.neighbors_total}, those without a session first`) : null),
-    view.tables ? panel("Kernel routes", "h-fib", kernel(view)) : panel("Kernel routes", "h-fib", unknown("Counts of routes")),
+    view.tables ? panel("Kernel routes", "h-fib", kernel(view), seen(view)) : panel("Kernel routes", "h-fib", unknown("Counts of routes")),
     panel("Announced and withheld", "h-announced", ...announced(view)),
     view.health.warnings.length ? panel("Warnings", "h-warnings", el("ul", {}, view.health.warnings.map((text) => el("li", {}, text)))) : null,
     panel("Last events", "h-events", eventTable(events.slice(0, 12), at)),
@@ -55,7 +58,7 @@ function kernel(view) {
 }
 
 function announced(view) {
-  if (view.isPast) return [unknown("What was announced")];
+  if (!view.workloads) return [unknown("What was announced")];
   const counts = [...Object.entries(claimsOf(view)).map(([state, count]) => `${plural(count, "workload")} ${state}`),
     ...Object.entries(servicesOf(view)).map(([state, count]) => `${plural(count, "service")} ${state}`)];
   const withheld = withheldOf(view);

@@ -1,7 +1,9 @@
-// The host as the journal tells of a time: the journal has events, no tables, so that only what they say is known.
+// The host at a time: sessions, BFD and drain as the journal tells of that moment; counts, groups and uplinks as the
+// history has them, seen some seconds before.
 
 import { ask } from "./api.js";
 import { stamp } from "./dom.js";
+import { moment } from "./place.js";
 import { neighborsOf } from "./view.js";
 
 const ENDS = ["session.closed", "session.failed", "session.not_adopted"];
@@ -13,20 +15,25 @@ const last = (events, names) => events.findLast((event) => names.includes(event.
 /** An overview of that time, as far as the journal goes back; what it does not tell of is null. */
 export async function overviewAt(at, now, signal) {
   const found = {};
+  const kept = ask("past/overview", { at: moment(at) }, signal).catch((error) => { if (signal.aborted) throw error; return null; });
   for (const event of ["session", "bfd", "bgpd", "drain"]) found[event] = await ask("events", { until: at, limit: 1000, event }, signal);
   const { session: sessions, bfd, bgpd: runs, drain: drains } = found;
-  const names = new Set((now?.neighbors ?? []).map((one) => one.name));
+  const seen = (await kept)?.overview ?? null;
+  const names = new Set([...(now?.neighbors ?? []), ...(seen?.neighbors ?? [])].map((one) => one.name));
   for (const event of sessions) if (event.fields.neighbor) names.add(event.fields.neighbor);
-  const present = now ? neighborsOf(now) : [];
+  const present = [...(seen ? neighborsOf(seen) : []), ...(now ? neighborsOf(now).map((one) => ({ ...one, families: undefined })) : [])];
   const neighbors = [...names].map((name) => neighborAt(name, sessions, bfd, present)).filter(Boolean);
   const run = last(runs, RUNS);
   const drain = last(drains, ["drain.ordered", "drain.restored", "drain.done", "drain.ended"]);
   const past = {
-    isPast: true, detail: "", neighbors, neighbors_total: neighbors.length, tables: null, groups: null, uplinks: null,
-    health: { hostname: now?.health.hostname ?? "", version: "", warnings: [] },
-    drain: { state: !drain || drain.event === "drain.ended" ? "off" : drain.event === "drain.done" ? "drained" : "draining" },
+    isPast: true, detail: "", neighbors, neighbors_total: neighbors.length,
+    lookedAt: seen ? (await kept).looked_at : null, tables: seen?.tables ?? null, groups: seen?.groups ?? null, uplinks: seen?.uplinks ?? null,
+    workloads: seen?.workloads ?? null, services: seen?.services ?? null,
+    health: { hostname: now?.health.hostname ?? "", version: seen?.health.version ?? "", warnings: seen?.health.warnings ?? [] },
+    drain: { state: !drain || drain.event === "drain.ended" ? "off" : drain.event === "drain.done" ? "drained" : "draining", waiting_for: [] },
   };
   const { level, text } = verdictAt(at, past, run);
+  if (level === "ok" && seen && seen.level !== "ok") return { ...past, level: seen.level, verdict: `${text} ${seen.verdict}${seen.detail ? `: ${seen.detail}` : ""}.` };
   return { ...past, level, verdict: text };
 }
 
@@ -41,6 +48,7 @@ function neighborAt(name, sessions, bfd, present) {
     guest: known?.guest ?? "", state: event ? (isUp ? "established" : "down") : "unknown", since: event?.at ?? null,
     bfd: detection ? detection.event.slice(4).replace("_", "-") : "",
     last_error: event && !isUp ? String(event.fields.reason ?? "") : "",
+    families: isUp ? known?.families : undefined, without_next_hop: known?.without_next_hop ?? [],
   };
 }
 

@@ -52,10 +52,10 @@ function rowsOf(view) {
     key: `t ${one.vrf}`, title: one.vrf ? `VRF ${one.vrf}` : view.health.hostname || "main table",
     text: `${number(one.installed)} of ${number(one.desired)}`, level: levelOfTable(one), to: one.vrf ? [] : ["groups"],
   }));
-  const claims = Object.entries(view.isPast ? {} : claimsOf(view)).map(([state, count]) => ({
+  const claims = Object.entries(view.workloads ? claimsOf(view) : {}).map(([state, count]) => ({
     key: `w ${state}`, title: plural(count, "workload"), text: state, level: state === "announced" ? "ok" : "warning", to: ["t "],
   }));
-  const services = Object.entries(view.isPast ? {} : servicesOf(view)).map(([state, count]) => ({
+  const services = Object.entries(view.services ? servicesOf(view) : {}).map(([state, count]) => ({
     key: `s ${state}`, title: plural(count, "service"), text: state, level: state === "announced" ? "ok" : "warning", to: ["t "],
   }));
   const guests = view.neighbors.filter((one) => one.guest).map((one) => ({

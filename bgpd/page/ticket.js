@@ -6,7 +6,7 @@ import { eventLine } from "./journal.js";
 import { neighborsOf, verdictOf, withheldOf } from "./view.js";
 
 export function ticketText({ view, events, explained, at, now, query }) {
-  const lines = [`${view.health.hostname} bgpd ${view.health.version}`.trim(), `at ${stampZone(at ?? now)}${at ? `, from the journal; seen at ${stamp(now)}` : ""}`, "", verdictOf(view, events), ""];
+  const lines = [`${view.health.hostname} bgpd ${view.health.version}`.trim(), `at ${stampZone(at ?? now)}${at ? `, from journal and history; seen at ${stamp(now)}` : ""}`, "", verdictOf(view, events), ""];
   for (const one of neighborsOf(view, events)) {
     lines.push(`neighbor ${one.name} AS ${one.asn} ${one.state} ${one.since ? `for ${age(one.since, at ?? now)}` : ""}${one.bfd ? ` BFD ${one.bfd}` : ""}`
       + `${one.received === undefined ? "" : ` received ${number(one.received)} announced ${number(one.announced)}`}${one.last_error ? ` last error: ${one.last_error}` : ""}`);
@@ -14,7 +14,7 @@ export function ticketText({ view, events, explained, at, now, query }) {
   for (const one of view.tables ?? []) {
     lines.push(`kernel routes ${one.vrf ? `VRF ${one.vrf}` : "main"}: wanted ${number(one.desired)} installed ${number(one.installed)} waiting ${number(one.pending)} refused ${number(one.failed)} blocked ${number(one.blocked)}`);
   }
-  for (const text of view.isPast ? [] : withheldOf(view)) lines.push(`withheld: ${text}`);
+  for (const text of view.workloads ? withheldOf(view) : []) lines.push(`withheld: ${text}`);
   for (const text of view.health.warnings) lines.push(`warning: ${text}`);
   if (query.view === "explain" && explained) {
     lines.push("", `explain ${explained.address}${explained.vrf ? ` in VRF ${explained.vrf}` : ""}: ${explained.verdict}`);

@@ -15,6 +15,7 @@ from bgpd.history.base import base
 from bgpd.history.listings import AskedTable, table
 from bgpd.history.reading import NotKnown
 from bgpd.history.recorder import History
+from bgpd.history.records import Tenants
 from bgpd.history.segments import DIRECTORY, known_from, segments_of
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.update_decoder import UpdateDecoder
@@ -63,7 +64,7 @@ class EvpnRecorded:
         self.history.started((), is_adopting=False)
         self.host = Recording(self.history)
         self.host.now = self.now
-        self.history.tenants(self.host.evpn.tenants())
+        self.history.stands(Tenants(self.now, self.host.evpn.tenants()))
         self.decoders: dict[str, UpdateDecoder] = {}
         self.base()  # of the gateways' routes, which were there before they were recorded
 

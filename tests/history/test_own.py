@@ -69,7 +69,7 @@ class OwnRecorded:
         self.history.started((), is_adopting=is_adopting)
         self.leaf = Source(name="leaf1", kind=SourceKind.EBGP, asn=65201, router_id=b"leaf", address=b"\n\0\1\2")
         section = config().neighbor[0]
-        self.history.session_up(self.leaf, AGREED, section, None, is_adopted=is_adopting)
+        self.history.session_up(self.leaf, AGREED["leaf1"], section, None, is_adopted=is_adopting)
         self.told: set[tuple[str, str]] = set(self.told) if is_adopting else set()
 
     def write(self) -> None:

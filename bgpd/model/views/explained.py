@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from bgpd.model.views.host import EventView
+from bgpd.model.views.host import EventView, OverviewView
 from bgpd.model.views.orders import ConfigChangeView
 from bgpd.model.views.routes import ExchangedRouteView, FibRouteView, KernelRouteView, RouteView, WorkloadView
 from bgpd.model.views.sessions import NeighborView
@@ -129,6 +129,16 @@ class PastTableView(msgspec.Struct, kw_only=True):
     remark: str = ""
     total: int = 0
     rows: list[Any] = []
+
+
+class PastOverviewView(msgspec.Struct, kw_only=True):
+    """`GET /v1/past/overview`: the host as it was `at` a time, as far as that is kept: it was seen last at `looked_at`,
+    some seconds before unless nothing had changed. `remark` as in a PastRoutesView."""
+
+    at: float
+    looked_at: float
+    remark: str = ""
+    overview: OverviewView
 
 
 class WithheldView(msgspec.Struct, kw_only=True):

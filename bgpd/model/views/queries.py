@@ -53,6 +53,12 @@ class PastQuery(msgspec.Struct, frozen=True, kw_only=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 500
 
 
+class AtQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Parameters of `GET /v1/past/overview`: `at` in seconds since the epoch."""
+
+    at: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+
+
 class PastTableQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Parameters of `GET /v1/past/evpn`, `/v1/past/workloads` and `/v1/past/services`: `at` in seconds since the epoch.
 
