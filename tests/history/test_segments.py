@@ -35,7 +35,7 @@ def heard(at: float, bodies: list[bytes]) -> EncodedHeard:
 
 def recorded(path: Path) -> Recorded:
     """A history of three parts, each of which begins with a base; what neighbors said is in the second."""
-    found = Recorded(path, seed=3)
+    found = Recorded(path, seed=4)
     found.up("leaf1")
     for _ in range(60):
         found.act()
