@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from bgpd import __version__
 from bgpd.config.redaction import redacted, redacted_text
@@ -27,6 +26,7 @@ from bgpd.config.schema import Config
 from bgpd.log import EventRing
 from bgpd.model.views.host import HealthView
 from bgpd.model.views.sessions import NeighborView
+from bgpd.runtime.events import log
 from bgpd.runtime.programs import output_of
 
 DIRECTORY = "bundles"
@@ -40,8 +40,6 @@ PAUSE_S = 3600.0
 TIMEOUT_S = 120.0
 LOOK_S = 5.0
 DEFECT_PATIENCE_S = 2.0
-
-log = structlog.get_logger()
 
 
 class Bundles:

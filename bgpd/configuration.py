@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-import structlog
 
 from bgpd.api.backend import Rejected
 from bgpd.config.effects import Effect, config_diff, keep_until_restart
@@ -31,9 +30,8 @@ from bgpd.model.views.sessions import NeighborView
 from bgpd.readiness import Readiness, configuration_view
 from bgpd.rib.policy_match import PolicyError
 from bgpd.routing import Routing
+from bgpd.runtime.events import log
 from bgpd.trial import Trial
-
-log = structlog.get_logger()
 
 TRIAL_LOOK_S = 5.0
 """A trial is looked at so often: the loop's clock stands still while the host sleeps, a trial does not."""

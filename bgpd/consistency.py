@@ -13,11 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-import structlog
-
+from bgpd.runtime.events import log
 from bgpd.runtime.turns import Walks
-
-log = structlog.get_logger()
 
 ROUND_S = 5.0
 """Seconds between two rounds."""

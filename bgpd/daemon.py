@@ -16,8 +16,6 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from bgpd import __version__
 from bgpd.api.unix_socket import SocketUnusable
 from bgpd.bundles import Bundles
@@ -54,6 +52,7 @@ from bgpd.routing import Routing
 from bgpd.runtime import systemd as systemd_notify
 from bgpd.runtime.descriptors import Shortage, is_exhausted, raise_limit
 from bgpd.runtime.ending import bound_the_end
+from bgpd.runtime.events import log
 from bgpd.runtime.form import form
 from bgpd.runtime.lock import AnotherRuns, LockUnusable, NamespaceLock
 from bgpd.runtime.loop import TimedSelector, new_event_loop
@@ -66,7 +65,6 @@ from bgpd.upgrade import Upgrade
 if TYPE_CHECKING:
     from bgpd.api.server import ApiServer
 
-log = structlog.get_logger()
 
 EX_SOFTWARE = 70
 """Exit code after a defect of bgpd itself (sysexits.h); the service manager starts it again."""

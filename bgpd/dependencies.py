@@ -13,8 +13,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import structlog
-
 from bgpd.config.patterns import is_pattern
 from bgpd.config.schema import GuardConfig
 from bgpd.config.schema_sessions import NeighborConfig
@@ -22,8 +20,7 @@ from bgpd.config.schema_workloads import MqttWorkloadConfig
 from bgpd.fib.guard import Dependencies
 from bgpd.model.path import Source
 from bgpd.model.prefix import is_link_local, parse_address
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 LOOK_S = 2.0
 """Interval between checks of the files."""

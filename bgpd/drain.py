@@ -16,7 +16,6 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from bgpd.api.backend import Rejected
 from bgpd.config.patterns import is_pattern
@@ -31,9 +30,8 @@ from bgpd.model.views.orders import DrainRequest, DrainView
 from bgpd.rib.drained import Place
 from bgpd.routing import Routing
 from bgpd.runtime.boot import boot_id
+from bgpd.runtime.events import log
 from bgpd.runtime.files import replace_file
-
-log = structlog.get_logger()
 
 LOOK_S = 1.0
 QUIET_LOOKS = 3

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from bgpd.config.identity import FILE, read_identity
 from bgpd.model.identity import Identity
+from bgpd.runtime.events import log
 from bgpd.runtime.files import replace_file
-
-log = structlog.get_logger()
 
 
 class OwnIdentity:

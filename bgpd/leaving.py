@@ -11,8 +11,6 @@ import os
 import time
 from collections.abc import Callable
 
-import structlog
-
 from bgpd.configuration import Configuration
 from bgpd.drain import Drain
 from bgpd.export.exports import Exports
@@ -24,8 +22,7 @@ from bgpd.journal.journal import Journal
 from bgpd.rib.prepared import PreparedRib
 from bgpd.routing import Routing
 from bgpd.runtime import systemd
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 SETTLE_S = 1.0
 """How long a hand-over waits for what neighbors have said to be in the kernel; the next process writes the rest."""

@@ -1,11 +1,13 @@
-"""Logging: structlog set up for journald or a terminal, and a ring of recent events.
+"""Logging: events written for journald, a file or a terminal, and a ring of recent ones.
 
-Records are a fixed event name and fields. It decides only what is written and kept, never what happens.
+An event is a fixed name and fields (`bgpd/runtime/events.py`). It decides only what is written and kept, never what
+happens.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
@@ -13,16 +15,15 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TextIO
 
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
-
 from bgpd.config.schema import LogConfig
 from bgpd.model.views.host import EventView
+from bgpd.runtime.events import LEVELS, NOTHING, Event, log
 
 JOURNALD_SOCKET = "/run/systemd/journal/socket"
 KEPT_EVENTS = 1_000
@@ -32,12 +33,13 @@ _LIBRARY_KINDS = 500
 _FIELD_NAME = 64
 _FIELD_VALUE = 4_096
 
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_OWN_FIELDS = ("event", "level", "timestamp", "exc_info", "exception", "stack_info")
+_Writer = Callable[[Event], None]
+_Render = Callable[[Event], str]
+"""Makes the text of an event: one line, and its traceback."""
 
 
 class EventRing:
-    """The last operator events, numbered; a structlog processor that keeps what is of level info or above.
+    """The last operator events, numbered: what is of level info or above.
 
     Any thread may log, and read.
     """
@@ -48,18 +50,18 @@ class EventRing:
         self._numbering = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
 
-    def __call__(self, logger: WrappedLogger, method: str, record: EventDict) -> EventDict:
-        if method != "debug":
-            fields = {name: _plain(value) for name, value in record.items() if name not in _OWN_FIELDS}
-            at = float(record.get("timestamp", 0.0))
-            event = str(record.get("event", ""))
-            with self._numbering:
-                number = self._sequence + 1
-                self._events.append(EventView(sequence=number, at=at, level=method, event=event, fields=fields))
-                self._sequence = number
-            for listener in self._listeners:
-                listener()
-        return record
+    def keep(self, event: Event) -> None:
+        """One more event."""
+        level, name, fields, at, _ = event
+        if level == "debug":
+            return
+        plain = {name: _plain(value) for name, value in fields.items()}
+        with self._numbering:
+            number = self._sequence + 1
+            self._events.append(EventView(sequence=number, at=at, level=level, event=name, fields=plain))
+            self._sequence = number
+        for listener in self._listeners:
+            listener()
 
     def since(self, sequence: int = 0) -> list[EventView]:
         """Kept events with a higher sequence number, oldest first."""
@@ -86,7 +88,7 @@ class EventRing:
 
 
 class LibraryLogs(logging.Handler):
-    """What libraries (aiohttp, asyncio, paho) say by Python's own logging, as records like all others.
+    """What libraries (asyncio, paho) say by Python's own logging, as events like all others.
 
     A library may say the same for each packet of a stranger: of one kind of message `LIBRARY_LINES` are written in
     `LIBRARY_PERIOD_S`, and the next period's first line tells how many were not.
@@ -108,20 +110,17 @@ class LibraryLogs(logging.Handler):
         if len(self._said) > _LIBRARY_KINDS:
             del self._said[next(iter(self._said))]
         if count < LIBRARY_LINES:
-            fields = {
-                "library": record.name,
-                "message": record.getMessage()[:2000],
-                "exc_info": record.exc_info,
-                **more,
-            }
-            structlog.get_logger().log(record.levelno, "library.message", **fields)
+            level = next(name for name in ("critical", "error", "warning") if record.levelno >= LEVELS[name])
+            exception = record.exc_info[1] if record.exc_info else None
+            text = record.getMessage()[:2000]
+            log.tell(level, "library.message", exception, library=record.name, message=text, **more)
 
 
 _LIBRARY_LOGS = LibraryLogs(logging.WARNING)
 
 
 class Journald:
-    """A structlog logger that sends each record to journald with its fields (systemd.io "Native Journal Protocol").
+    """Sends each event to journald with its fields (systemd.io "Native Journal Protocol").
 
     It never waits: what journald does not take is counted, and told with the next record; where it cannot be reached at
     all, or a record is too long for a datagram, the line goes to the stream, as without it.
@@ -133,9 +132,13 @@ class Journald:
         self._lost = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
-    def msg(self, line: str, *, priority: int, fields: Mapping[str, str]) -> None:
-        """Send a record whose text is `line`."""
-        given = {"MESSAGE": line, "PRIORITY": str(priority), "SYSLOG_IDENTIFIER": "bgpd", **fields}
+    def write(self, event: Event, *, render: _Render) -> None:
+        """Send an event whose text is what `render` makes of it; its fields are BGPD_EVENT, BGPD_NEIGHBOR and so on."""
+        line, priority = render(event), _PRIORITIES[event.level]
+        given = {"MESSAGE": line, "PRIORITY": str(priority), "SYSLOG_IDENTIFIER": "bgpd"}
+        for name, value in {**event.fields, "event": event.name}.items():
+            key = re.sub(r"[^A-Z0-9_]", "_", f"BGPD_{name.upper()}")[:_FIELD_NAME]
+            given[key] = str(_plain(value))[:_FIELD_VALUE]
         if self._lost:
             given["BGPD_NOT_WRITTEN"] = str(self._lost)
         try:
@@ -144,10 +147,7 @@ class Journald:
         except BlockingIOError:
             self._lost += 1
         except OSError:
-            self._stream.write(f"<{priority}>{line}\n")
-            self._stream.flush()
-
-    debug = info = warning = error = critical = exception = log = msg
+            _write_line(self._stream, f"<{priority}>{line}")
 
 
 def _journald_field(name: str, value: str) -> bytes:
@@ -155,17 +155,6 @@ def _journald_field(name: str, value: str) -> bytes:
     if b"\n" in data:
         return b"%s\n%s%s\n" % (name.encode(), struct.pack("<Q", len(data)), data)
     return b"%s=%s\n" % (name.encode(), data)
-
-
-def _for_journald(logger: WrappedLogger, method: str, record: EventDict, *, render: Processor) -> Any:
-    """The record as `Journald.msg` takes it: fields are BGPD_EVENT, BGPD_NEIGHBOR and so on."""
-    fields = {}
-    for name, value in record.items():
-        if name not in _OWN_FIELDS or name == "event":
-            key = re.sub(r"[^A-Z0-9_]", "_", f"BGPD_{name.upper()}")[:_FIELD_NAME]
-            fields[key] = str(_plain(value))[:_FIELD_VALUE]
-    line = render(logger, method, record)
-    return (str(line),), {"priority": _PRIORITIES.get(method, 6), "fields": fields}
 
 
 def _is_journald(stream: TextIO, told: str) -> bool:
@@ -179,73 +168,89 @@ def _is_journald(stream: TextIO, told: str) -> bool:
 
 
 def set_up_logging(config: LogConfig, events: EventRing | None = None, stream: TextIO | None = None) -> None:
-    """Configures structlog for the whole process; may be called again, on reload.
+    """Sets up `log` for the whole process; may be called again, on reload.
 
-    Under systemd journald gets each record with its fields. Where only JOURNAL_STREAM says so, but the stream is
-    another or journald has no socket, each line begins with its priority as <N> (sd-daemon(3)).
+    Under systemd journald gets each event with its fields. Where only JOURNAL_STREAM says so, but the stream is another
+    or journald has no socket, each line begins with its priority as <N> (sd-daemon(3)).
     """
     stream = stream or sys.stderr
     told = os.environ.get("JOURNAL_STREAM", "")
     journal = bool(told) and not stream.isatty()
-    native = journal and _is_journald(stream, told) and os.path.exists(JOURNALD_SOCKET)
-    level = _LEVELS[config.level]
-    processors: list[Processor] = [structlog.processors.TimeStamper(fmt=None), structlog.processors.add_log_level]
-    if events is not None:
-        processors += [events, _only_from(level)]
-    render: Processor
-    if config.format == "console":
-        colors, plain = stream.isatty(), structlog.dev.plain_traceback
-        processors += [_readable_time]
-        render = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)
+    is_console = config.format == "console"
+    render: _Render = partial(_console_text, colors=stream.isatty()) if is_console else _json_text
+    write: _Writer
+    if journal and _is_journald(stream, told) and os.path.exists(JOURNALD_SOCKET):
+        write = partial(Journald(stream, JOURNALD_SOCKET).write, render=render)
     else:
-        processors += [structlog.processors.format_exc_info]
-        render = structlog.processors.JSONRenderer(default=_plain)
-    if native:
-        processors += [partial(_for_journald, render=render)]
-    else:
-        processors += [render, *([_with_priority] if journal and config.format != "console" else ())]
-    journald = Journald(stream, JOURNALD_SOCKET) if native else None
-    structlog.configure(
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(level if events is None else min(level, logging.INFO)),
-        logger_factory=(lambda *_: journald) if journald is not None else structlog.WriteLoggerFactory(stream),
-        cache_logger_on_first_use=False,
-    )
+        write = partial(_write, stream=stream, render=render, with_priority=journal and not is_console)
+    level = LEVELS[config.level]
+    log.writer = write if events is None else partial(_keep_and_write, events=events, least=level, write=write)
+    log.least = level if events is None else min(level, LEVELS["info"])
     logging.getLogger().addHandler(_LIBRARY_LOGS)
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """No log meanwhile: standard output is for the answer of a command."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    before = log.least
+    log.least = NOTHING
     try:
         yield
     finally:
-        structlog.configure(**before)
+        log.least = before
 
 
-_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2, "exception": 3}
+def _keep_and_write(event: Event, *, events: EventRing, least: int, write: _Writer) -> None:
+    """Events are kept whatever the log says; `least` is for what is written."""
+    events.keep(event)
+    if LEVELS[event.level] >= least:
+        write(event)
+
+
+def _write(event: Event, *, stream: TextIO, render: _Render, with_priority: bool) -> None:
+    text = render(event)
+    _write_line(stream, f"<{_PRIORITIES[event.level]}>{text}" if with_priority else text)
+
+
+def _write_line(stream: TextIO, line: str) -> None:
+    """What the stream does not take is lost: a full disk is no reason to end."""
+    with contextlib.suppress(OSError):
+        stream.write(f"{line}\n")
+        stream.flush()
+
+
+def _json_text(event: Event) -> str:
+    record = {**event.fields, "event": event.name, "timestamp": event.at, "level": event.level}
+    if event.exception is not None:
+        record["exception"] = event.traceback()
+    return json.dumps(record, default=_plain)
+
+
+_RESET, _BOLD, _DIM, _CYAN, _MAGENTA = "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[36m", "\x1b[35m"
+_COLORS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
+_GREEN = "\x1b[32m"
+_TO_BE_QUOTED = re.compile(r'[\s="]')
+
+
+def _console_text(event: Event, *, colors: bool) -> str:
+    def styled(text: str, *styles: str) -> str:
+        return f"{''.join(styles)}{text}{_RESET}" if colors else text
+
+    at = f"{time.strftime('%H:%M:%S', time.localtime(event.at))}.{int(event.at % 1 * 1e6):06}"
+    fields = sorted(event.fields.items())
+    shown = [f"{styled(name, _CYAN)}={styled(_quoted(value), _MAGENTA)}" for name, value in fields]
+    title = styled(f"{event.name:30}" if shown else event.name, _BOLD)
+    label = styled(f"{event.level:9}", _COLORS.get(event.level, _GREEN), _BOLD)
+    line = " ".join([styled(at, _DIM), f"[{label}]", title, *shown])
+    return "\n".join(filter(None, (line, event.traceback())))
+
+
+def _quoted(value: object) -> str:
+    return value if isinstance(value, str) and not _TO_BE_QUOTED.search(value) else repr(value)
+
+
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """syslog(3) levels."""
-
-
-def _only_from(level: int) -> Processor:
-    """Writes what is of this level or above. Events are kept whatever the log says."""
-
-    def processor(logger: WrappedLogger, method: str, record: EventDict) -> EventDict:
-        if _LEVELS.get(method, logging.ERROR) < level:
-            raise structlog.DropEvent
-        return record
-
-    return processor
-
-
-def _with_priority(logger: WrappedLogger, method: str, line: Any) -> str:
-    return f"<{_PRIORITIES.get(method, 6)}>{line}"
-
-
-def _readable_time(logger: WrappedLogger, method: str, record: EventDict) -> EventDict:
-    return structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False)(logger, method, record)
 
 
 def _plain(value: object) -> Any:

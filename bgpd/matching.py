@@ -9,13 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-import structlog
-
 from bgpd.config.patterns import Matched, has_patterns, is_pattern, match_neighbors, matches
 from bgpd.config.schema import Config
 from bgpd.kernel.interfaces import read_interfaces
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 _PAUSE_S = 0.05
 """Between two looks: a host whose workloads come by the hundred has more to do."""

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import structlog
 
 from bgpd.history.recorder import History
 from bgpd.history.records import Seen
 from bgpd.model.utf8 import as_json
 from bgpd.model.views.host import OverviewView
+from bgpd.runtime.events import log
 from bgpd.runtime.turns import in_turn
 
 LOOK_S = 2.0
@@ -34,8 +34,6 @@ _OF_NEIGHBOR = (
     *("last_error_at", "without_next_hop", "established_count"),
 )
 _OF_HEALTH = ("ready", "reasons", "warnings", "version", "hostname", "started_at", "neighbors", "neighbors_established")
-
-log = structlog.get_logger()
 
 
 class OverviewRecords:

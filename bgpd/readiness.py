@@ -12,8 +12,6 @@ import os
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
 
-import structlog
-
 from bgpd import __version__
 from bgpd.config.load import Loaded
 from bgpd.config.schema_sessions import NeighborConfig
@@ -27,11 +25,10 @@ from bgpd.model.views.host import ConfigurationView, HealthView
 from bgpd.routing import Routing
 from bgpd.runtime import systemd
 from bgpd.runtime.descriptors import Shortage
+from bgpd.runtime.events import log
 from bgpd.runtime.form import form
 from bgpd.runtime.loop import FAR_OUT, TimedSelector
 from bgpd.trial import Trial
-
-log = structlog.get_logger()
 
 ESTABLISH_WAIT_S = 15.0
 """A configured neighbor that is not established by then is not waited for."""

@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import structlog
-
 from bgpd.config.schema import Config
 from bgpd.config.schema_sessions import SessionConfig
 from bgpd.dependencies import HostNeeds, UsedServers
@@ -46,6 +44,7 @@ from bgpd.rib.stale import Place
 from bgpd.runtime.boot import has_run_since_boot
 from bgpd.runtime.copy_of_process import CopyFailed
 from bgpd.runtime.descriptors import Shortage
+from bgpd.runtime.events import log
 from bgpd.runtime.shared_state import changes_shared_state
 from bgpd.runtime.turns import LoopClock, Walks, in_turn, soon
 from bgpd.speaker.speaker import Speaker
@@ -53,8 +52,6 @@ from bgpd.speaker.tap import SessionTap
 from bgpd.speaker.transport import NewSocket
 from bgpd.workload.guest_source import GuestSource
 from bgpd.workload.workloads import Workloads
-
-log = structlog.get_logger()
 
 WORKLOAD_SOURCE = Source(name="workload", kind=SourceKind.WORKLOAD)
 _ABREAST = 4_096

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from bgpd.config.effects import keep_until_restart
 from bgpd.config.load import Loaded
@@ -27,12 +26,11 @@ from bgpd.model.identity import Identity
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.views.host import ConfigurationView
 from bgpd.runtime.boot import boot_id
+from bgpd.runtime.events import log
 from bgpd.runtime.files import replace_file, sync_directory
 
 NAME, COPY = "trial.json", "trial.copy.json"
 """Of the file in the state directory; and of its copy, which is written before it and counts only beside it."""
-
-log = structlog.get_logger()
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):

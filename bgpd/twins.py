@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 
-import structlog
-
 from bgpd.advertised import route_text
 from bgpd.config.schema import Config
 from bgpd.config.words import vrf_distinguisher
@@ -23,9 +21,8 @@ from bgpd.model.views.host import ConfigurationView
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.shared_decisions import Entry
 from bgpd.routing import Routing
+from bgpd.runtime.events import log
 from bgpd.runtime.turns import Walks
-
-log = structlog.get_logger()
 
 ROUND_S = 20.0
 """Seconds between two looks; a twin is told of after two that found the same."""

@@ -12,15 +12,12 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-import structlog
-
 from bgpd.api.backend import Rejected
 from bgpd.handover.store import DescriptorStore, ExecStore, HandOverFailed
 from bgpd.model.views.orders import UpgradeView
+from bgpd.runtime.events import log
 from bgpd.runtime.form import described_version
 from bgpd.runtime.programs import end_children, output_of
-
-log = structlog.get_logger()
 
 CHECK_S = 20.0
 """How long the installed version may take to import all and to read the configuration."""

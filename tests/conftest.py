@@ -14,10 +14,10 @@ from typing import Any
 
 import hypothesis
 import pytest
-import structlog
 
 from labs.namespace import Namespace
 from labs.process import LabError
+from tests.logs import log_plainly
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
@@ -54,13 +54,6 @@ def why_no_devices() -> str:
         return "this kernel lacks VRF, VLAN or dummy devices: make test-vm"
 
 
-def _log_plainly() -> None:
-    """Without the locals of every frame of a traceback, which structlog shows by default: that may take seconds."""
-    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    structlog.reset_defaults()
-    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """For `--dist loadfile`."""
@@ -72,7 +65,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    _log_plainly()
+    log_plainly()
     cannot = pytest.fail if "BGPD_GUEST" in os.environ else pytest.skip
     if item.get_closest_marker("netns") is not None and why_no_namespaces():
         cannot(why_no_namespaces())

@@ -25,6 +25,7 @@ from bgpd.config.schema import ApiConfig, Config, RouterConfig
 from bgpd.config.schema_workloads import MqttWorkloadConfig, WorkloadConfig
 from bgpd.log import EventRing
 from bgpd.model.views.host import HealthView
+from bgpd.runtime.events import Event
 from bgpd.speaker.socket_options import set_md5_key
 from tests.scripted_backend import ScriptedBackend
 
@@ -128,7 +129,7 @@ def host() -> Host:
 
 def bundles(host: Host, directory: Path, socket: Path | str = "") -> Bundles:
     events = EventRing()
-    events(None, "info", {"event": "x", "password": "p", "timestamp": 1.0})
+    events.keep(Event("info", "x", {"password": "p"}, 1.0))
     return Bundles(
         str(directory),
         socket=str(socket),

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from bgpd import drain as drain_module
 from bgpd.api.backend import Rejected
@@ -22,6 +21,7 @@ from bgpd.drain_traffic import GROUP, INTERFACE, Counter, Traffic, Watched
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN
 from bgpd.model.path import Source
 from bgpd.model.views.orders import DrainRequest
+from tests.logs import capture_logs
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, hop, key, leaf, session
 from tests.waiting import until
 

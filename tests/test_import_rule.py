@@ -24,8 +24,9 @@ FLOORS = (
 files of `bgpd/` itself stand above and may import all of these."""
 ABOVE_ALL = ("simulation",)
 """What runs the daemon's parts in its own world, and is imported by nothing of bgpd."""
-ALLOWED = {("log", "config")}
-"""Siblings that may be imported all the same: logging is set up from its configuration."""
+ALLOWED = {("log", "config"), ("log", "runtime")}
+"""Siblings that may be imported all the same: logging is set up from its configuration, and writes what was
+told by `bgpd/runtime/events.py`."""
 ONLY_IN = {
     "exabgp": ("bgpd.message.exabgp_codec",),
     "pyroute2": ("bgpd.kernel.rtnl",),
@@ -176,11 +177,12 @@ def test_sans_io_module_sees_no_io_and_no_clock(module: str) -> None:
 
 def test_what_only_some_configurations_need_is_not_loaded_with_the_daemon() -> None:
     """docs/decisions/0005: VRF devices, prefixes that are compared, the broker, the live screen, another's YAML.
-    Nor is the simulation."""
+    Nor is the simulation, or a library of logs (0045)."""
+    not_loaded = {"pyroute2", "netaddr", "aiomqtt", "textual", "rich", "structlog", "yaml", "bgpd.simulation"}
     code = (
         "import sys, bgpd.daemon\n"
         "from bgpd.kernel import nexthop_messages, route_messages\n"
-        "print(sorted({'pyroute2', 'netaddr', 'aiomqtt', 'textual', 'yaml', 'bgpd.simulation'} & set(sys.modules)))"
+        f"print(sorted({not_loaded} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

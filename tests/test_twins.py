@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
-from structlog.testing import capture_logs
 
 from bgpd.config.schema import VrfConfig
 from bgpd.model.communities import automatic_route_distinguisher
@@ -18,6 +17,7 @@ from bgpd.model.prefix import parse_address
 from bgpd.model.views.host import ConfigurationView
 from bgpd.routing import Routing
 from bgpd.twins import Twins
+from tests.logs import capture_logs
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 HOP1, HOP2 = hop("10.0.1.2"), hop("10.0.2.2")

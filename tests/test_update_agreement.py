@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from bgpd.config.schema import Config, RouterConfig
 from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
@@ -27,6 +26,7 @@ from bgpd.rib import received
 from bgpd.rib.loc_rib import LocRib
 from bgpd.speaker.connection import Connection, ConnectionFailed, State, UpdateReceived
 from bgpd.speaker.exchange import Exchange, RefusedUpdate
+from tests.logs import capture_logs
 from tests.message.decoding import EVPN, attribute, negotiated, reach, unreach, update
 from tests.rib.build import LOCAL, LOCAL_ASN, Recorder, attributes, drain, hop
 from tests.rib.test_interned_paths import check

@@ -17,13 +17,10 @@ import ssl
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-import structlog
-
 from bgpd.api.backend import Rejected
 from bgpd.config.check_api import BadApiFile, load_certificate, read_token, server_context
 from bgpd.config.schema import ApiConfig
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 CHALLENGE = 'Basic realm="bgpd", charset="UTF-8"'
 """A browser asks its user for a name, which may be any, and a password: the token."""

@@ -13,13 +13,13 @@ import socket
 import time
 from collections import deque
 
-import structlog
 from aiohttp import web
 
 from bgpd.api.backend import Backend
 from bgpd.api.connections import Places
 from bgpd.model.utf8 import as_json
 from bgpd.model.views.host import EventView, OverviewView
+from bgpd.runtime.events import log
 from bgpd.runtime.turns import in_turn
 
 MOST_VIEWERS = 100
@@ -36,8 +36,6 @@ BEAT_S = 10.0
 _SEND_BUFFER = 64 * 1024
 _DEAD_AFTER_MS = 30_000
 _RETRY = b"retry: 2000\n\n"
-
-log = structlog.get_logger()
 
 
 class Live:

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
-import structlog
 from aiohttp import web
 
 from bgpd.api.access import CHALLENGE, Access
@@ -44,6 +43,7 @@ from bgpd.model.reports import ThawReport
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.views.orders import DrainRequest, UpgradeRequest
 from bgpd.model.views.queries import ErrorView, ViewQuery
+from bgpd.runtime.events import log
 from bgpd.runtime.turns import in_turn
 
 MAX_BODY_BYTES = 256 * 1024
@@ -69,7 +69,6 @@ MAX_PUT_TIMEOUT_S = 600
 START_PATIENCE_S = 8.0
 """Less than the command line waits; enough to read a million routes, or for another bgpd that ends."""
 
-log = structlog.get_logger()
 
 _PROTOCOL_ERRORS = logging.getLogger("bgpd.api.protocol_errors")
 """What is no HTTP is answered with status 400, and is not worth a line in the log, whoever scans the port."""

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 
 import msgspec
-import structlog
 from aiohttp import web
 
 from bgpd.api.view_filter import ViewFilter
 from bgpd.log import EventRing
 from bgpd.model.utf8 import as_json
+from bgpd.runtime.events import log
 from bgpd.runtime.turns import in_turn
 
 SLICE_S = 0.004
@@ -21,8 +21,6 @@ SLICE_S = 0.004
 CHUNK_BYTES = 64 * 1024
 LOOK_S = 1.0
 """How often it is looked whether who follows events is still there: its place is for others, also where none happen."""
-
-log = structlog.get_logger()
 
 
 def view_slices(

@@ -12,16 +12,14 @@ import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
 
-import structlog
-
 from bgpd.api.access import Access, Certificate, token_of
 from bgpd.api.connections import HEADER_TIMEOUT_S, Connections
 from bgpd.config.check_api import BadApiFile
 from bgpd.config.schema import ApiConfig
 from bgpd.config.words import listen_address
+from bgpd.runtime.events import log
 
 RETRY_S = 5.0
-log = structlog.get_logger()
 
 Serve = Callable[[Access, Callable[[], None] | None], Awaitable[Connections]]
 """Makes what takes connections: of whom that access lets in, after the function has been called for each."""

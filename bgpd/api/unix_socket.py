@@ -9,11 +9,8 @@ import socket
 import stat
 from pathlib import Path
 
-import structlog
-
 from bgpd.config.schema import ApiConfig
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 
 class SocketUnusable(Exception):

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import structlog
-
 from bgpd.evpn.mac_mobility import Endpoint, EndpointState, MacMobility, Mobility, SavedMoves, Verdict
 from bgpd.evpn.originate import Originator
 from bgpd.evpn.ports import ClaimPort, Clock, PresencePort
@@ -23,8 +21,7 @@ from bgpd.model.evpn import origin_of
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address
 from bgpd.model.workload import ClaimInfo, Presence
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 _Where = tuple[str, bytes]
 """VRF and host prefix (route key)."""

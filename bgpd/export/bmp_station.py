@@ -16,8 +16,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
-import structlog
-
 from bgpd.config.schema import BmpConfig
 from bgpd.export.as_updates import STEP, end_of_rib, received_routes
 from bgpd.export.bmp_tables import (
@@ -51,6 +49,7 @@ from bgpd.model.path import Source
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.rib import Rib
+from bgpd.runtime.events import log
 from bgpd.runtime.turns import in_turn
 from bgpd.speaker.tap import TappedSession
 
@@ -63,8 +62,6 @@ FIRST_PAUSE_S = 1.0
 LAST_PAUSE_S = 60.0
 _CHUNK_BYTES = 64 * 1024
 _BEHIND_PAUSE_S = 0.05
-
-log = structlog.get_logger()
 
 
 class TooSlow(Exception):

@@ -16,14 +16,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import structlog
-
 from bgpd.config.schema import MrtConfig
 from bgpd.export.sessions import TappedSessions
 from bgpd.message.exabgp_codec import Notification, encode_message
 from bgpd.message.mrt import MrtPeer, SessionState, message_record, state_change
 from bgpd.model.iana import MessageType
 from bgpd.model.path import Source
+from bgpd.runtime.events import log
 from bgpd.speaker.tap import TappedSession
 
 FLUSH_S = 0.5
@@ -33,8 +32,6 @@ MAX_WAITING_BYTES = 8 * 1024 * 1024
 AGAIN_S = 60.0
 """After a defect, when it is listened again."""
 _PATTERN = "updates-*.mrt"
-
-log = structlog.get_logger()
 
 
 class MrtFiles:
@@ -141,7 +138,7 @@ class MrtFiles:
         if problem:
             self.lost += len(taken)
         if problem != self.problem:
-            log.log(30 if problem else 20, "mrt.files", problem=problem, lost=self.lost)
+            log.tell("warning" if problem else "info", "mrt.files", problem=problem, lost=self.lost)
         if self._listen_at is None or problem:
             self.problem = problem
 

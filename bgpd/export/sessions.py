@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import structlog
-
 from bgpd.message.exabgp_codec import Notification
 from bgpd.model.path import Source
+from bgpd.runtime.events import log
 from bgpd.speaker.tap import SessionTap, TappedSession
-
-log = structlog.get_logger()
 
 
 class Listener(SessionTap, Protocol):

@@ -14,8 +14,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-import structlog
-
 from bgpd.fib.examine import Examiner
 from bgpd.fib.nexthop_objects import NexthopObjects
 from bgpd.fib.routes import FamilyRoutes, Plan, TargetChange
@@ -24,8 +22,7 @@ from bgpd.kernel.route_messages import RouteForm, encode_deletes, is_there_alrea
 from bgpd.kernel.writer import Outcome
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_key
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 _RETRY_FIRST_S = 0.1
 _RETRY_LAST_S = 30.0

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
-import structlog
 
 from bgpd.config.schema import FibConfig
 from bgpd.fib.answers import Answers
@@ -28,8 +27,7 @@ from bgpd.kernel.writer import Outcome
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_key
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 BATCH = 2048
 _WATCHED = 262_144

@@ -16,7 +16,6 @@ from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 import msgspec
-import structlog
 
 from bgpd.fib.nexthop_objects import Loss, NexthopObjects
 from bgpd.fib.protocol import claimants_of
@@ -27,9 +26,8 @@ from bgpd.kernel.reader import KernelReader
 from bgpd.kernel.writer import KernelWriter, Outcome, Writer
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged
 from bgpd.runtime.background import start_in_background
+from bgpd.runtime.events import log
 from bgpd.runtime.turns import soon, turns
-
-log = structlog.get_logger()
 
 _COMPAT_MODE = pathlib.Path("/proc/sys/net/ipv4/nexthop_compat_mode")
 _SWITCH_INTERVAL_S = 0.001

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
-import structlog
 
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.nexthop_objects import by_known_sources
@@ -24,8 +23,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 from bgpd.model.prefix import format_key
 from bgpd.runtime.background import start_in_background
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 _FIRST_PAUSE_S = 0.02
 """By then the kernel's notifications have explained nearly all cases, and nothing is left to examine."""

@@ -16,15 +16,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-import structlog
-
 from bgpd.fib.batches import TableWriter
 from bgpd.fib.dataplane import Dataplane
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.prefix import format_address, parse_address
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 LOOPBACK = "loopback"
 _FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)

@@ -10,14 +10,11 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Callable, Iterable
 
-import structlog
-
 from bgpd.config.schema import FibConfig
 from bgpd.fib.nexthop_objects import IDS_PER_PROTOCOL
 from bgpd.kernel.nexthop_messages import NexthopObject
 from bgpd.kernel.reader import has_routes, read_nexthops
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 FORMER_DEFAULT = 197
 """The default of `fib.protocol` before 217."""

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress, repeat
 
 import msgspec
-import structlog
 
 from bgpd.fib.batches import ChangedMeanwhile, TableWriter
 from bgpd.fib.dataplane import Dataplane
@@ -27,9 +26,8 @@ from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm, encode_del
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
 from bgpd.runtime.background import start_in_background
+from bgpd.runtime.events import log
 from bgpd.runtime.rates import Share
-
-log = structlog.get_logger()
 
 _REPAIRS_REPORTED_S = 10.0
 """Repairs are summed up for this time, so that a program that fights over a route for hours does not fill the log."""

@@ -11,8 +11,6 @@ import itertools
 import time
 from collections.abc import Callable, Collection, Sequence
 
-import structlog
-
 from bgpd.config.schema import FibConfig
 from bgpd.fib.batches import TableOwner, TableWriter
 from bgpd.fib.dataplane import Dataplane
@@ -25,8 +23,7 @@ from bgpd.fib.saved import KnownTable
 from bgpd.fib.targets import Service, service_hop
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 _NAMED = 4
 """Next hops that an event names."""

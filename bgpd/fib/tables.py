@@ -14,8 +14,6 @@ from functools import partial
 from itertools import islice
 from typing import Protocol
 
-import structlog
-
 from bgpd.config.schema import FibConfig, VrfConfig
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
@@ -29,8 +27,6 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.runtime.background import start_in_background
 from bgpd.runtime.turns import Walks
-
-log = structlog.get_logger()
 
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _FILL_SLICE = 2048

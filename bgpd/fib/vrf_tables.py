@@ -13,7 +13,6 @@ from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 import msgspec
-import structlog
 
 from bgpd.config.schema import FibConfig, VrfConfig
 from bgpd.fib.batches import TableOwner
@@ -24,8 +23,7 @@ from bgpd.fib.vrfs import KernelVrfs, VrfRefused, VrfSpec
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.runtime.background import start_in_background
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 RETRY_S = 5.0
 """When a VRF is tried again that the kernel would not tell about."""

@@ -19,7 +19,6 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.table import Fib
@@ -48,11 +47,11 @@ from bgpd.model.kernel import (
 )
 from bgpd.model.path import NextHop
 from bgpd.runtime.background import start_in_background
+from bgpd.runtime.events import log
 
 if TYPE_CHECKING:
     from bgpd.kernel.rtnl import Rtnl, VrfDevice
 
-log = structlog.get_logger()
 
 _ALIAS = "bgpd: VRF "
 _RETRY_S = 5.0

@@ -17,7 +17,6 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import msgspec
-import structlog
 
 from bgpd.config.schema import RibConfig
 from bgpd.config.schema_sessions import ListenConfig, SessionConfig
@@ -59,6 +58,7 @@ from bgpd.model.utf8 import as_msgpack
 from bgpd.rib.next_hops import AllowedNextHops, LocalNextHops
 from bgpd.rib.recording import Recorder
 from bgpd.rib.stale import Kept
+from bgpd.runtime.events import log
 
 TOGETHER_S = 0.005
 """UPDATEs of a session that are read within this time are one record, and have the time of the first."""
@@ -71,8 +71,6 @@ MOST_WAITING = 16 << 20
 PATIENCE_S = 1.0
 """How long the end of the process waits for the disk."""
 RETRY_S = 10.0
-
-log = structlog.get_logger()
 
 
 class History(Recorder):

@@ -14,11 +14,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import structlog
-
 from bgpd.journal.store import JournalFile, JournalUnusable, Sought, read
 from bgpd.log import EventRing
 from bgpd.model.views.host import EventView
+from bgpd.runtime.events import log
 
 NAME = "journal.sqlite"
 """Of the file in the state directory."""
@@ -32,8 +31,6 @@ MOST_WAITING = 10_000
 """Events that wait for the disk; the oldest are dropped, and counted."""
 _MANY = 500
 """Events that are gathered at once, before the ring drops them: hundreds of sessions may end in one moment."""
-
-log = structlog.get_logger()
 
 
 class Journal:

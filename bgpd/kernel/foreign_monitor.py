@@ -15,17 +15,14 @@ import functools
 from collections.abc import Callable, Collection, Mapping
 from itertools import islice
 
-import structlog
-
 from bgpd.kernel.foreign_reader import ForeignReader, Reading, Scope
 from bgpd.kernel.foreign_routes import ForeignRoutes, Place, Routes
 from bgpd.kernel.netlink import DATAGRAM_PAUSE_S
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, RouteChanged
 from bgpd.runtime.background import start_in_background
+from bgpd.runtime.events import log
 from bgpd.runtime.rates import Share
-
-log = structlog.get_logger()
 
 _FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _LOOK_DELAY_S = 0.1

@@ -16,8 +16,6 @@ import socket
 import struct
 from collections.abc import Callable, Collection, Iterable
 
-import structlog
-
 from bgpd.kernel.foreign_monitor import ForeignMonitor
 from bgpd.kernel.host import Host
 from bgpd.kernel.link_messages import encode_dump_request, read_address, read_link
@@ -35,9 +33,8 @@ from bgpd.model.kernel import (
     RouteChanged,
 )
 from bgpd.runtime.background import start_in_background
+from bgpd.runtime.events import log
 from bgpd.runtime.rates import Share
-
-log = structlog.get_logger()
 
 _Reading = tuple[list[Link], list[Address]]
 Subscriber = Callable[[KernelEvent], None]

@@ -17,13 +17,11 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
-import structlog
 from pyroute2 import AsyncIPRoute, NetlinkError
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
 from bgpd.kernel.netlink import KernelError, MessageFlag, MessageKind
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 Answer = TypeVar("Answer")
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 import msgspec
-import structlog
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, COMMUNITY_LLGR_STALE, COMMUNITY_NO_LLGR, Family, Role
@@ -25,8 +24,7 @@ from bgpd.rib.next_hops import AllowedNextHops, LocalNextHops
 from bgpd.rib.policy import Policy, Route, Trace
 from bgpd.rib.roles import RoleRules
 from bgpd.rib.shared_decisions import Entry
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 HEARD_AT_COARSENESS_S = 10.0
 _REFUSALS_TOLD = 32

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-import structlog
-
 from bgpd.config.schema import RibConfig
 from bgpd.config.schema_policies import AggregateConfig
 from bgpd.model.attributes import Aggregator, Attributes
@@ -23,9 +21,8 @@ from bgpd.rib.aggregate_table import AggregateChanges, AggregateRoute, Aggregate
 from bgpd.rib.intruders import Intruders
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.ports import Workloads
+from bgpd.runtime.events import log
 from bgpd.runtime.shared_state import changes_shared_state
-
-log = structlog.get_logger()
 
 AGGREGATE_SOURCE = Source(name="aggregate", kind=SourceKind.AGGREGATE)
 _SLICE = 512

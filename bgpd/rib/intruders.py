@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import structlog
-
 from bgpd.config.schema import RibConfig
 from bgpd.model.iana import Family
 from bgpd.model.path import Path, SourceKind
 from bgpd.model.prefix import format_key, parse_address
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.shared_decisions import Entry
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _LOGGED = 16

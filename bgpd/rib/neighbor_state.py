@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-import structlog
-
 from bgpd.config.schema import RibConfig
 from bgpd.config.schema_sessions import SessionConfig, attribute_limit
 from bgpd.config.schema_workloads import GuestConfig
@@ -24,8 +22,7 @@ from bgpd.rib.discarded import Discarded
 from bgpd.rib.guest_policy import import_policy
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.policy import build_policy
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 _WARN_AT = 0.8
 """Share of max_attribute_bytes from which on the log warns."""

@@ -14,8 +14,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 
-import structlog
-
 from bgpd.config.schema import RibConfig
 from bgpd.config.schema_sessions import SessionConfig
 from bgpd.config.sections import section_of
@@ -41,9 +39,8 @@ from bgpd.rib.saved import SavedRib
 from bgpd.rib.small_batches import FEW, enter_few
 from bgpd.rib.stale import Place, Stage
 from bgpd.rib.tables import Tables
+from bgpd.runtime.events import log
 from bgpd.runtime.shared_state import SharedStateBroken
-
-log = structlog.get_logger()
 
 REPLAYED = 512
 """Keys of one step of `replay_evpn`."""

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import structlog
-
+from bgpd.runtime.events import log
 from bgpd.runtime.files import replace_file
-
-log = structlog.get_logger()
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAME = "boot"

@@ -22,8 +22,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NoReturn
 
-import structlog
-
+from bgpd.runtime.events import NOTHING, log
 from bgpd.runtime.programs import fork_own, reap_own
 
 Work = Callable[[], bytes | Awaitable[bytes]]
@@ -159,7 +158,7 @@ def _write(writer: int, kind: bytes, answer: bytes) -> None:
 def _give_up_all_but(writer: int) -> None:
     gc.disable()
     logging.disable(logging.CRITICAL)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    log.least = NOTHING
     signal.set_wakeup_fd(-1)
     for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
         signal.signal(ending, signal.SIG_DFL)

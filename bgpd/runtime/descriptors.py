@@ -12,9 +12,7 @@ import resource
 import socket
 import time
 
-import structlog
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 MOST = 65_536
 """The soft limit is raised up to this; more would cost memory in the kernel that nothing here needs."""

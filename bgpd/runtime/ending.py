@@ -6,12 +6,10 @@ import os
 import threading
 import time
 
-import structlog
+from bgpd.runtime.events import log
 
 PATIENCE_S = 5.0
 """How long threads have to end by themselves."""
-
-log = structlog.get_logger()
 
 
 def bound_the_end(exit_code: int, *, patience_s: float = PATIENCE_S) -> None:

@@ -18,9 +18,7 @@ import os
 import stat
 from pathlib import Path
 
-import structlog
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 DIRECTORY = Path("/run/bgpd")
 """The unit's RuntimeDirectory. Not a setting: two daemons that disagree about it would not see each other."""

@@ -12,12 +12,9 @@ import time
 from collections import Counter
 from collections.abc import Hashable
 
-import structlog
-
 from bgpd.runtime.descriptors import Reserve, Shortage, limit
+from bgpd.runtime.events import log
 from bgpd.runtime.rates import LineBudget
-
-log = structlog.get_logger()
 
 MOST_OF_ONE = 8
 """Those that are closing included (transport.LINGER_S)."""

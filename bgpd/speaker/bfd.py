@@ -12,8 +12,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import structlog
-
 from bgpd.bfd.control import BadLine, Key, Report, Wish, read_report
 from bgpd.bfd.packet import Diagnostic, State
 from bgpd.config.schema_sessions import BfdConfig, ListenConfig
@@ -21,13 +19,12 @@ from bgpd.config.sections import range_of
 from bgpd.kernel.host import Host
 from bgpd.model.prefix import covers, format_address, is_link_local
 from bgpd.model.views.sessions import BfdView
+from bgpd.runtime.events import log
 from bgpd.speaker.bfd_channel import BfdChannel
 from bgpd.speaker.neighbor import Neighbor
 from bgpd.speaker.neighbors import Neighbors
 from bgpd.speaker.peering import Peering
 from bgpd.speaker.surroundings import Surroundings
-
-log = structlog.get_logger()
 
 ADOPT_S = 180.0
 """For so long after the daemon's start, sessions of dynamic and unnumbered neighbors that have not come back go on:

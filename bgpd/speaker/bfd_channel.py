@@ -13,8 +13,6 @@ import struct
 from collections.abc import Mapping
 from typing import Protocol
 
-import structlog
-
 from bgpd.bfd.control import (
     DISCARDED,
     END,
@@ -32,8 +30,7 @@ from bgpd.bfd.control import (
     read_report,
     wrong_hello,
 )
-
-log = structlog.get_logger()
+from bgpd.runtime.events import log
 
 RETRY_S = 1.0
 SILENCE_S = 4 * REPORT_S

@@ -11,10 +11,10 @@ import time
 from typing import Any
 
 import msgspec
-import structlog
 
 from bgpd.message.exabgp_codec import Notification
 from bgpd.model.iana import CeaseSubcode, ErrorCode
+from bgpd.runtime.events import log
 
 FIRST_PAUSE_S = 5.0
 MAX_PAUSE_S = 600.0
@@ -30,8 +30,6 @@ OUT_OF_RESOURCES = Notification(ErrorCode.CEASE, CeaseSubcode.OUT_OF_RESOURCES)
 _UNSPECIFIC = Notification(ErrorCode.CEASE, 0)
 _UNREADABLE = Notification(ErrorCode.UPDATE_MESSAGE, 0)
 """With subcode 0, Unspecific (RFC 4271 section 6.3): no RFC has a subcode for a receiver that fails."""
-
-log = structlog.get_logger()
 
 
 class Consequence(msgspec.Struct, frozen=True):

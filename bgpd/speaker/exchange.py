@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
-import structlog
 
 from bgpd.config.schema_sessions import SessionConfig
 from bgpd.kernel.host import Host, OwnAddresses
@@ -25,12 +24,11 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.iana import FAMILY_BY_CODE, Family
 from bgpd.model.path import RouteBatch, Source
 from bgpd.model.wire import NlriDecoders, WireError
+from bgpd.runtime.events import log
 from bgpd.speaker.next_hop_self import NextHopSelf
 from bgpd.speaker.refresh import RefreshRequests
 from bgpd.speaker.saved import SavedExchange
 from bgpd.speaker.tap import SessionTap
-
-log = structlog.get_logger()
 
 _MAX_REMEMBERED_ERRORS = 32
 _LOGGED_CHARACTERS = 2000

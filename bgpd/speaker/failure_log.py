@@ -8,16 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import structlog
-
 from bgpd.message.notification import describe_notification
+from bgpd.runtime.events import log
 from bgpd.runtime.rates import LineBudget
 from bgpd.speaker.reach import NOT_HEARD
 from bgpd.speaker.saved import Notice, SavedFailures
 from bgpd.speaker.session import Notified
-
-log = structlog.get_logger()
-
 
 MAX_KINDS = 100
 """Failures that are kept apart; with more of them (texts of the neighbor's, say) all are forgotten and logged again."""

@@ -13,15 +13,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-import structlog
-
 from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.kernel.host import Host
+from bgpd.runtime.events import log
 from bgpd.speaker.lldp import read_lldp
 from bgpd.speaker.neighbor import Neighbor
 from bgpd.speaker.neighbors import Neighbors
-
-log = structlog.get_logger()
 
 LLDP_S = 60.0
 """Between two readings of LLDP."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-import structlog
-
 from bgpd.config.schema_sessions import ListenConfig
 from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.sections import comes_to, range_of
 from bgpd.model.prefix import format_address
+from bgpd.runtime.events import log
 from bgpd.speaker import ruled_vrfs
 from bgpd.speaker.neighbor import REJECTED, Neighbor
 from bgpd.speaker.neighbors import Neighbors
@@ -23,8 +22,6 @@ from bgpd.speaker.places import ConnectRates, divided, gives_way, why_full
 from bgpd.speaker.socket_options import arrival_index
 from bgpd.speaker.surroundings import Surroundings
 from bgpd.speaker.transport import Wire
-
-log = structlog.get_logger()
 
 _MAX_REMEMBERED_STRANGERS = 256
 

@@ -14,8 +14,7 @@ import struct
 from collections.abc import Callable
 from functools import partial
 
-import structlog
-
+from bgpd.runtime.events import log
 from bgpd.speaker.admission import Admission
 from bgpd.speaker.authentication import Authentication, set_for_listening
 from bgpd.speaker.socket_options import (
@@ -26,8 +25,6 @@ from bgpd.speaker.socket_options import (
     set_common,
 )
 from bgpd.speaker.transport import Endpoint, NewSocket, Wire
-
-log = structlog.get_logger()
 
 BACKLOG = 256
 ACCEPTS = 32

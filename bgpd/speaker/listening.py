@@ -16,11 +16,10 @@ from collections.abc import Hashable, Iterable, Iterator
 from functools import partial
 from typing import Protocol
 
-import structlog
-
 from bgpd.config.schema_sessions import ListenConfig, SessionConfig
 from bgpd.config.schema_workloads import GuestConfig
 from bgpd.model.iana import BGP_PORT
+from bgpd.runtime.events import log
 from bgpd.speaker.admission import Admission
 from bgpd.speaker.authentication import (
     Authentication,
@@ -32,8 +31,6 @@ from bgpd.speaker.authentication import (
 from bgpd.speaker.listener import Listener
 from bgpd.speaker.saved import SavedListener
 from bgpd.speaker.transport import NewSocket, Wire
-
-log = structlog.get_logger()
 
 
 class ConnectionTaker(Protocol):

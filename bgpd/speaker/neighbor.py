@@ -11,7 +11,6 @@ import random
 from typing import Protocol
 
 import msgspec
-import structlog
 
 from bgpd.config.effects import resets_session
 from bgpd.config.schema_sessions import SessionConfig
@@ -20,6 +19,7 @@ from bgpd.message.open import Negotiated
 from bgpd.model.iana import CeaseSubcode, ErrorCode
 from bgpd.model.prefix import format_address
 from bgpd.model.unreadable import UNREADABLE
+from bgpd.runtime.events import log
 from bgpd.runtime.shared_state import SharedStateBroken
 from bgpd.speaker.beginning import ends_hold_off, new_exchange, settings, tell_tap
 from bgpd.speaker.connection import Connection, State
@@ -34,8 +34,6 @@ from bgpd.speaker.session import Notified, Session, SessionDown, SessionSettings
 from bgpd.speaker.socket_options import set_send_hold_time
 from bgpd.speaker.surroundings import Surroundings
 from bgpd.speaker.transport import Wire
-
-log = structlog.get_logger()
 
 WITHOUT_HOLD_TIME_S = 240.0
 """In place of a hold time of 0, for how long the peer may take nothing: twice as long, 8 minutes (RFC 9687)."""

@@ -15,12 +15,9 @@ import socket
 import struct
 from collections.abc import Callable, Iterable
 
-import structlog
-
 from bgpd.model.prefix import is_link_local
+from bgpd.runtime.events import log
 from bgpd.speaker.transport import NewSocket
-
-log = structlog.get_logger()
 
 ROUTER_SOLICITATION = 133
 ROUTER_ADVERTISEMENT = 134

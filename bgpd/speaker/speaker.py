@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterable
 
 import msgspec
-import structlog
 
 from bgpd.config.schema import DEFAULT_BFD_SOCKET, SpeakerConfig
 from bgpd.config.schema_workloads import GuestConfig
@@ -27,6 +26,7 @@ from bgpd.model.prefix import format_address, is_link_local
 from bgpd.model.views.sessions import NeighborView
 from bgpd.model.wire import NlriDecoders, NotificationError
 from bgpd.runtime.descriptors import Shortage
+from bgpd.runtime.events import log
 from bgpd.speaker import ruled_vrfs
 from bgpd.speaker.admission import Admission
 from bgpd.speaker.bfd import Bfd
@@ -46,8 +46,6 @@ from bgpd.speaker.tap import SessionTap
 from bgpd.speaker.transport import LINGER_S, Endpoint, NewSocket
 from bgpd.speaker.transport import adopt as adopt_connection
 from bgpd.speaker.unnumbered import Unnumbered
-
-log = structlog.get_logger()
 
 ROUND_S = 1.0
 """Pause between advertisements while an unnumbered neighbor is down; every tenth while it is up."""

@@ -18,13 +18,11 @@ from functools import partial
 from typing import Protocol
 
 import msgspec
-import structlog
 
 from bgpd.model.prefix import format_key
+from bgpd.runtime.events import log
 from bgpd.runtime.rates import LineBudget
 from bgpd.workload.standing import Place
-
-log = structlog.get_logger()
 
 HALF_LIFE_S = 10.0
 SUPPRESS, REUSE, CEILING = 6.0, 4.0, 8.0

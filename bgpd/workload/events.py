@@ -8,13 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import structlog
-
 from bgpd.model.prefix import format_key
 from bgpd.model.workload import WorkloadState
+from bgpd.runtime.events import log
 from bgpd.workload.standing import AWAITING_KERNEL, ClaimStatus
-
-log = structlog.get_logger()
 
 BURST, BURST_S = 20, 5.0
 """Lines and seconds: beyond this many lines within this time, events are only counted."""

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
-import structlog
-
 from bgpd.config.schema import WorkloadsConfig
 from bgpd.kernel.host import Host
 from bgpd.model.kernel import AddressChanged, LinkChanged
+from bgpd.runtime.events import log
 from bgpd.runtime.programs import Programs
 from bgpd.runtime.turns import LoopClock, soon
 from bgpd.workload.events import WorkloadEvents
@@ -32,8 +31,6 @@ from bgpd.workload.service.targets import CheckId
 from bgpd.workload.settle import Announcer, KernelRoutes
 from bgpd.workload.sources import ClaimSource, GuestRoutes, Sessions, SourceParts, kinds
 from bgpd.workload.table import WorkloadTable
-
-log = structlog.get_logger()
 
 INITIAL_WAIT_S = 10
 """How long to wait for the sources' first states if no source sets a time."""

@@ -18,6 +18,7 @@ from bgpd.api import live
 from bgpd.api.live import Live
 from bgpd.api.server import ApiServer
 from bgpd.config.schema import ApiConfig
+from bgpd.runtime.events import Event
 from tests.api.test_connections import free_port
 from tests.scripted_backend import NOW, ScriptedBackend
 from tests.waiting import PATIENCE_S, until
@@ -37,7 +38,7 @@ class Hall:
         )
 
     def happen(self, name: str) -> None:
-        self.backend.events(None, "info", {"event": name, "timestamp": NOW})
+        self.backend.events.keep(Event("info", name, {}, NOW))
 
     def live(self) -> Live:
         """That of the TCP listener."""
@@ -179,7 +180,7 @@ async def test_end_that_comes_with_an_event_is_an_end(turns: int) -> None:
     await until(lambda: live._overview != b"")
     for _ in range(5):
         await asyncio.sleep(0)
-    backend.events(None, "info", {"event": "session.closed", "timestamp": NOW})
+    backend.events.keep(Event("info", "session.closed", {}, NOW))
     for _ in range(turns):
         await asyncio.sleep(0)
     ending = asyncio.create_task(live.stop())
@@ -200,7 +201,7 @@ async def test_who_comes_back_while_it_is_rendered_gets_each_event_once(monkeypa
         return b"event: overview\ndata: {}\n\n"
 
     monkeypatch.setattr(live, "_render", comes_meanwhile)
-    backend.events(None, "info", {"event": "session.closed", "timestamp": NOW})
+    backend.events.keep(Event("info", "session.closed", {}, NOW))
     await live._update(1000.0)
     assert b"".join(sent).count(b"session.closed") == 1
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import structlog
 
 from bgpd.api import stream
 from bgpd.api.connections import Credentials
@@ -22,6 +21,8 @@ from bgpd.api.stream import view_slices
 from bgpd.api.unix_socket import SocketUnusable
 from bgpd.config.schema import ApiConfig, LogConfig
 from bgpd.log import set_up_logging
+from bgpd.runtime.events import log
+from tests.logs import log_plainly
 from tests.scripted_backend import ScriptedBackend, route
 from tests.waiting import PATIENCE_S
 
@@ -222,7 +223,6 @@ async def test_what_reads_tables_or_the_kernel_waits_for_a_daemon_that_starts(
 
 async def test_events_are_listed_and_followed(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:
     set_up_logging(LogConfig(), backend.events, stream=open(os.devnull, "w"))  # noqa: SIM115, ASYNC230
-    log = structlog.get_logger()
     log.info("session.established", neighbor="leaf1", hold_time_s=9)
     log.info("session.established", neighbor="leaf2", hold_time_s=9)
     (event,) = await get(http, "/v1/events?limit=1")
@@ -232,7 +232,7 @@ async def test_events_are_listed_and_followed(http: aiohttp.ClientSession, backe
         log.warning("session.closed", neighbor="leaf1")
         line = await asyncio.wait_for(response.content.readline(), 5)
     assert b"session.closed" in line
-    structlog.reset_defaults()
+    log_plainly()
 
 
 async def test_monitors_that_have_gone_leave_their_places_though_nothing_happens(
@@ -255,13 +255,12 @@ async def test_a_monitor_from_a_later_event_than_there_is_waits_for_the_next(
 ) -> None:
     """A number of an earlier run, or of nobody: the loop goes on."""
     set_up_logging(LogConfig(), backend.events, stream=open(os.devnull, "w"))  # noqa: SIM115, ASYNC230
-    log = structlog.get_logger()
     log.info("session.established", neighbor="leaf1")
     async with http.get("/v1/monitor?since=999999999") as response:
         log.warning("session.closed", neighbor="leaf1")
         line = await asyncio.wait_for(response.content.readline(), 5)
     assert b"session.closed" in line
-    structlog.reset_defaults()
+    log_plainly()
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "none"])

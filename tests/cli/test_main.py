@@ -27,6 +27,7 @@ from bgpd.cli.tables import SHOWN
 from bgpd.config.load import Loaded
 from bgpd.config.schema import ApiConfig, Config
 from bgpd.runtime.copy_of_process import PATIENCE_S
+from bgpd.runtime.events import Event
 from tests.scripted_backend import ScriptedBackend
 
 GOOD = (
@@ -216,7 +217,7 @@ def test_monitor_comes_back_with_the_daemon_and_misses_nothing(tmp_path: Path) -
     second.started_at += 60
 
     def happen(backend: ScriptedBackend, event: str) -> None:
-        backend.events(None, "info", {"event": event, "level": "info", "timestamp": 1.0})
+        backend.events.keep(Event("info", event, {}, 1.0))
 
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored in the background
@@ -668,7 +669,7 @@ def test_quick_commands_import_nothing_heavy(command: list[str], tmp_path: Path)
         "import sys; from bgpd.__main__ import main\n"
         f"try: main({command!r})\n"
         "except SystemExit: pass\n"
-        "heavy = {'aiohttp', 'rich', 'exabgp', 'pyroute2', 'asyncio', 'msgspec', 'structlog', 'http', 'email', 'ssl'}\n"
+        "heavy = {'aiohttp', 'rich', 'exabgp', 'pyroute2', 'asyncio', 'msgspec', 'http', 'email', 'ssl'}\n"
         "heavy &= set(sys.modules)\n"
         "print(sorted(heavy), file=sys.stderr)"
     )

@@ -7,7 +7,6 @@ import errno
 import random
 
 import pytest
-from structlog.testing import capture_logs
 
 from bgpd.fib.answers import OCCUPIED
 from bgpd.kernel.netlink import MessageKind
@@ -17,6 +16,7 @@ from bgpd.model.path import BLACKHOLE, NextHop
 from bgpd.model.prefix import parse_prefix
 from tests.fib.fake_kernel import FOREIGN, METRIC, PROTOCOL, FakeKernel
 from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, Harness, running, two_leaf_kernel
+from tests.logs import capture_logs
 from tests.waiting import until
 
 OTHER = 16

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-import structlog
 
 from bgpd.kernel.writer import Outcome
 from tests.fib.harness import LEAF1, LEAF2, V4, running
+from tests.logs import capture_logs
 
 KEYS = [bytes((32, 10, 64, 0, number)) for number in range(8)]
 ON_2 = (LEAF2.address, 3)
@@ -17,7 +17,7 @@ ON_2 = (LEAF2.address, 3)
 @pytest.mark.parametrize("known", [False, True], ids=["first route", "more routes"])
 @pytest.mark.parametrize("other", [False, True], ids=["gone", "by the other leaf"])
 async def test_routes_of_a_lost_next_hop_that_are_on_their_way(known: bool, other: bool) -> None:
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         async with running() as it:
             it.fib.sweep()
             if known:
@@ -45,7 +45,7 @@ async def test_routes_of_a_lost_next_hop_that_are_on_their_way(known: bool, othe
 
 
 async def test_routes_on_their_way_from_one_next_hop_to_another_that_is_lost() -> None:
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         async with running() as it:
             it.fib.sweep()
             it.want(dict.fromkeys(KEYS, (LEAF2,)))

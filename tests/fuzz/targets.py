@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
-import structlog
-
 from tests.fuzz import conversations, feed, files, http, imports, left, messages, programs, requests
 from tests.fuzz.target import Target
+from tests.logs import log_nothing
 
 TARGETS: dict[str, Target] = {
     **messages.TARGETS,
@@ -24,4 +21,4 @@ TARGETS: dict[str, Target] = {
 
 def quiet() -> None:
     """Nothing is logged: inputs that are refused by the thousand are no news."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    log_nothing()

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from bgpd.config.schema import LogConfig
 from bgpd.journal import journal as module
@@ -17,6 +16,8 @@ from bgpd.journal.journal import Journal
 from bgpd.journal.store import Sought
 from bgpd.log import KEPT_EVENTS, EventRing, set_up_logging
 from bgpd.model.views.host import EventView
+from bgpd.runtime.events import log
+from tests.logs import log_plainly
 from tests.waiting import wait_until
 
 ROOM = 1 << 20
@@ -27,7 +28,7 @@ def ring() -> Iterator[EventRing]:
     events = EventRing()
     set_up_logging(LogConfig(), events, io.StringIO())
     yield events
-    structlog.reset_defaults()
+    log_plainly()
 
 
 def journal(path: Path | None, ring: EventRing) -> Journal:
@@ -38,7 +39,7 @@ def journal(path: Path | None, ring: EventRing) -> Journal:
 
 def say(*names: str) -> None:
     for name in names:
-        structlog.get_logger().info(name)
+        log.info(name)
 
 
 async def names(made: Journal, limit: int = 1_000) -> list[str]:
@@ -133,7 +134,7 @@ async def test_a_disk_that_hangs_does_not_hold_what_leaves(
 
 async def test_a_text_that_is_no_unicode_is_kept_as_far_as_it_is(tmp_path: Path, ring: EventRing) -> None:
     made = journal(tmp_path / "j", ring)
-    structlog.get_logger().info("reload.problem", problem="conf.d/caf\udce9.toml: cannot be read", other="caf\xe9")
+    log.info("reload.problem", problem="conf.d/caf\udce9.toml: cannot be read", other="caf\xe9")
     (event,) = await made.read(Sought())
     assert event.fields == {"problem": "conf.d/caf\\udce9.toml: cannot be read", "other": "caf\xe9"}
     assert (made.written, made.warnings()) == (1, [])

@@ -12,7 +12,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from netaddr import cidr_merge
-from structlog.testing import capture_logs
 
 from bgpd.config.schema import Config
 from bgpd.config.schema_policies import AggregateConfig
@@ -22,6 +21,7 @@ from bgpd.model.path import BLACKHOLE, Source
 from bgpd.model.prefix import format_key, parse_address
 from bgpd.rib import aggregates as aggregation
 from bgpd.rib import dissemination as exports
+from tests.logs import capture_logs
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 POOL = "10.64.1.0/28"

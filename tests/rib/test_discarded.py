@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from bgpd.model.path import RouteBatch, Source
 from bgpd.rib import discarded as discarded_module
 from bgpd.rib.discarded import ASK_PAUSE_S
+from tests.logs import capture_logs
 from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 HOP = hop("10.0.1.2")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from structlog.testing import capture_logs
 
 from bgpd.model.attributes import Aggregator
 from bgpd.model.path import Source, SourceKind
+from tests.logs import capture_logs
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 ADDRESS = "10.64.1.5/32"

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from bgpd.config.schema import Config
 from bgpd.config.schema_policies import PolicyConfig, RuleConfig
@@ -16,6 +15,7 @@ from bgpd.model.path import Source
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.neighbor_state import MOST_NEXT_HOPS, MOST_WITHDRAWN, NeighborState, change_policies
 from bgpd.rib.policy import PolicyError, build_policy
+from tests.logs import capture_logs
 from tests.message.decoding import negotiated
 from tests.rib.build import LOCAL_ASN, V4, Recorder, attributes, configuration, hop, key, leaf, session
 

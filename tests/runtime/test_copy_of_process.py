@@ -12,13 +12,14 @@ import time
 from pathlib import Path
 
 import pytest
-import structlog
 
 from bgpd.config.schema import LogConfig
 from bgpd.log import EventRing, set_up_logging
 from bgpd.runtime import copy_of_process, programs
 from bgpd.runtime.copy_of_process import _HEAD, CopyFailed, in_a_copy
+from bgpd.runtime.events import log
 from labs.process import wait_until
+from tests.logs import log_plainly
 
 
 @pytest.fixture
@@ -60,11 +61,9 @@ async def test_what_the_work_schedules_does_not_happen_unless_it_waits(tmp_path:
 async def test_what_is_logged_in_the_copy_goes_nowhere() -> None:
     """Its outputs are closed, and another thread may have held the lock of the events when it was made."""
     ring = EventRing()
-    before = structlog.get_config()
     reader, writer = os.pipe()
     set_up_logging(LogConfig(), ring, os.fdopen(writer, "w"))
     try:
-        log = structlog.get_logger()
         log.warning("here")
 
         async def work() -> bytes:
@@ -74,7 +73,7 @@ async def test_what_is_logged_in_the_copy_goes_nowhere() -> None:
         with ring._numbering:
             assert await in_a_copy(work) == b"done"
     finally:
-        structlog.configure(**before)
+        log_plainly()
         os.close(reader)
 
 

@@ -9,7 +9,6 @@ A seed gives the same run each time: the order of sets depends on PYTHONHASHSEED
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,18 +16,18 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from bgpd.simulation.run import Result, run, shortened
 from bgpd.simulation.scenario import Scenario
 from bgpd.simulation.seeds import scenario_of
+from tests.logs import log_nothing
 
 HASH_SEED = "0"
 
 
 def quietly() -> None:
     """Fabrics log nothing."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    log_nothing()
 
 
 def run_seed(seed: int) -> Result:

@@ -10,7 +10,6 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-import structlog
 
 from bgpd.runtime import descriptors
 from bgpd.runtime.descriptors import Reserve, Shortage, is_exhausted, limit, raise_limit
@@ -20,6 +19,7 @@ from bgpd.speaker import listener as listener_module
 from bgpd.speaker.admission import MOST_OF_ONE, SPARE, Admission
 from bgpd.speaker.listener import Listener
 from bgpd.speaker.transport import Wire
+from tests.logs import capture_logs
 from tests.speaker.test_speaker import free_port, until
 from tests.waiting import PATIENCE_S
 
@@ -148,7 +148,7 @@ async def test_connection_that_cannot_be_taken_over_is_closed_and_said(
         raise ValueError("odd")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", fail)
-    with structlog.testing.capture_logs() as records:
+    with capture_logs() as records:
         client = await listening.connect()
         assert await is_closed(client)
     assert [record["event"] for record in records] == ["connection.defect"]
@@ -193,7 +193,7 @@ def test_one_interface_leaves_as_many_connections_as_it_has() -> None:
 
 def test_refusals_without_end_fill_no_log() -> None:
     admission = Admission(neighbors=1, shortage=Shortage())
-    with structlog.testing.capture_logs() as records:
+    with capture_logs() as records:
         for number in range(5000):
             admission.admit(f"vm{number}", 5)
     assert 0 < len(records) <= BURST_LINES + 1

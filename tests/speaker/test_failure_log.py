@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import structlog
-
 from bgpd.message.exabgp_codec import Notification
 from bgpd.runtime.rates import BURST_LINES, LINE_EVERY_S, LineBudget
 from bgpd.speaker.failure_log import MAX_KINDS, FailureLog
 from bgpd.speaker.reach import NOT_HEARD
 from bgpd.speaker.session import Notified
+from tests.logs import capture_logs
 
 
 def lines(failures: FailureLog, *reasons: str) -> list[str]:
     """The reasons that are logged when these are noted in turn."""
-    with structlog.testing.capture_logs() as records:
+    with capture_logs() as records:
         for reason in reasons:
             failures.note(reason)
     return [record["reason"] for record in records]
@@ -30,7 +29,7 @@ def test_each_kind_is_logged_once_until_a_session_is_there() -> None:
 def test_repeats_are_counted() -> None:
     failures = FailureLog("leaf1", LineBudget())
     lines(failures, "refused", "refused", "refused")
-    with structlog.testing.capture_logs() as records:
+    with capture_logs() as records:
         failures.note("reset")
     assert records[0]["repeats_before"] == 2
 
@@ -69,7 +68,7 @@ def test_reason_that_says_less_is_followed_by_the_one_with_a_notification() -> N
 
 def test_an_end_of_our_own_is_no_warning() -> None:
     failures = FailureLog("leaf1", LineBudget())
-    with structlog.testing.capture_logs() as records:
+    with capture_logs() as records:
         failures.closed("the neighbor closed the connection")
         failures.ending = True
         failures.closed("shut down")

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.kernel.host import Host
@@ -20,6 +19,7 @@ from bgpd.model.kernel import Link
 from bgpd.speaker import lldp
 from bgpd.speaker.hostnames import Expectation, Hostnames, full_name, is_expected, printable
 from bgpd.speaker.lldp import parse_lldp, read_lldp
+from tests.logs import capture_logs
 
 CHASSIS = {"id": {"type": "mac", "value": "00:00:00:00:00:01"}, "descr": "SONiC"}
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import structlog
 
 from bgpd.config.schema import Config
 from bgpd.kernel.host import Host
@@ -40,6 +39,7 @@ from bgpd.speaker.socket_options import stuck_text
 from bgpd.speaker.speaker import Speaker
 from bgpd.speaker.transport import Target, dial
 from tests.interop.recording_speaker import Recorder
+from tests.logs import capture_logs
 from tests.speaker.messages import REFRESH, UPDATE, open_bytes
 
 BEGIN = encode_message(MessageType.ROUTE_REFRESH, b"\0\1\1\1")
@@ -599,7 +599,7 @@ async def test_a_refused_dynamic_neighbor_is_told_apart_from_a_stranger(monkeypa
     monkeypatch.setattr(places_module, "EVERY_S", 1000.0)
     port = free_port()
     listen = {"prefix": "127.0.1.0/24", "asn": "external", "import": "all"}
-    with structlog.testing.capture_logs() as lines:
+    with capture_logs() as lines:
         async with running(config(listen=[listen]), listen_port=port):
             opened = [await connect_from(port, number) for number in (1, 2)]
             reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.2.1", 0))
@@ -649,7 +649,7 @@ async def test_dynamic_neighbor_needs_a_hold_time(hold_time_s: int) -> None:
 async def test_who_connects_without_end_fills_no_log() -> None:
     port = free_port()
     listen = {"prefix": "127.0.1.0/24", "asn": "external", "import": "all"}
-    with structlog.testing.capture_logs() as records:
+    with capture_logs() as records:
         async with running(config(listen=[listen]), listen_port=port) as (speaker, _):
             for number in range(1, 101):
                 _, writer = await connect_from(port, number)
@@ -953,7 +953,7 @@ async def test_listens_in_a_vrf_as_soon_as_it_has_a_neighbor_there() -> None:
     tenant = {"name": "blue", "table": 1001}
     async with running(config(), listen_port=port) as (speaker, recorder):
         recorder.host.link(Link(index=9, name="blue", up=True, kind="vrf"))
-        with structlog.testing.capture_logs() as logs:
+        with capture_logs() as logs:
             speaker.reconfigure(config(vrf=[tenant], neighbor=[to_peer(port, vrf="blue")]).speaker)
     tried = [entry["vrf"] for entry in logs if entry["event"] == "listen.failed"]
     assert tried == ["blue"]  # there is no such device: the kernel refuses it

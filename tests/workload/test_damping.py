@@ -7,7 +7,6 @@ from collections.abc import Callable
 from itertools import count
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from bgpd.workload.damping import FORGET_S, STAY_S, Damping
 from bgpd.workload.events import WorkloadEvents
 from bgpd.workload.standing import Place
 from bgpd.workload.table import WorkloadTable
+from tests.logs import capture_logs
 from tests.workload.fixtures import V4, Rig, claim, key
 
 POD, OTHER = "10.64.1.9/32", "10.64.1.10/32"
@@ -137,7 +137,7 @@ def test_address_that_is_gone_in_the_end_is_not_announced_when_the_time_is_over(
 
 def test_log_says_once_that_it_is_held_back() -> None:
     rig = Flapping()
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         rig.there()
         rig.flap(1000)
         rig.clock.advance(STAY_S)
@@ -153,7 +153,7 @@ def test_log_does_not_name_each_of_very_many() -> None:
     rig = Flapping()
     damped = Damping(rig.clock, look_again=lambda place: None)
     places = [(PLACE[0], key(f"10.64.{number >> 8}.{number & 255}/32")) for number in range(1000)]
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         for place in places * 7:
             damped.gone(place)
         assert all(map(damped.why_held_back, places))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from structlog.testing import capture_logs
-
 from bgpd.workload.events import BURST, WorkloadEvents
+from tests.logs import capture_logs
 from tests.workload.fixtures import Rig, claim
 
 

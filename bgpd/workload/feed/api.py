@@ -13,20 +13,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-import structlog
 
 from bgpd.config.schema_workloads import ApiWorkloadConfig
 from bgpd.model.reports import Problem, WorkloadReport
 from bgpd.model.service import ServiceView
 from bgpd.model.workload import Claim, WorkloadState
+from bgpd.runtime.events import log
 from bgpd.workload.feed.feed import IN_USE
 from bgpd.workload.feed.payload import MAX_PAYLOAD, PayloadRefused, decode_service, decode_workload
 from bgpd.workload.feed.source import FeedSource
 from bgpd.workload.service.services import SERVICE
 from bgpd.workload.sources import ClaimSource, Restart, SourceKind, SourceParts
 from bgpd.workload.standing import ClaimStatus
-
-log = structlog.get_logger()
 
 API = "api"
 

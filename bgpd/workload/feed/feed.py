@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
-import structlog
 
 from bgpd.model.reports import Problem
 from bgpd.model.service import Service
 from bgpd.model.workload import Claim, Workload
+from bgpd.runtime.events import log
 from bgpd.workload.claims import Claims
 from bgpd.workload.feed.payload import PayloadRefused, claims_of
 from bgpd.workload.feed.reports import SERVICE, WORKLOAD, Reports
@@ -22,8 +22,6 @@ from bgpd.workload.feed.restart_notes import Journal, RestartNotes
 from bgpd.workload.feed.saved import Change, Saved
 from bgpd.workload.presences import Presences
 from bgpd.workload.sources import feeds
-
-log = structlog.get_logger()
 
 SLICE = 200
 """Workloads restored or removed in one step, so that the loop is never blocked for 20 ms."""

@@ -12,15 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import structlog
-
 from bgpd.model.reports import Problem
 from bgpd.model.workload import Sync
+from bgpd.runtime.events import log
 from bgpd.workload.feed.feed import SLICE, Feed
 from bgpd.workload.feed.payload import PayloadRefused, decode_service, decode_sync, decode_workload, is_publishable
 from bgpd.workload.feed.reports import SERVICE, SNAPSHOT, SYNC, WORKLOAD
-
-log = structlog.get_logger()
 
 QUIET_S = 0.5
 """No message for so long after a generation is complete: then what it lacks is gone. Queued messages of an

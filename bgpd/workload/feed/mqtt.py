@@ -17,13 +17,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiomqtt
-import structlog
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bgpd.config.schema_workloads import MqttWorkloadConfig
 from bgpd.model.reports import Problem
+from bgpd.runtime.events import log
 from bgpd.workload.feed.generations import Generations
 from bgpd.workload.feed.mqtt_client import MAX_PACKET, BrokerMisbehaves, Client
 from bgpd.workload.feed.mqtt_kind import MQTT
@@ -33,8 +33,6 @@ from bgpd.workload.feed.reports import RIGHTS, SNAPSHOT
 from bgpd.workload.feed.source import FeedSource
 from bgpd.workload.sources import SourceParts
 from bgpd.workload.standing import ClaimStatus
-
-log = structlog.get_logger()
 
 CALL_TIMEOUT_S = 5.0
 """How long the broker may take to answer a call; a silent refusal of a TLS 1.3 client certificate shows only so."""

@@ -14,11 +14,9 @@ from itertools import islice
 from typing import Any
 
 import msgspec
-import structlog
 
+from bgpd.runtime.events import log
 from bgpd.workload.feed.mqtt_client import Client
-
-log = structlog.get_logger()
 
 MAX_EVENTS = 1000
 """Events kept while the broker is away; older ones are dropped."""

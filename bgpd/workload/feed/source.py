@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from bgpd.config.schema import WorkloadsConfig
 from bgpd.model.reports import Problem
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.workload import Claim
+from bgpd.runtime.events import log
 from bgpd.runtime.turns import soon
 from bgpd.workload.feed.feed import Feed
 from bgpd.workload.feed.reports import STATE_FILE
@@ -25,8 +25,6 @@ from bgpd.workload.feed.saved import Saved, read_saved
 from bgpd.workload.feed.state_file import MAX_REPORTED, StateFile
 from bgpd.workload.sources import ClaimSource, SourceParts
 from bgpd.workload.standing import ClaimStatus
-
-log = structlog.get_logger()
 
 
 class FeedSource(ClaimSource):

@@ -17,13 +17,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from bgpd.model.unreadable import UNREADABLE
+from bgpd.runtime.events import log
 from bgpd.runtime.files import sync_directory, write_synced
 from bgpd.workload.feed.saved import Change, Saved, check_saved, read_saved, replay_change
-
-log = structlog.get_logger()
 
 RETRY_S, LOOK_S = 10.0, 0.25
 """Pause after a write that failed, at most; meanwhile it is looked so often whether there is more space."""

@@ -13,18 +13,16 @@ from functools import partial
 from typing import Protocol
 
 import msgspec
-import structlog
 
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.service import CheckType, HealthCheck, ProbeView, Service, ServiceMode
+from bgpd.runtime.events import log
 from bgpd.workload.service.checker import Health
 from bgpd.workload.service.probes import ANY_WAY, Way
 from bgpd.workload.service.saved_health import SavedHealth
 from bgpd.workload.service.targets import CheckId
-
-log = structlog.get_logger()
 
 NO_BACKEND = "not asked: no usable backend"
 _HOPS = 1

@@ -12,13 +12,10 @@ import random
 from collections.abc import Awaitable, Callable
 
 import msgspec
-import structlog
 
 from bgpd.model.service import HealthCheck
 from bgpd.workload.service.probes import Way
 from bgpd.workload.service.targets import CheckId
-
-log = structlog.get_logger()
 
 JITTER = 0.1
 """Part of the interval by which each pause is made shorter or longer."""

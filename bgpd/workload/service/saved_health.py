@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import msgspec
-import structlog
 
 from bgpd.model.clocks import WallClock
 from bgpd.model.service import HealthCheck
 from bgpd.model.unreadable import UNREADABLE
+from bgpd.runtime.events import log
 from bgpd.workload.service.checker import Health
 from bgpd.workload.service.targets import CheckId
-
-log = structlog.get_logger()
 
 
 class SavedCheck(msgspec.Struct, frozen=True, array_like=True):

@@ -10,18 +10,16 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
-import structlog
 
 from bgpd.model.clocks import Monotonic, WallClock
 from bgpd.model.iana import Family
 from bgpd.model.unreadable import UNREADABLE
+from bgpd.runtime.events import log
 from bgpd.workload.damping import Penalty
 from bgpd.workload.service.active import Active
 from bgpd.workload.service.flapping import Flapping
 from bgpd.workload.service.last_resort import Availability, Standing
 from bgpd.workload.service.targets import CheckId, Fault
-
-log = structlog.get_logger()
 
 
 class _SavedTarget(msgspec.Struct, frozen=True, array_like=True):

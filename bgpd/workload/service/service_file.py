@@ -14,15 +14,13 @@ from itertools import islice
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.runtime.boot import boot_id
+from bgpd.runtime.events import log
 from bgpd.runtime.files import replace_file
 from bgpd.workload.service.saved_health import SavedCheck
 from bgpd.workload.service.saved_standing import SavedStanding
-
-log = structlog.get_logger()
 
 NAME = "services.json"
 SLICE = 50

@@ -21,7 +21,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
 import msgspec
-import structlog
 
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
@@ -34,6 +33,7 @@ from bgpd.model.service import (
     WeightFrom,
 )
 from bgpd.model.workload import Claim
+from bgpd.runtime.events import log
 from bgpd.workload.claims import Claims
 from bgpd.workload.service import saved_standing, views
 from bgpd.workload.service.active import Active, State
@@ -48,8 +48,6 @@ from bgpd.workload.service.targets import CheckId, Fault, Target, backends_of, t
 from bgpd.workload.service.weights import members_of, next_step, strength_of
 from bgpd.workload.sources import Restart, SourceKind
 from bgpd.workload.standing import ClaimStatus
-
-log = structlog.get_logger()
 
 SERVICE = "service"
 KIND = SourceKind(

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import structlog
 
 from bgpd.model.workload import Presence, Workload
 from bgpd.workload.feed.payload import decode_workload
 from bgpd.workload.feed.saved import Change, Saved, read_saved
 from bgpd.workload.feed.state_file import StateFile
+from tests.logs import capture_logs
 from tests.waiting import until
 
 
@@ -77,7 +77,7 @@ def test_entry_that_cannot_be_taken_costs_only_itself_is_told_and_the_file_kept(
     ranks = {"good": {"10.64.1.5/32": 0}}
     file.path.write_bytes(msgspec.json.encode({**body, "services": services, "workload_ranks": ranks}))
     file.journal_path(2).write_bytes(msgspec.json.encode(Change(workloads={"later": workload("10.64.1.6")})) + b"\n")
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         read = file.load()
     assert read is not None
     assert (list(read.workloads), list(read.services), read.generation) == (["good", "later"], ["good"], 5)
@@ -200,7 +200,7 @@ def test_change_that_cannot_be_taken_costs_only_itself(tmp_path: Path) -> None:
     ]
     file.append(b"".join([msgspec.json.encode(line) + b"\n" for line in lines]), 1)
     file = StateFile(str(tmp_path), "api.json")
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         read = file.load()
     assert read is not None
     assert (list(read.workloads), list(read.services), read.generation) == (["b", "mended"], [], 4)

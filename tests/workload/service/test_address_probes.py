@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from structlog.testing import capture_logs
 
 from bgpd.model.path import NextHop
 from bgpd.model.prefix import parse_address
 from bgpd.model.service import Backend, CheckType, HealthCheck, LastResort, ServiceMode
 from bgpd.workload.service.probes import Way
 from bgpd.workload.service.services import SETTLE_S
+from tests.logs import capture_logs
 from tests.workload.fixtures import claim
 from tests.workload.service.rig import TCP, VIP, A, ServiceRig, clocked
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from structlog.testing import capture_logs
 
 from bgpd.model.service import Backend, LastResort, Service
 from bgpd.workload.service.flapping import CEILING, REUSE
+from tests.logs import capture_logs
 from tests.workload.service.rig import TCP, VIP, A, B, Clock, ServiceRig, clocked
 
 HALF_LIFE_S = 60.0

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from bgpd.model.service import Backend, CheckType, HealthCheck, LastResort, Service
 from bgpd.workload.service.last_resort import REMEMBERED_S, window_s
+from tests.logs import capture_logs
 from tests.workload.service.rig import TCP, VIP, A, B, C, Clock, ServiceRig, clocked
 
 WINDOW_S = window_s(TCP)
