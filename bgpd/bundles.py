@@ -11,7 +11,6 @@ import contextlib
 import io
 import os
 import sys
-import tarfile
 import threading
 import time
 import traceback
@@ -124,6 +123,8 @@ class Bundles:
         writer.join(DEFECT_PATIENCE_S)
 
     def _write(self, file: Path, parts: dict[str, str]) -> None:
+        import tarfile  # and what it brings along: only when there is a defect
+
         part = file.with_name(file.name + ".part")
         try:
             self._make_room()

@@ -5,6 +5,8 @@ with what it may have been meant to be.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,12 +15,16 @@ from typing import Any, NoReturn
 from bgpd.cli.tables import SHOWN
 
 Fill = Callable[["Parser"], None]
+_COLUMNS = 80
 _WATCH = "--watch"
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 
 
 class _Formatter(argparse.HelpFormatter):
     """Leaves room for the longest name of a command, which argparse measures without its indent."""
+
+    def __init__(self, prog: str, **settings: Any) -> None:
+        super().__init__(prog, **{"width": _columns() - 2, **settings})
 
     def add_argument(self, action: argparse.Action) -> None:
         super().add_argument(action)
@@ -28,6 +34,17 @@ class _Formatter(argparse.HelpFormatter):
             else 0
         )
         self._action_max_length = max(self._action_max_length, longest + 2 * self._indent_increment)
+
+
+def _columns() -> int:
+    """How wide the terminal is, as COLUMNS says or it itself. argparse would ask shutil, which brings compression along:
+    half a megabyte of each daemon."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said):
+        return int(said)
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or _COLUMNS  # type: ignore[union-attr]
+    return _COLUMNS
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,7 +62,7 @@ class Parser(argparse.ArgumentParser):
         return self
 
     def add_subparsers(self, **settings: Any) -> Any:
-        """With the name of the program said: argparse would import what measures the terminal to make it."""
+        """With the name of the program said: argparse would make a formatter for it."""
         return super().add_subparsers(**{"prog": self.prog, **settings})
 
     def parse_known_args(  # type: ignore[override]

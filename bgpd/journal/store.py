@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -256,6 +255,8 @@ def read(path: Path, sought: Sought) -> list[EventView]:
 def read_copy(path: Path, sought: Sought) -> list[EventView]:
     """The same of a file that no process writes now. It is read from a copy: who may read it need not be who writes it,
     and would leave files beside it that the writer cannot use. Raises: JournalUnusable."""
+    import tempfile  # and compression with it: the daemon does not read copies
+
     with _said_of(path), tempfile.TemporaryDirectory() as directory:
         copy = Path(directory) / "journal"
         copy.write_bytes(path.read_bytes())

@@ -6,7 +6,7 @@ Only reads what that program prints; when it is run, and what follows, is decide
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ _MOST_BYTES = 1 << 20
 
 async def read_lldp() -> tuple[Mapping[str, tuple[str, ...]], str]:
     """The names of the systems behind each interface, and why there are none ("" if LLDP was read, or is not there)."""
-    found = shutil.which(PROGRAM) or shutil.which(PROGRAM, path=ENVIRONMENT["PATH"])
+    folders = (*os.get_exec_path(), *os.get_exec_path(ENVIRONMENT))
+    found = next((path for folder in folders if os.access(path := Path(folder, PROGRAM), os.X_OK)), None)
     if found is None:
         return {}, ""
     try:
-        path = checked_program(Path(found))
+        path = checked_program(found)
         code, text = await said_by(
             [str(path), "-f", "json", "show", "neighbors"], timeout_s=_PATIENCE_S, most=_MOST_BYTES
         )

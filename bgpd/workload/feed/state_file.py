@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -93,6 +92,8 @@ class StateFile:
 
     def _report_left_out(self, wrong: Mapping[str, str]) -> None:
         """Entries of the file, or of its journal, are not in force: the next snapshot will not have them."""
+        import shutil  # and compression with it: only when a file is damaged
+
         for path in (self.path, *self._journals()):
             with contextlib.suppress(OSError):
                 shutil.copy2(path, path.with_name(path.name + ".damaged"))
