@@ -168,17 +168,15 @@ def backend() -> DaemonBackend:
 def served() -> set[tuple[str, str]]:
     """Method and path of each request that the daemon's server answers, names of parts in capitals."""
     found = set()
-    for route in make_app(backend()).router.routes():
-        path = route.resource.canonical if route.resource is not None else ""
-        if route.method == "HEAD":
-            continue
+    for route in make_app(backend()).routes:
+        method, path = route.methods[0], route.path
         if path == "/v1/{kind}":
-            found |= {(route.method, f"/v1/{name}") for name in backend().listings}
+            found |= {(method, f"/v1/{name}") for name in backend().listings}
         elif path == "/v1/{kind}/{id}":
-            found |= {(route.method, f"/v1/{name}") for name in ("workloads/ID", "services/NAME")}
+            found |= {(method, f"/v1/{name}") for name in ("workloads/ID", "services/NAME")}
         else:
             found.add(
-                (route.method, path.replace("{address}", "ADDRESS").replace("{kind}", "NAME").replace("{name}", "NAME"))
+                (method, path.replace("{address}", "ADDRESS").replace("{kind}", "NAME").replace("{name}", "NAME"))
             )
     return found
 

@@ -6,22 +6,22 @@ import ipaddress
 from typing import TypeVar
 
 import msgspec
-from aiohttp import web
 
 from bgpd.api.backend import Rejected
+from bgpd.api.http import Request, Response
 from bgpd.model.utf8 import as_json
 
 _Query = TypeVar("_Query", bound=msgspec.Struct)
 
 
-def query_of(request: web.Request, kind: type[_Query]) -> _Query:
+def query_of(request: Request, kind: type[_Query]) -> _Query:
     """The parameters of a request. Raises: Rejected: with 400, one is unknown, or is no such value."""
     known = kind.__struct_fields__
     for name in request.query:
         if name not in known:
             raise Rejected(400, f'unknown parameter "{name}"', f"one of: {', '.join(known)}")
     try:
-        return msgspec.convert(dict(request.query), kind, strict=False)
+        return msgspec.convert(request.query, kind, strict=False)
     except msgspec.ValidationError as error:
         raise Rejected(400, str(error)) from None
 
@@ -37,6 +37,6 @@ def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return address
 
 
-def json_answer(value: object, *, status: int = 200) -> web.Response:
+def json_answer(value: object, *, status: int = 200) -> Response:
     """The whole answer at once."""
-    return web.Response(body=as_json(value) + b"\n", status=status, content_type="application/json")
+    return Response(as_json(value) + b"\n", status=status, content_type="application/json")

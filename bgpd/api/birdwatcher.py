@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
-
-from aiohttp import web
 
 from bgpd import __version__
 from bgpd.api.answers import json_answer
+from bgpd.api.app import App
 from bgpd.api.backend import Backend, Rejected
 from bgpd.api.connections import Places
+from bgpd.api.http import Handler, Request, Response
 from bgpd.api.stream import byte_slices, send_slices
 from bgpd.model.policy_syntax import parse_community
 from bgpd.model.utf8 import as_json
@@ -40,7 +40,6 @@ _VRF_MASTER = "master@vrf"
 """That of a VRF which has the main table's name: no VRF has an "@" in its own."""
 
 _Routes = Iterator[dict[str, Any] | None]
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Birdwatcher:
@@ -50,7 +49,7 @@ class Birdwatcher:
         self._backend = backend
         self._answers = answers
 
-    def add_to(self, app: web.Application, once_started: Callable[[_Handler], _Handler]) -> None:
+    def add_to(self, app: App, once_started: Callable[[Handler], Handler]) -> None:
         """Serve below /birdwatcher."""
         routes: dict[str, Callable[[str], _Routes]] = {
             "protocol": self._accepted,
@@ -59,16 +58,16 @@ class Birdwatcher:
             "export": self._exported,
             "table": self._in_table,
         }
-        app.router.add_get("/birdwatcher/status", self._status)
-        app.router.add_get("/birdwatcher/protocols", once_started(self._protocols))
-        app.router.add_get("/birdwatcher/protocols/bgp", once_started(self._protocols))
-        app.router.add_get("/birdwatcher/protocols/short", once_started(self._short))
+        app.get("/birdwatcher/status", self._status)
+        app.get("/birdwatcher/protocols", once_started(self._protocols))
+        app.get("/birdwatcher/protocols/bgp", once_started(self._protocols))
+        app.get("/birdwatcher/protocols/short", once_started(self._short))
         for name, made in routes.items():
-            app.router.add_get(f"/birdwatcher/routes/{name}/{{name}}", once_started(self._handler(made)))
+            app.get(f"/birdwatcher/routes/{name}/{{name}}", once_started(self._handler(made)))
         filtered = self._handler(self._filtered_in_table)
-        app.router.add_get("/birdwatcher/routes/table/{name}/filtered", once_started(filtered))
+        app.get("/birdwatcher/routes/table/{name}/filtered", once_started(filtered))
 
-    async def _status(self, request: web.Request) -> web.StreamResponse:
+    async def _status(self, request: Request) -> Response:
         health = await in_turn(self._backend.health)
         changed = health.configuration.at if health.configuration is not None else health.started_at
         status = {
@@ -82,11 +81,11 @@ class Birdwatcher:
         }
         return json_answer({**_head(), "status": status})
 
-    async def _protocols(self, request: web.Request) -> web.StreamResponse:
+    async def _protocols(self, request: Request) -> Response:
         views = await in_turn(self._neighbors)
         return json_answer({**_head(), "protocols": {view.name: _protocol(view) for view in views}})
 
-    async def _short(self, request: web.Request) -> web.StreamResponse:
+    async def _short(self, request: Request) -> Response:
         views = await in_turn(self._neighbors)
         found = {
             view.name: {
@@ -100,8 +99,8 @@ class Birdwatcher:
         }
         return json_answer({**_head(), "protocols": found})
 
-    def _handler(self, made: Callable[[str], _Routes]) -> _Handler:
-        async def answer(request: web.Request) -> web.StreamResponse:
+    def _handler(self, made: Callable[[str], _Routes]) -> Handler:
+        async def answer(request: Request) -> Response:
             page, size = _page(request)
             routes = made(request.match_info["name"])
             with self._answers.one():
@@ -166,7 +165,7 @@ def _not_sent(view: RouteView, name: str, sent: set[tuple[str, str]]) -> dict[st
     return _used_route(view, best)
 
 
-def _page(request: web.Request) -> tuple[int, int]:
+def _page(request: Request) -> tuple[int, int]:
     """Number of the page, from 0, and its size, 0 for all. Raises: Rejected."""
     found = []
     for name, most in (("page", 1_000_000), ("page_size", MOST_OF_PAGE)):

@@ -139,7 +139,6 @@ class Connection(asyncio.Protocol):
         if self._bytes_left > 0:  # what is more is read into nothing, until the refusal is out
             self._bytes_left -= len(data)
             self._handler.data_received(data)
-            _forget_frames(self._handler)
 
     def eof_received(self) -> bool | None:
         return self._handler.eof_received()
@@ -171,14 +170,6 @@ class Connection(asyncio.Protocol):
     def _abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
-
-
-def _forget_frames(handler: asyncio.Protocol) -> None:
-    """aiohttp keeps the exception of a request that is no HTTP among its messages: by its frames it refers to itself,
-    to the connection, and with TLS to all that asyncio has for it."""
-    for message, _ in getattr(handler, "_messages", ()):
-        if isinstance(error := getattr(message, "exc", None), BaseException):
-            error.__traceback__ = None
 
 
 def _below(transport: asyncio.Transport) -> asyncio.Transport | None:

@@ -13,10 +13,9 @@ import socket
 import time
 from collections import deque
 
-from aiohttp import web
-
 from bgpd.api.backend import Backend
 from bgpd.api.connections import Places
+from bgpd.api.http import Request, Response, Stream
 from bgpd.model.utf8 import as_json
 from bgpd.model.views.host import EventView, OverviewView
 from bgpd.runtime.events import log
@@ -50,12 +49,12 @@ class Live:
         self._seen = 0
         self._render_at = self._beat_at = 0.0
 
-    async def follow(self, request: web.Request) -> web.StreamResponse:
+    async def follow(self, request: Request) -> Response:
         """The stream of one viewer, until it goes or does not keep up."""
         with self._places.one():
             viewer = _Viewer(request)
-            response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-            await response.prepare(request)
+            response = Stream(request, "text/event-stream", {"X-Accel-Buffering": "no"})
+            await response.begin()
             if self._task is None:
                 self._seen = self._backend.events.latest
                 self._task = asyncio.create_task(self._run())
@@ -72,7 +71,7 @@ class Live:
                     await self.stop()
             return response
 
-    async def stop(self, app: web.Application | None = None) -> None:
+    async def stop(self) -> None:
         """Render no more."""
         task, self._task = self._task, None
         self._overview, self._render_at = b"", 0.0
@@ -81,7 +80,7 @@ class Live:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    def _missed(self, request: web.Request) -> bytes:
+    def _missed(self, request: Request) -> bytes:
         """The events after the viewer's last one that the others have been sent. A higher number is of another run."""
         last = request.headers.get("Last-Event-ID", "")
         if not last.isdecimal() or len(last) > 18 or int(last) > self._seen:
@@ -139,7 +138,7 @@ class Live:
 class _Viewer:
     """What one viewer has still to be sent."""
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: Request) -> None:
         self._transport = request.transport
         self._unsent: deque[bytes] = deque()
         self._wake = asyncio.Event()
@@ -166,7 +165,7 @@ class _Viewer:
         return self._unsent.popleft() if self._transport is not None else b""
 
 
-def _bound(request: web.Request) -> None:
+def _bound(request: Request) -> None:
     """The kernel keeps little of what is not read, and gives a peer up that acknowledges nothing (tcp(7))."""
     peer = request.transport.get_extra_info("socket") if request.transport is not None else None
     if peer is not None:

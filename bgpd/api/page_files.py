@@ -7,11 +7,14 @@ no other page may frame it (Content Security Policy). It gives no orders: it onl
 from __future__ import annotations
 
 import hashlib
-from importlib import resources
+import re
+from pathlib import Path
 
-from aiohttp import web
+from bgpd.api.app import App
+from bgpd.api.backend import Rejected
+from bgpd.api.http import Request, Response
 
-FOLDER = "page"
+FOLDER = Path(__file__).parents[1] / "page"
 KINDS = {
     ".html": "text/html",
     ".css": "text/css",
@@ -36,30 +39,29 @@ class PageFiles:
 
     def __init__(self) -> None:
         self._files: dict[str, tuple[bytes, str, str]] = {}
-        for entry in resources.files("bgpd").joinpath(FOLDER).iterdir():
+        for entry in FOLDER.iterdir():
             kind = KINDS.get(f".{entry.name.rpartition('.')[2]}")
             if kind is not None:
                 body = entry.read_bytes()
                 self._files[entry.name] = body, kind, hashlib.sha256(body).hexdigest()[:32]
 
-    def add_to(self, app: web.Application) -> None:
+    def add_to(self, app: App) -> None:
         """Serve `/` and `/page/NAME`."""
-        app.router.add_get("/", self._index)
-        app.router.add_get("/page/{name}", self._file)
+        app.get("/", self._index)
+        app.get("/page/{name}", self._file)
 
-    async def _index(self, request: web.Request) -> web.StreamResponse:
+    async def _index(self, request: Request) -> Response:
         return self._answer(request, "index.html")
 
-    async def _file(self, request: web.Request) -> web.StreamResponse:
+    async def _file(self, request: Request) -> Response:
         name = request.match_info["name"]
         if name not in self._files:
-            raise web.HTTPNotFound()
+            raise Rejected(404, f"{request.method} {request.path}: Not Found")
         return self._answer(request, name)
 
-    def _answer(self, request: web.Request, name: str) -> web.StreamResponse:
+    def _answer(self, request: Request, name: str) -> Response:
         body, kind, digest = self._files[name]
-        is_known = digest in {tag.value for tag in request.if_none_match or ()}
-        response = web.Response(status=304) if is_known else web.Response(body=body, content_type=kind, charset="utf-8")
-        response.headers.update(HEADERS)
-        response.etag = digest
-        return response
+        headers = {**HEADERS, "ETag": f'"{digest}"'}
+        if f'"{digest}"' in re.findall(r'"[^"]*"', request.headers.get("If-None-Match", "")):
+            return Response(status=304, headers=headers)
+        return Response(body, content_type=f"{kind}; charset=utf-8", headers=headers)

@@ -9,10 +9,10 @@ import asyncio
 import time
 
 import msgspec
-from aiohttp import web
 
 from bgpd.api.answers import json_answer, query_of
 from bgpd.api.backend import Backend, Paged, Rejected
+from bgpd.api.http import Request, Response
 from bgpd.api.stream import SLICE_S
 from bgpd.model.utf8 import as_json
 from bgpd.model.views.queries import PageQuery, PageView
@@ -31,7 +31,7 @@ class Pages:
         self._backend = backend
         self._places = asyncio.Semaphore(AT_ONCE)
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: Request) -> Response:
         """One page. Raises: Rejected: there is no such table, or the query is wrong."""
         kind = request.match_info["kind"]
         pager = self._backend.pagers.get(kind)

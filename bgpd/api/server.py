@@ -7,25 +7,25 @@ error is an ErrorView.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
-from aiohttp import web
 
-from bgpd.api.access import CHALLENGE, Access
+from bgpd.api.access import Access
 from bgpd.api.answers import address_of, json_answer, query_of
+from bgpd.api.app import App
 from bgpd.api.backend import Backend, Objects, Rejected
 from bgpd.api.birdwatcher import Birdwatcher
 from bgpd.api.connections import (
     BODY_TIMEOUT_S,
-    Connection,
     Connections,
     Places,
     credentials,
     is_operator,
 )
+from bgpd.api.http import Handler, Request, Response
+from bgpd.api.http_connection import MAX_BODY_BYTES, HttpServer
 from bgpd.api.live import Live
 from bgpd.api.openapi import encoded_document
 from bgpd.api.page_files import PageFiles
@@ -42,11 +42,10 @@ from bgpd.model.prefix import parse_prefix
 from bgpd.model.reports import ThawReport
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.views.orders import DrainRequest, UpgradeRequest
-from bgpd.model.views.queries import ErrorView, ViewQuery
+from bgpd.model.views.queries import ViewQuery
 from bgpd.runtime.events import log
 from bgpd.runtime.turns import in_turn
 
-MAX_BODY_BYTES = 256 * 1024
 MAX_REQUEST_BYTES = MAX_BODY_BYTES + 64 * 1024
 MAX_CONNECTIONS = 128
 MAX_CONNECTIONS_OVER_TCP = 160
@@ -70,15 +69,7 @@ START_PATIENCE_S = 8.0
 """Less than the command line waits; enough to read a million routes, or for another bgpd that ends."""
 
 
-_PROTOCOL_ERRORS = logging.getLogger("bgpd.api.protocol_errors")
-"""What is no HTTP is answered with status 400, and is not worth a line in the log, whoever scans the port."""
-_PROTOCOL_ERRORS.disabled = True
-
-_ACCESS = web.AppKey("access", Access)
-
 _Order = TypeVar("_Order")
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ApiServer:
@@ -87,7 +78,7 @@ class ApiServer:
     def __init__(self, config: ApiConfig, backend: Backend) -> None:
         self._config = config
         self._backend = backend
-        self._runners: list[web.AppRunner] = []
+        self._https: list[HttpServer] = []
         self._server: asyncio.Server | None = None
         self._tcp = TcpListener(config, self._serve_over_tcp, backlog=BACKLOG)
 
@@ -95,7 +86,7 @@ class ApiServer:
         """Binds and serves; over TCP later, if that cannot be yet. Raises: SocketUnusable: with what to do."""
         listener = bind_unix_socket(self._config)
         loop = asyncio.get_running_loop()
-        accept = await self._set_up(make_app(self._backend), most=MAX_CONNECTIONS, kept=KEPT_FOR_OPERATORS)
+        accept = self._set_up(make_app(self._backend), most=MAX_CONNECTIONS, kept=KEPT_FOR_OPERATORS)
         self._server = await loop.create_unix_server(accept, sock=listener, backlog=BACKLOG)
         await self._tcp.start()
 
@@ -107,9 +98,9 @@ class ApiServer:
         """What is wrong with the TCP listener."""
         return self._tcp.warnings()
 
-    async def _serve_over_tcp(self, access: Access, before_tls: Callable[[], None] | None) -> Connections:
+    def _serve_over_tcp(self, access: Access, before_tls: Callable[[], None] | None) -> Connections:
         app = make_app(self._backend, access=access)
-        return await self._set_up(app, most=MAX_CONNECTIONS_OVER_TCP, before_tls=before_tls)
+        return self._set_up(app, most=MAX_CONNECTIONS_OVER_TCP, before_tls=before_tls)
 
     async def stop(self) -> None:
         """End open responses (monitors too) within a second, close, and delete the socket's file."""
@@ -118,69 +109,57 @@ class ApiServer:
             self._server.close()
             self._server = None
         self._tcp.stop()
-        for runner in self._runners:
-            await runner.cleanup()
-        self._runners.clear()
+        for http in self._https:
+            await http.stop()
+        self._https.clear()
 
-    async def _set_up(
-        self, app: web.Application, *, most: int, kept: int = 0, before_tls: Callable[[], None] | None = None
+    def _set_up(
+        self, app: App, *, most: int, kept: int = 0, before_tls: Callable[[], None] | None = None
     ) -> Connections:
         """What makes the protocols of an app's connections."""
-        runner = web.AppRunner(
-            app,
-            handle_signals=False,
-            access_log=None,
-            logger=_PROTOCOL_ERRORS,
-            shutdown_timeout=0.5,
-            lingering_time=1.0,
-            auto_decompress=False,
-        )
-        await runner.setup()
-        self._runners.append(runner)
-        assert runner.server is not None
-        return Connections(runner.server, most=most, kept=kept, max_bytes=MAX_REQUEST_BYTES, before_tls=before_tls)
+        http = HttpServer(app)
+        self._https.append(http)
+        return Connections(http, most=most, kept=kept, max_bytes=MAX_REQUEST_BYTES, before_tls=before_tls)
 
 
-def make_app(backend: Backend, *, access: Access | None = None) -> web.Application:
+def make_app(backend: Backend, *, access: Access | None = None) -> App:
     """The routes of the API. With `access`, for TCP: read-only, with the web page, and only for whom that lets in."""
-    app = web.Application(middlewares=[_errors_as_json], client_max_size=MAX_BODY_BYTES)
-    app.on_response_prepare.append(_close_after)
+    app = App(access)
     if access is not None:
-        app[_ACCESS] = access
         PageFiles().add_to(app)
     live = Live(backend)
-    app.on_cleanup.append(live.stop)
+    app.on_stop.append(live.stop)
     routes = _Routes(backend, long_answers=LONG_ANSWERS if access is None else LONG_ANSWERS_OVER_TCP)
-    app.router.add_get("/v1/live", live.follow, allow_head=False)
-    app.router.add_get("/v1/pages/{kind}", routes.once_started(Pages(backend).answer))
-    app.router.add_get("/metrics", routes.metrics)
-    app.router.add_get("/openapi.json", routes.openapi(over_tcp=access is not None))
+    app.stream("/v1/live", live.follow)
+    app.get("/v1/pages/{kind}", routes.once_started(Pages(backend).answer))
+    app.get("/metrics", routes.metrics)
+    app.get("/openapi.json", routes.openapi(over_tcp=access is not None))
     Birdwatcher(backend, routes.answers).add_to(app, routes.once_started)
-    app.router.add_get("/v1/health", routes.health)
-    app.router.add_get("/v1/overview", routes.overview)
-    app.router.add_get("/v1/config", routes.config)
-    app.router.add_get("/v1/interfaces", routes.interfaces)
-    app.router.add_get("/v1/events", routes.events)
-    app.router.add_get("/v1/drain", routes.once_started(routes.drain_status))
-    app.router.add_get("/v1/upgrade", routes.upgrade_status)
-    app.router.add_get("/v1/explain/{address}", routes.explain)
+    app.get("/v1/health", routes.health)
+    app.get("/v1/overview", routes.overview)
+    app.get("/v1/config", routes.config)
+    app.get("/v1/interfaces", routes.interfaces)
+    app.get("/v1/events", routes.events)
+    app.get("/v1/drain", routes.once_started(routes.drain_status))
+    app.get("/v1/upgrade", routes.upgrade_status)
+    app.get("/v1/explain/{address}", routes.explain)
     Past(backend, routes.answers).add_to(app, routes.once_started)
-    app.router.add_get("/v1/why-not", routes.why_not)
-    app.router.add_get("/v1/what-if", routes.what_if)
+    app.get("/v1/why-not", routes.why_not)
+    app.get("/v1/what-if", routes.what_if)
     if access is None:
-        app.router.add_get("/v1/monitor", routes.monitor)
-        app.router.add_get("/v1/mrt", routes.once_started(routes.mrt))
-        app.router.add_post("/v1/what-if", routes.what_if_reloaded)
-        app.router.add_post("/v1/reload", routes.reload)
-        app.router.add_post("/v1/confirm", routes.confirm)
-        app.router.add_put("/v1/drain", routes.drain_on)
-        app.router.add_delete("/v1/drain", routes.drain_off)
-        app.router.add_post("/v1/upgrade", routes.upgrade)
-        app.router.add_delete("/v1/frozen/{address}", routes.thaw)
-        app.router.add_put("/v1/{kind}/{id}", routes.put)
-        app.router.add_delete("/v1/{kind}/{id}", routes.delete)
-    app.router.add_get("/v1/{kind}/{id}", routes.once_started(routes.get))
-    app.router.add_get("/v1/{kind}", routes.once_started(routes.listing))
+        app.stream("/v1/monitor", routes.monitor)
+        app.get("/v1/mrt", routes.once_started(routes.mrt))
+        app.order("POST", "/v1/what-if", routes.what_if_reloaded)
+        app.order("POST", "/v1/reload", routes.reload)
+        app.order("POST", "/v1/confirm", routes.confirm)
+        app.order("PUT", "/v1/drain", routes.drain_on)
+        app.order("DELETE", "/v1/drain", routes.drain_off)
+        app.order("POST", "/v1/upgrade", routes.upgrade)
+        app.order("DELETE", "/v1/frozen/{address}", routes.thaw)
+        app.order("PUT", "/v1/{kind}/{id}", routes.put)
+        app.order("DELETE", "/v1/{kind}/{id}", routes.delete)
+    app.get("/v1/{kind}/{id}", routes.once_started(routes.get))
+    app.get("/v1/{kind}", routes.once_started(routes.listing))
     return app
 
 
@@ -209,13 +188,13 @@ class _Routes:
     def once_started(self, handler: Handler) -> Handler:
         """`handler`, for a daemon that has started."""
 
-        async def answer(request: web.Request) -> web.StreamResponse:
+        async def answer(request: Request) -> Response:
             await self._started()
             return await handler(request)
 
         return answer
 
-    async def listing(self, request: web.Request) -> web.StreamResponse:
+    async def listing(self, request: Request) -> Response:
         name = request.match_info["kind"]
         listing = self._backend.listings.get(name)
         if listing is None:
@@ -224,7 +203,7 @@ class _Routes:
         with self.answers.one():
             return await send_slices(request, view_slices(listing(query), keep=_filter(query), limit=query.limit))
 
-    async def events(self, request: web.Request) -> web.StreamResponse:
+    async def events(self, request: Request) -> Response:
         """What happened, of this run and of earlier ones, oldest first: an EventView for each."""
         query = query_of(request, ViewQuery)
         _filter(query)
@@ -243,16 +222,16 @@ class _Routes:
             events = await self._backend.past_events(sought)
             return await send_slices(request, view_slices(iter(events), keep=lambda view: True, limit=0))
 
-    async def monitor(self, request: web.Request) -> web.StreamResponse:
+    async def monitor(self, request: Request) -> Response:
         with self._monitors.one():
             return await follow_events(request, self._backend.events)
 
-    async def mrt(self, request: web.Request) -> web.StreamResponse:
+    async def mrt(self, request: Request) -> Response:
         records = self._backend.mrt(request.query.get("vrf", ""))
         with self.answers.one():
             return await send_slices(request, byte_slices(records), content_type="application/octet-stream")
 
-    async def explain(self, request: web.Request) -> web.StreamResponse:
+    async def explain(self, request: Request) -> Response:
         address = address_of(request.match_info["address"])
         vrf, at = request.query.get("vrf", ""), request.query.get("at")
         await self._started()
@@ -261,7 +240,7 @@ class _Routes:
                 return json_answer(await self._backend.explain_past(address.packed, vrf, _time(at)))
             return json_answer(await self._backend.explain(address.packed, vrf))
 
-    async def why_not(self, request: web.Request) -> web.StreamResponse:
+    async def why_not(self, request: Request) -> Response:
         text = request.query.get("prefix", "")
         try:
             prefix = parse_prefix(text)
@@ -272,7 +251,7 @@ class _Routes:
             vrf, neighbor = request.query.get("vrf", ""), request.query.get("neighbor", "")
             return json_answer(await self._backend.why_not(prefix, vrf, neighbor))
 
-    async def what_if(self, request: web.Request) -> web.StreamResponse:
+    async def what_if(self, request: Request) -> Response:
         down, drain = request.query.get("down", ""), request.query.get("drain", "")
         if bool(down) is bool(drain) or drain not in ("", "services", "all"):
             hint = "/v1/what-if?down=leaf1, or an interface; or drain=services, drain=all"
@@ -285,72 +264,72 @@ class _Routes:
                     return json_answer(await self._backend.what_if_down(down))
                 return json_answer(await self._backend.what_if_drained(all=drain == "all", force=force))
 
-    async def what_if_reloaded(self, request: web.Request) -> web.StreamResponse:
+    async def what_if_reloaded(self, request: Request) -> Response:
         config = _decoded(await _body(request), Config, "config")
         await self._started()
         with self.answers.one(), self._copies.one():
             return json_answer(await self._backend.what_if_reloaded(config))
 
-    async def config(self, request: web.Request) -> web.StreamResponse:
+    async def config(self, request: Request) -> Response:
         return await in_turn(lambda: json_answer(self._backend.config()))
 
-    async def interfaces(self, request: web.Request) -> web.StreamResponse:
+    async def interfaces(self, request: Request) -> Response:
         await self._started()
-        return web.json_response(self._backend.interfaces())
+        return json_answer(self._backend.interfaces())
 
-    async def health(self, request: web.Request) -> web.StreamResponse:
+    async def health(self, request: Request) -> Response:
         health = await in_turn(self._backend.health)
         return json_answer(health, status=200 if health.ready else 503)
 
-    async def overview(self, request: web.Request) -> web.StreamResponse:
+    async def overview(self, request: Request) -> Response:
         return await in_turn(lambda: json_answer(self._backend.overview()))
 
     def openapi(self, *, over_tcp: bool) -> Handler:
         """Answers with the description of the API."""
 
-        async def answer(request: web.Request) -> web.StreamResponse:
+        async def answer(request: Request) -> Response:
             body = await asyncio.to_thread(encoded_document, over_tcp=over_tcp)
-            return web.Response(body=body, content_type="application/json")
+            return Response(body, content_type="application/json")
 
         return answer
 
-    async def metrics(self, request: web.Request) -> web.StreamResponse:
+    async def metrics(self, request: Request) -> Response:
         slices = text_slices(self._backend.metrics())
         body = bytearray()
         with self._scrapes.one():
             while (part := await in_turn(lambda: next(slices, None))) is not None:
                 body += part.encode(errors="backslashreplace")  # names of interfaces may be no UTF-8
-        return web.Response(body=bytes(body), headers={"Content-Type": CONTENT_TYPE})
+        return Response(bytes(body), content_type=CONTENT_TYPE)
 
-    async def reload(self, request: web.Request) -> web.StreamResponse:
+    async def reload(self, request: Request) -> Response:
         log.info("api.reload", who=_who(request))
         await self._started()
         confirm_s = _seconds(request, "confirm_s", MAX_TRIAL_S)
         view = await self._backend.reload(confirm_s)
         return json_answer(view, status=422 if view.problems else 200)
 
-    async def confirm(self, request: web.Request) -> web.StreamResponse:
+    async def confirm(self, request: Request) -> Response:
         await self._started()
         if not await self._backend.confirm():
             raise Rejected(409, "no configuration is on trial", "it has gone back already, or never was: bgpd status")
-        return web.Response(status=204)
+        return Response(status=204)
 
-    async def drain_status(self, request: web.Request) -> web.StreamResponse:
+    async def drain_status(self, request: Request) -> Response:
         return json_answer(self._backend.drain.view())
 
-    async def drain_on(self, request: web.Request) -> web.StreamResponse:
+    async def drain_on(self, request: Request) -> Response:
         order = _decoded(await _body(request), DrainRequest, "drain-request")
         await self._started()
         return json_answer(await self._backend.drain.on(order, who=_who(request)))
 
-    async def drain_off(self, request: web.Request) -> web.StreamResponse:
+    async def drain_off(self, request: Request) -> Response:
         await self._started()
         return json_answer(await self._backend.drain.off(who=_who(request)))
 
-    async def upgrade_status(self, request: web.Request) -> web.StreamResponse:
+    async def upgrade_status(self, request: Request) -> Response:
         return json_answer(self._backend.upgrade.view())
 
-    async def upgrade(self, request: web.Request) -> web.StreamResponse:
+    async def upgrade(self, request: Request) -> Response:
         """Answers once the installed version can start, and only then lets it: nobody could answer afterwards."""
         if not is_operator(request.transport):
             raise Rejected(403, "only root and the user that bgpd runs as may upgrade it", "run it with sudo")
@@ -360,12 +339,11 @@ class _Routes:
         if order.only_check:
             return json_answer(view)
         response = json_answer(view, status=202)
-        await response.prepare(request)
-        await response.write_eof()
+        await request.wire.send(response)
         self._backend.upgrade.begin()
         return response
 
-    async def thaw(self, request: web.Request) -> web.StreamResponse:
+    async def thaw(self, request: Request) -> Response:
         """`bgpd evpn clear MAC`: duplicate detection (RFC 7432 section 15.1) begins anew for it."""
         text = request.match_info["address"]
         try:
@@ -381,7 +359,7 @@ class _Routes:
             raise Rejected(404, f"no endpoint of this host with MAC {mac.hex(':')} is frozen", "bgpd show vrfs")
         return json_answer(ThawReport(mac=mac.hex(":"), endpoints=count))
 
-    async def put(self, request: web.Request) -> web.StreamResponse:
+    async def put(self, request: Request) -> Response:
         objects, timeout_s = self._objects(request), _seconds(request, "timeout_s", MAX_PUT_TIMEOUT_S)
         body = await _body(request)
         await self._started()
@@ -389,17 +367,17 @@ class _Routes:
             status, report = await objects.put(request.match_info["id"], body, who=_who(request), timeout_s=timeout_s)
         return json_answer(report, status=status)
 
-    async def delete(self, request: web.Request) -> web.StreamResponse:
+    async def delete(self, request: Request) -> Response:
         objects = self._objects(request)
         await self._started()
         status, report = await objects.delete(request.match_info["id"], who=_who(request))
         return json_answer(report, status=status)
 
-    async def get(self, request: web.Request) -> web.StreamResponse:
+    async def get(self, request: Request) -> Response:
         status, report = self._objects(request).get(request.match_info["id"])
         return json_answer(report, status=status)
 
-    def _objects(self, request: web.Request) -> Objects:
+    def _objects(self, request: Request) -> Objects:
         kind = request.match_info["kind"]
         if kind in self._backend.objects:
             return self._backend.objects[kind]
@@ -408,48 +386,7 @@ class _Routes:
         raise Rejected(404, f'there is no "{kind}"')
 
 
-@web.middleware
-async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        _admit(request)
-        return await handler(request)
-    except Rejected as rejected:
-        answer = json_answer(ErrorView(error=rejected.error, hint=rejected.hint), status=rejected.status)
-        if rejected.status == 401:
-            answer.headers["WWW-Authenticate"] = CHALLENGE
-        if rejected.retry_after_s:
-            answer.headers["Retry-After"] = str(rejected.retry_after_s)
-        return answer
-    except web.HTTPException as error:
-        return json_answer(ErrorView(error=f"{request.method} {request.path}: {error.reason}"), status=error.status)
-    except ConnectionError:
-        raise
-    except Exception:
-        log.exception("api.failed", method=request.method, path=request.path)
-        return json_answer(ErrorView(error="bgpd failed to answer", hint="see its log (api.failed)"), status=500)
-
-
-def _admit(request: web.Request) -> None:
-    """The header is here. Raises: Rejected: the request is meant for another host."""
-    connection = request.transport.get_protocol() if request.transport is not None else None
-    if isinstance(connection, Connection):
-        connection.request_began()
-    access = request.app.get(_ACCESS)
-    if access is not None:
-        access.check(request.headers, request.path)
-
-
-async def _close_after(request: web.Request, response: web.StreamResponse) -> None:
-    """A connection carries one request: nothing that a client sends behind it can pile up. A browser takes an answer
-    for what it says it is, keeps no copy of it, and shows it to no other site."""
-    response.force_close()
-    response.headers["Connection"] = "close"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    response.headers.setdefault("Cache-Control", "no-store")
-
-
-async def _body(request: web.Request) -> bytes:
+async def _body(request: Request) -> bytes:
     """Raises: Rejected: with 408, it did not come in time; 415, it is compressed; 400, its framing is wrong."""
     if "Content-Encoding" in request.headers:
         raise Rejected(415, "the body of the request is compressed", "send it as it is, without Content-Encoding")
@@ -458,8 +395,6 @@ async def _body(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError:
         raise Rejected(408, f"the body of the request did not come within {BODY_TIMEOUT_S:.0f} s") from None
-    except web.RequestPayloadError as error:
-        raise Rejected(400, f"the body of the request cannot be read: {error}") from None
 
 
 def _decoded(body: bytes, kind: type[_Order], schema: str) -> _Order:
@@ -470,7 +405,7 @@ def _decoded(body: bytes, kind: type[_Order], schema: str) -> _Order:
         raise Rejected(400, f"the body of the request: {error}", f"see bgpd schema {schema}") from None
 
 
-def _seconds(request: web.Request, name: str, most: int) -> float | None:
+def _seconds(request: Request, name: str, most: int) -> float | None:
     text = request.query.get(name)
     if text is None:
         return None
@@ -494,6 +429,6 @@ def _filter(query: ViewQuery) -> Callable[[object], bool]:
         raise Rejected(400, str(error)) from None
 
 
-def _who(request: web.Request) -> str:
+def _who(request: Request) -> str:
     found = credentials(request.transport)
-    return f"uid={found.uid} gid={found.gid} pid={found.pid}" if found else request.remote or ""
+    return f"uid={found.uid} gid={found.gid} pid={found.pid}" if found else request.remote

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 
 import msgspec
-from aiohttp import web
 
+from bgpd.api.http import Request, Response, Stream
 from bgpd.api.view_filter import ViewFilter
 from bgpd.log import EventRing
 from bgpd.model.utf8 import as_json
@@ -76,9 +76,7 @@ def byte_slices(parts: Iterator[bytes], *, slice_s: float = SLICE_S) -> Iterator
     yield bytes(gathered)
 
 
-async def send_slices(
-    request: web.Request, slices: Iterator[bytes], *, content_type: str = "application/json"
-) -> web.StreamResponse:
+async def send_slices(request: Request, slices: Iterator[bytes], *, content_type: str = "application/json") -> Response:
     """Sends them as one answer; a short one whole, with its length.
 
     It ends where the client goes, or where a view fails when part of the answer is out: the client sees that end.
@@ -86,10 +84,10 @@ async def send_slices(
     first = await in_turn(lambda: next(slices))
     second = await in_turn(lambda: next(slices, None))
     if second is None:
-        return web.Response(body=first, content_type=content_type)
-    response = web.StreamResponse(headers={"Content-Type": content_type})
+        return Response(first, content_type=content_type)
+    response = Stream(request, content_type)
     with contextlib.suppress(ConnectionError):
-        await response.prepare(request)
+        await response.begin()
         await response.write(first)
         part: bytes | None = second
         while part is not None:
@@ -105,13 +103,13 @@ async def send_slices(
     return response
 
 
-async def follow_events(request: web.Request, events: EventRing) -> web.StreamResponse:
+async def follow_events(request: Request, events: EventRing) -> Response:
     """Sends events from now on as JSON lines, until the client goes; `?since=N` begins after event N.
 
     Event numbers of an earlier run may be higher than those of this one: then it begins now.
     """
-    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-    await response.prepare(request)
+    response = Stream(request, "application/x-ndjson")
+    await response.begin()
     wake = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from bgpd.api.access import Access, Certificate, token_of
 from bgpd.api.connections import HEADER_TIMEOUT_S, Connections
@@ -21,7 +21,7 @@ from bgpd.runtime.events import log
 
 RETRY_S = 5.0
 
-Serve = Callable[[Access, Callable[[], None] | None], Awaitable[Connections]]
+Serve = Callable[[Access, Callable[[], None] | None], Connections]
 """Makes what takes connections: of whom that access lets in, after the function has been called for each."""
 
 
@@ -73,7 +73,7 @@ class TcpListener:
         except OSError as error:
             self._failed(f"api.listen {config.listen}: {_why(error)}")
             return
-        accept = await self._serve(access, certificate.look if certificate is not None else None)
+        accept = self._serve(access, certificate.look if certificate is not None else None)
         self._server = await asyncio.get_running_loop().create_server(
             accept,
             sock=listener,

@@ -129,7 +129,7 @@ def _parts(client: Client, reason: str, missing: list[str]) -> Iterator[tuple[st
 
 
 def _about(reason: str) -> dict[str, object]:
-    packages = ("exabgp", "aiomqtt", "msgspec", "aiohttp", "pyroute2", "google-re2")
+    packages = ("exabgp", "aiomqtt", "msgspec", "h11", "pyroute2", "google-re2")
     versions = {}
     for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -37,7 +37,7 @@ class _Formatter(argparse.HelpFormatter):
 
 
 def _columns() -> int:
-    """How wide the terminal is, as COLUMNS says or it itself. argparse would ask shutil, which brings compression along:
+    """How wide the terminal is, as COLUMNS says or it itself. argparse would ask shutil, which brings compression:
     half a megabyte of each daemon."""
     said = os.environ.get("COLUMNS", "")
     if said.isdecimal() and int(said):

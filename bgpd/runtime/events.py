@@ -1,7 +1,7 @@
 """Where the parts of the daemon tell what happens: a fixed event name, and fields.
 
 `bgpd/log.py` decides who writes it, and from which level on; before that it goes to standard error. Any thread may tell
-something. It is no logging library: those bring along what renders colors and tracebacks, for 8 MB of memory
+something. It is no logging library: those bring along what renders colors and tracebacks, for 6 MB of memory
 (docs/decisions/0045).
 """
 

@@ -42,8 +42,7 @@ class Hall:
 
     def live(self) -> Live:
         """That of the TCP listener."""
-        routes = self.server._runners[1].app.router.routes()
-        follow: Any = next(one.handler for one in routes if one.resource and one.resource.canonical == "/v1/live")
+        follow: Any = next(one.handler for one in self.server._https[1].app.routes if one.path == "/v1/live")
         found: Live = follow.__self__
         return found
 

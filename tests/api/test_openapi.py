@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 import schemathesis
-from aiohttp import web
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.specs.openapi import checks
 
 from bgpd.api.access import Access
 from bgpd.api.backend import Answer, Listing, Rejected
+from bgpd.api.http_connection import HttpServer
 from bgpd.api.openapi import LISTINGS, document, operations
 from bgpd.api.server import make_app
 from bgpd.model.reports import Problem, WorkloadReport
@@ -70,16 +70,16 @@ class Backend(ScriptedBackend):
 def routed(*, over_tcp: bool) -> set[tuple[str, str]]:
     access = Access((), token=b"") if over_tcp else None
     found = set()
-    for route in make_app(daemon_backend(), access=access).router.routes():
-        path = route.resource.canonical if route.resource is not None else ""
-        if route.method == "HEAD" or path == "/" or path.startswith("/page/"):
+    for route in make_app(daemon_backend(), access=access).routes:
+        path = route.path
+        if path == "/" or path.startswith("/page/"):
             continue
         kinds = [path]
         if path == "/v1/{kind}":
             kinds = [f"/v1/{name}" for name in LISTINGS]
         elif path == "/v1/{kind}/{id}":
             kinds = ["/v1/workloads/{id}", "/v1/services/{id}"]
-        found |= {(route.method.lower(), kind) for kind in kinds}
+        found |= {(route.methods[0].lower(), kind) for kind in kinds}
     return found
 
 
@@ -105,15 +105,14 @@ class Serving(threading.Thread):
 
     def run(self) -> None:
         async def serve() -> None:
-            runner = web.AppRunner(make_app(Backend()), access_log=None, auto_decompress=False)
-            await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            self.url = "http://{}:{}".format(*runner.addresses[0])
+            http = HttpServer(make_app(Backend()))
+            server = await asyncio.get_running_loop().create_server(http, "127.0.0.1", 0)
+            self.url = "http://{}:{}".format(*server.sockets[0].getsockname())
             self._ended = asyncio.Event()
             self._ready.set()
             await self._ended.wait()
-            await runner.cleanup()
+            server.close()
+            await http.stop()
 
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(serve())

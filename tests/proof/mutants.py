@@ -67,7 +67,7 @@ MOST_CPU_S = 5
 MOST_CPU_OF_ALL_S = 300
 MOST_BYTES = 4 << 30
 """What takes more has run into a loop, and is noticed."""
-PRELOADED = ("msgspec", "pyroute2", "netaddr", "aiohttp", "re2")
+PRELOADED = ("msgspec", "pyroute2", "netaddr", "h11", "re2")
 _NOTICED, _SURVIVED = 1, 0
 
 hypothesis.settings.register_profile(
