@@ -1,6 +1,6 @@
 """Targets: HTTP as it is framed: requests to the API, answers of the API to the command line, answers to health checks.
 
-The server's parser is aiohttp's; what it is given, and what stands around it, is bgpd's.
+The server's parser is h11's; what it is given, and what stands around it, is bgpd's.
 """
 
 from __future__ import annotations
@@ -89,6 +89,9 @@ class _Wire(asyncio.Transport):
 
     abort = close
 
+    def can_write_eof(self) -> bool:
+        return False
+
     def pause_reading(self) -> None:
         """Nothing more is sent before the answer."""
 
@@ -104,7 +107,7 @@ def _listener(over_tcp: bool) -> tuple[ScriptedBackend, Connections]:
     async def make() -> tuple[ScriptedBackend, Connections]:
         backend = _Backend()
         app = make_app(backend, access=Access(token=TOKEN) if over_tcp else None)
-        return backend, await ApiServer(ApiConfig(), backend)._set_up(app, most=8)
+        return backend, ApiServer(ApiConfig(), backend)._set_up(app, most=8)
 
     return _loop().run_until_complete(make())
 
@@ -115,7 +118,7 @@ async def _converse(connections: Connections, pieces: list[bytes]) -> bytes:
     assert isinstance(protocol, asyncio.Protocol)
     wire = _Wire(protocol)
     protocol.connection_made(wire)
-    for piece in pieces:
+    for piece in filter(None, pieces):
         if not wire.is_closing():
             protocol.data_received(piece)
         await asyncio.sleep(0)
