@@ -52,7 +52,7 @@ class Log:
         """Something is not as it should be, and it goes on."""
         self.tell("warning", event, **fields)
 
-    def error(self, event: str, /, *, exc_info: BaseException | None = None, **fields: Any) -> None:
+    def error(self, event: str, /, *, exc_info: Any = None, **fields: Any) -> None:
         """Something was not done."""
         self.tell("error", event, exc_info, **fields)
 
