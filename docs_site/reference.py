@@ -109,7 +109,7 @@ def logged(package: Path) -> list[Event]:
 
 
 def _written(call: ast.Call) -> tuple[str, set[str]] | None:
-    """Name and levels of the event that a call writes: `log.LEVEL(NAME, ...)`, `log.log(NUMBER, NAME, ...)`, or a
+    """Name and levels of the event that a call writes: `log.LEVEL(NAME, ...)`, `log.tell(LEVEL, NAME, ...)`, or a
     function that is given `log.LEVEL` and the name. None: it writes none, or one whose name is made at run time."""
     names = [one.value for one in call.args[:3] if isinstance(one, ast.Constant) and isinstance(one.value, str)]
     name = next((one for one in names if re.fullmatch(r"[a-z_]+\.[a-z0-9_]+", one)), "")
@@ -119,13 +119,13 @@ def _written(call: ast.Call) -> tuple[str, set[str]] | None:
     }
     if not name or not said:
         return None
-    levels = {"exception": {"error"}, "log": {"info", "warning"}}
+    levels = {"exception": {"error"}, "tell": {"info", "warning"}}
     return name, set().union(*(levels.get(one, {one}) for one in said))
 
 
 def _is_level(node: ast.Attribute) -> bool:
     return (
-        node.attr in (*_LEVELS, "log")
+        node.attr in (*_LEVELS, "tell")
         and isinstance(node.value, ast.Name | ast.Call)
         and "log" in ast.unparse(node.value)
     )

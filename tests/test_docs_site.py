@@ -75,7 +75,7 @@ def test_reference_has_each_command_and_option() -> None:
 
 
 def test_reference_has_each_event() -> None:
-    """Written by a method of the log, with a level's number, or by a function that is given such a method."""
+    """Written by a method of the log, with a level's name, or by a function that is given such a method."""
     events = {event.name: event for event in reference.logged(reference.PACKAGE)}
     assert events["bgpd.started"].fields == ["seconds"]
     assert events["mrt.files"].levels == ["info", "warning"]
