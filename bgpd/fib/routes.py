@@ -17,7 +17,7 @@ import msgspec
 
 from bgpd.fib.guard import Block
 from bgpd.fib.nexthop_objects import NexthopObjects
-from bgpd.model.containers import ShardedDict
+from bgpd.model.containers import PART_OF, ShardedDict
 from bgpd.model.path import NextHops
 
 _LOT = 32768
@@ -118,7 +118,7 @@ class FibCounters(msgspec.Struct):
 
 _WALK = 8192
 _FEW = 64
-"""Keys up to which a loop costs less than passes."""
+"""Keys with the same next hops up to which a loop costs less than passes."""
 SERVICE = "@service"
 """The interface of the recursive next hop of a service, which resolves to its backends."""
 
@@ -221,9 +221,7 @@ class FamilyRoutes:
         reasons = self._blocked_now(keys, values, blocked)
         plan.displaced = [key for key in reasons if key in self.installed]
         plan.newly_blocked = [key for key, why in reasons.items() if former.get(key) != why]
-        if not reasons and (
-            self._plan_few(keys, values, target_of, plan) or self._plan_new(keys, values, target_of, plan)
-        ):
+        if not reasons and self._plan_each(keys, values, target_of, plan):
             return plan
         for value, run in _by_next_hops(keys, values):
             if reasons:
@@ -392,76 +390,62 @@ class FamilyRoutes:
         self.blocked.update(found)
         return found
 
-    def _plan_few(self, keys: list[bytes], values: list[NextHops | None], target_of: TargetOf, plan: Plan) -> bool:
-        """Few changes of any kind, as in the steady change of a table, key by key: passes over the keys of each next
-        hop and each part of the table cost several times as much. False if this is not the case at hand."""
-        if len(keys) > _FEW or self.adopted or self.distrusted or self._objects.dead:
-            return False
-        ways = {one: target_of(value, ()) for one, value in dict(zip(map(id, values), values)).items() if value}
-        if any(target.why for target in ways.values()):
-            return False
-        adds: dict[int, list[bytes]] = {}
-        changes: dict[int, TargetChange] = {}
-        counts: dict[int, int] = {}
-        for key, value in zip(keys, values):
-            part = self.installed.part(key)
-            before = part.get(key)
-            if before is not None:
-                if value is not None and before in ways[id(value)].same:
-                    plan.settled.append(key)
-                    continue
-                counts[before] = counts.get(before, 0) - 1
-                if before < 0:
-                    self._forget_direct((key,), before)
-            if value is None:
-                if before is not None:
-                    plan.deletes.append(key)
-                    del part[key]
-                continue
-            target = ways[id(value)].id
-            if before is None:
-                adds.setdefault(target, []).append(key)
-            else:
-                change = changes.get(target)
-                if change is None:
-                    change = changes[target] = TargetChange(target, [], [])
-                change.keys.append(key)
-                change.before.append(before)
-                self.changing.add(key)
-            part[key] = target
-            counts[target] = counts.get(target, 0) + 1
-            if target < 0:
-                self.direct.setdefault(-target, set()).add(key)
-        for target, count in counts.items():
-            self._objects.count_routes(target, count)
-        plan.adds += adds.items()
-        plan.changes += changes.values()
-        return True
-
-    def _plan_new(self, keys: list[bytes], values: list[NextHops | None], target_of: TargetOf, plan: Plan) -> bool:
-        """A table that is loaded: routes of which the kernel has none yet, whose next hops differ from one to the next.
-
-        Each costs a few steps, however short the runs of equal next hops and prefix lengths are. False if this is not
-        the case at hand.
+    def _plan_each(self, keys: list[bytes], values: list[NextHops | None], target_of: TargetOf, plan: Plan) -> bool:
+        """Key by key: changes of any kind whose next hops differ from one to the next, as where a table comes from
+        several neighbors or changes steadily, and few of any kind. Passes over the keys of each next hop and each part
+        of the table cost several times as much. False if this is not the case at hand.
         """
-        ids = list(map(id, values))
-        distinct = dict(zip(ids, values))
-        if len(distinct) == 1 or len(keys) <= _FEW or self.adopted or self.distrusted or None in distinct.values():
+        if self.adopted or self.distrusted or self._objects.dead:
             return False
-        if self.installed.get_all(keys).count(None) != len(keys):
+        distinct = dict(zip(map(id, values), values))
+        if len(distinct) == 1 and len(keys) > _FEW:
             return False
         targets = {one: target_of(value, ()) for one, value in distinct.items() if value is not None}
         if any(target.why for target in targets.values()):
             return False
-        chosen = list(map({one: target.id for one, target in targets.items()}.__getitem__, ids))
-        self.installed.set_each(keys, chosen)
-        runs: dict[int, list[bytes]] = {target: [] for target in set(chosen)}
-        for key, target in zip(keys, chosen):
-            runs[target].append(key)
-        for target, run in runs.items():
-            self._count(run, target)
-        plan.adds += runs.items()
+        adds: dict[int, list[bytes]] = {target.id: [] for target in targets.values()}
+        changes = {target: TargetChange(target, [], []) for target in adds}
+        ways = {
+            one: (target.id, target.same, adds[target.id], changes[target.id].keys, changes[target.id].before)
+            for one, target in targets.items()
+        }
+        parts, part_of, settled, deletes = self.installed.parts, PART_OF, plan.settled, plan.deletes
+        gone: list[int] = []
+        for key, value in zip(keys, values):
+            part = parts[part_of[key[-2] if len(key) > 1 else 0]]
+            before = part.get(key)
+            if value is None:
+                if before is not None:
+                    deletes.append(key)
+                    gone.append(before)
+                    del part[key]
+                continue
+            target, same, added, changed, former = ways[id(value)]
+            if before is None:
+                part[key] = target
+                added.append(key)
+            elif before in same:
+                settled.append(key)
+            else:
+                part[key] = target
+                changed.append(key)
+                former.append(before)
+        self._uncount(deletes, gone)
+        for change in changes.values():
+            if change.keys:
+                self._note_change(change)
+                plan.changes.append(change)
+        for target, run in adds.items():
+            if run:
+                self._count(run, target)
+                plan.adds.append((target, run))
         return True
+
+    def _note_change(self, change: TargetChange) -> None:
+        """Routes are about to go from what they had to the target of a change."""
+        self._uncount(change.keys, change.before)
+        self._count(change.keys, change.target)
+        self.changing.update(change.keys)
 
     def _plan_adds(self, keys: Sequence[bytes], wanted: Target, plan: Plan) -> None:
         """One pass looks the keys up and adds those that are new; the new ones are the last in the dict's order."""
@@ -477,9 +461,7 @@ class FamilyRoutes:
                 new = frozenset(islice(reversed(part), added))
                 writes += self._plan_changes(part, chosen, targets, new, wanted, plan.settled, change)
         if change.keys:
-            self._uncount(change.keys, change.before)
-            self._count(change.keys, wanted.id)
-            self.changing.update(change.keys)
+            self._note_change(change)
             plan.changes.append(change)
         if writes:
             self._count(writes, wanted.id)

@@ -30,9 +30,10 @@ from bgpd.runtime.turns import Walks
 
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _FILL_SLICE = 2048
-_READ_UNTIL = 32_768
-"""Pending kernel routes above which reading from neighbors stops."""
-_READ_AGAIN = 8_192
+_READ_UNTIL = 262_144
+"""Pending kernel routes above which reading from neighbors stops. It goes on while the trie of the kernel's table
+doubles, and nothing is written for a third of a second."""
+_READ_AGAIN = 131_072
 """Pending kernel routes below which reading goes on."""
 _UNREAD_MOST_S = 1.0
 """Longest pause in reading: far shorter than a hold time, whatever delays the kernel."""

@@ -122,12 +122,6 @@ class ShardedDict(MutableMapping[bytes, V]):
         for part, chosen in self.split(keys):
             part.update(dict.fromkeys(chosen, value))
 
-    def set_each(self, keys: Sequence[bytes], values: Sequence[V]) -> None:
-        """Give each key its own value."""
-        parts, part_of = self.parts, PART_OF
-        for key, value in zip(keys, values):
-            parts[part_of[key[-2] if len(key) > 1 else 0]][key] = value
-
     def discard_all(self, keys: Sequence[bytes]) -> None:
         """Remove the keys that are there."""
         for part, chosen in self.split(keys):

@@ -51,7 +51,7 @@ def enter_few_evpn(
             path = paths[hash(entered) % PARTS].get(entered)
             if path is None or not oldest < path.heard_at <= now:
                 for sign in signs:
-                    if sign in block:
+                    if block.find(sign) >= 0:
                         path = routes.path(_EVPN, attributes, next_hop, overlay)
                         break
                 else:

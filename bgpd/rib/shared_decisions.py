@@ -44,7 +44,7 @@ class Decision(msgspec.Struct, eq=False, gc=False):
     def path_of(self, name: str) -> Path | None:
         """The candidate of the source called `name`."""
         for path in self.candidates:
-            if path.source.name == name:
+            if path.via.source.name == name:
                 return path
         return None
 

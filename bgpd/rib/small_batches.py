@@ -68,7 +68,7 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
             path = known = paths[hash(block) % PARTS].get(block)
             if known is None:
                 for sign in signs:
-                    if sign in block:
+                    if block.find(sign) >= 0:  # `in` takes three times as long for bytes in bytes
                         path = table.alone(routes.path(family, attributes, next_hop))
                         break
                 else:
@@ -84,10 +84,14 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
             at += 1
             before: Entry | None = None
             after: Entry | None = None
+            former: Path | None = None
+            is_decided = False
             for key in keys:
                 part = parts[PART_OF[key[-2] if len(key) > 1 else 0]]
                 old = part.get(key)
-                former = None if old is None else old.path_of(name)
+                if old is not before:
+                    before, is_decided = old, False
+                    former = None if old is None else old.path_of(name)
                 if former is not None and (former is path or former is known):
                     continue
                 if path is None:
@@ -108,8 +112,8 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
                     if gathers:
                         into.keys.append(key)
                     continue
-                if old is not before:
-                    before, after = old, _beside(table, old, former, path, is_new=not had)
+                if not is_decided:
+                    after, is_decided = _beside(table, old, former, path, is_new=not had), True
                 table.settle(part, key, old, after, into)
                 if former is not None:
                     table.count_path(former, -1)
@@ -126,7 +130,8 @@ def _beside(table: LocRib, old: Entry, former: Path | None, path: Path, *, is_ne
         return path
     try:
         if former is None:
-            return table.decision(with_path(path, old))
+            candidates = with_path(path, old)
+            return table.decision_of_new(candidates) if is_new else table.decision(candidates)
         candidates = old.candidates
         if len(candidates) == 2:
             first, second = candidates

@@ -73,11 +73,12 @@ class CountedObjects:
         self.targets[number] += len(HOPS)
 
 
-def planned(routes: FamilyRoutes, objects: CountedObjects, few: int) -> tuple[object, ...]:
+def planned(routes: FamilyRoutes, objects: CountedObjects, *, key_by_key: bool) -> tuple[object, ...]:
     """What a plan says, whatever the order."""
     made = {id(hops): Target(one, frozenset((one,))) for hops, one in zip(HOPS, objects.targets)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bgpd.fib.routes._FEW", few)
+        if not key_by_key:
+            patch.setattr(FamilyRoutes, "_plan_each", lambda *_: False)
         plan = routes.plan(64, target_of=lambda hops, _: made[id(hops)], blocked=lambda _: {})
     for change in plan.changes:
         routes.change_done(change.keys)
@@ -103,7 +104,9 @@ def attached(routes: FamilyRoutes) -> dict[int, set[bytes]]:
         max_size=12,
     )
 )
-def test_few_routes_are_planned_like_many(given_steps: list[dict[bytes, object] | int | set[bytes]]) -> None:
+def test_routes_planned_key_by_key_are_planned_as_by_passes(
+    given_steps: list[dict[bytes, object] | int | set[bytes]],
+) -> None:
     objects = CountedObjects(), CountedObjects()
     tables = [FamilyRoutes(one) for one in objects]
     for step in given_steps:
@@ -114,7 +117,7 @@ def test_few_routes_are_planned_like_many(given_steps: list[dict[bytes, object] 
                 one.die(step)
             else:
                 table.distrusted.update(step)
-        assert planned(tables[0], objects[0], 0) == planned(tables[1], objects[1], 64)
+        assert planned(tables[0], objects[0], key_by_key=False) == planned(tables[1], objects[1], key_by_key=True)
         assert {key: tables[0].installed[key] for key in tables[0].installed} == {
             key: tables[1].installed[key] for key in tables[1].installed
         }

@@ -40,12 +40,8 @@ def _apply(table: ShardedDict[int], expected: dict[bytes, int], batches: list[li
         parts = table.split(keys)
         assert all(part is table.part(key) for part, chosen in parts for key in chosen)
         assert sorted(key for _, chosen in parts for key in chosen) == sorted(keys)
-        if number % 2:
-            table.set_each(keys, range(len(keys)))
-            expected.update(zip(keys, range(len(keys))))
-        else:
-            table.set_all(keys, number)
-            expected.update(dict.fromkeys(keys, number))
+        table.set_all(keys, number)
+        expected.update(dict.fromkeys(keys, number))
     table.discard_all(gone)
     for key in gone:
         expected.pop(key, None)
