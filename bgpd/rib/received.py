@@ -340,8 +340,7 @@ class ReceivedRoutes(Removal):
                 continue
             adj_rib_in = self._adj_rib_in(source, former.negotiated, config)
             state = NeighborState(source, former.negotiated, config=config, adj_rib_in=adj_rib_in)
-            for name, kept in former.kept.items():
-                family = Family(name)
+            for family, kept in former.kept.items():
                 table = state.tables[family] = self._tables.of_session(config, family)
                 table.interned[source], table.stale[source] = adj_rib_in.interned(family), kept
                 if kept.stage is Stage.LONG_LIVED:

@@ -52,7 +52,7 @@ class Restored:
             if state is not None:
                 self._begin(saved, state)
                 for export in saved.exports:
-                    into = state.exports.get(Family(export.family))
+                    into = state.exports.get(export.family)
                     if into is not None:
                         yield from self._export(export, into, advertisements)
         instead = {(table.vrf, table.family): table.instead for table in self._saved.tables if not table.guest}
@@ -100,10 +100,10 @@ class Restored:
         if saved.labels and evpn is not None:
             evpn.labels.announced(state.source, list(saved.labels), list(saved.labels.values()))
         for family, discarded in saved.discarded.items():
-            state.discarded.restore(Family(family), *discarded)
+            state.discarded.restore(family, *discarded)
             state.watches_limit = True
         for family in saved.refreshing:
-            state.adj_rib_in.refresh_began(Family(family))
+            state.adj_rib_in.refresh_began(family)
 
     def _export(self, saved: SavedExport, into: AdjRibOut, advertisements: Advertisements) -> Iterator[None]:
         work = 0

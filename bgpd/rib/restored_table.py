@@ -67,7 +67,7 @@ class TableWalk:
         self._states = states
         self._tables = tables
         self._evpn = evpn
-        self._family = Family(table.family)
+        self._family = table.family
         self.table = (
             tables.guest_table(table.guest, self._family) if table.guest else tables.table(table.vrf, self._family)
         )

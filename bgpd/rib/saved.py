@@ -67,7 +67,7 @@ class SavedTable(msgspec.Struct, array_like=True, gc=False):
     what the base says of them."""
 
     vrf: str
-    family: str
+    family: Family
     paths: SavedPaths
     entries: list[tuple[int, ...]]
     parts: list[SavedPart]
@@ -78,7 +78,7 @@ class SavedTable(msgspec.Struct, array_like=True, gc=False):
 class SavedExport(msgspec.Struct, array_like=True, gc=False):
     """What one neighbor was sent of a family. `advertised`: block, rank, is_simple, overlay, learned, and the keys."""
 
-    family: str
+    family: Family
     advertised: list[tuple[bytes, int, bool, int, bool, list[bytes]]]
     withdrawing: list[bytes]
     end_of_rib_sent: bool
@@ -89,14 +89,14 @@ class SavedFormer(msgspec.Struct, array_like=True, gc=False):
     """A session that is over, whose routes are kept while its neighbor restarts (stale.py): its Source, what it had
     negotiated, its section of the configuration (MessagePack), and what is kept of which family."""
 
-    kind: str
+    kind: SourceKind
     asn: int
     router_id: bytes
     address: bytes
     interface: str
     negotiated: Negotiated
     config: bytes
-    kept: dict[str, Kept]
+    kept: dict[Family, Kept]
     guest: str = ""
 
     def is_wanted(self, config: SessionConfig) -> bool:
@@ -115,9 +115,9 @@ class SavedNeighbor(msgspec.Struct, array_like=True, gc=False):
 
     name: str
     exports: list[SavedExport]
-    refreshing: list[str]
+    refreshing: list[Family]
     labels: dict[bytes, bytes]
-    discarded: dict[str, tuple[list[bytes], int, float | None]]
+    discarded: dict[Family, tuple[list[bytes], int, float | None]]
     former: SavedFormer | None = None
 
     @property
@@ -128,7 +128,7 @@ class SavedNeighbor(msgspec.Struct, array_like=True, gc=False):
             return None
         return Source(
             name=self.name,
-            kind=SourceKind(former.kind),
+            kind=former.kind,
             asn=former.asn,
             router_id=former.router_id,
             address=former.address,
@@ -152,7 +152,7 @@ class SavedRib(msgspec.Struct, array_like=True, gc=False):
 def columns(saved: SavedRib) -> dict[tuple[str, Family], list[list[bytes]]]:
     """The keys of each part of the tables of neighbors, by VRF and family; those of the base if there is one."""
     return {
-        (table.vrf, Family(table.family)): [part.keys for part in table.parts]
+        (table.vrf, table.family): [part.keys for part in table.parts]
         for table in (saved.base or saved).tables
         if not table.guest
     }
@@ -225,7 +225,7 @@ def _table(
     if table.vrf and not entries:  # what EVPN makes: of VRFs, what the kernel has is not handed over
         found = [{} for _ in found]
     parts = [SavedPart(list(part), _numbers(part.values(), order)) for part in found]
-    return SavedTable(table.vrf, str(table.family), columns, entries, parts, table.guest, list(only or ()))
+    return SavedTable(table.vrf, table.family, columns, entries, parts, table.guest, list(only or ()))
 
 
 def _some(routes: ShardedDict[Entry], keys: Collection[bytes]) -> list[dict[bytes, Entry]]:
@@ -275,9 +275,9 @@ def _neighbor(state: NeighborState, overlays: _Numbers, kept: Mapping[Family, Ke
     return SavedNeighbor(
         state.source.name,
         [_export(export, overlays) for export in state.exports.values()],
-        [str(family) for family in refreshing if not state.is_swept(family)],
+        [family for family in refreshing if not state.is_swept(family)],
         dict(evpn.labels.of(state.source)) if evpn is not None else {},
-        {str(family): state.discarded.saved(family) for family in state.discarded.families},
+        {family: state.discarded.saved(family) for family in state.discarded.families},
         None if kept is None else _former(state, kept),
     )
 
@@ -285,14 +285,14 @@ def _neighbor(state: NeighborState, overlays: _Numbers, kept: Mapping[Family, Ke
 def _former(state: NeighborState, kept: Mapping[Family, Kept]) -> SavedFormer:
     source = state.source
     return SavedFormer(
-        str(source.kind),
+        source.kind,
         source.asn,
         source.router_id,
         source.address,
         source.interface,
         state.negotiated,
         msgspec.msgpack.encode(state.config),
-        {str(family): one for family, one in kept.items()},
+        dict(kept),
         source.guest,
     )
 
@@ -305,4 +305,4 @@ def _export(export: AdjRibOut, overlays: _Numbers) -> SavedExport:
     for one, keys in by_advertisement.items():
         sent = one.attributes
         advertised.append((sent.block, sent.rank, sent.is_simple, overlays.of(one.overlay), one.learned, keys))
-    return SavedExport(str(export.family), advertised, export.withdrawing, export.end_of_rib_sent, export.refresh_owed)
+    return SavedExport(export.family, advertised, export.withdrawing, export.end_of_rib_sent, export.refresh_owed)

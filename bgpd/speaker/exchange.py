@@ -221,7 +221,7 @@ class Exchange:
         return SavedExchange(
             messages_sent=self.messages_sent,
             martians=self.martians,
-            end_of_rib=[str(family) for family in self.end_of_rib],
+            end_of_rib=list(self.end_of_rib),
             own=self._self.chosen,
             requests=self._requests.saved,
         )
@@ -229,7 +229,7 @@ class Exchange:
     def resume(self, saved: SavedExchange) -> None:
         """Go on as another process has left it."""
         self.messages_sent = saved.messages_sent
-        self.end_of_rib = [Family(name) for name in saved.end_of_rib]
+        self.end_of_rib = list(saved.end_of_rib)
         self._decoder.martians = saved.martians
         self._requests.restore(saved.requests)
         self._self.resume(saved.own)

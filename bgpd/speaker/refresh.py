@@ -26,15 +26,12 @@ class RefreshRequests:
     @property
     def saved(self) -> SavedRequests:
         """What `restore` takes."""
-        begun = {str(family): at for family, at in self._begun_at.items()}
-        later = {str(family): at for family, at in self._not_before.items()}
-        return SavedRequests(begun, later, [str(family) for family in self._waiting])
+        return SavedRequests(dict(self._begun_at), dict(self._not_before), list(self._waiting))
 
     def restore(self, saved: SavedRequests) -> None:
         """Go on as another process has left it: an answer that it had begun is begun anew (rib/adj_rib_out.py)."""
-        self._begun_at = {Family(name): at for name, at in saved.begun_at.items()}
-        self._not_before = {Family(name): at for name, at in saved.not_before.items()}
-        self._waiting = {Family(name) for name in saved.waiting}
+        self._begun_at, self._not_before = dict(saved.begun_at), dict(saved.not_before)
+        self._waiting = set(saved.waiting)
 
     def requested(self, family: Family, now: float) -> bool:
         """The neighbor asks: whether it is to be answered now. Otherwise the request waits, and is `due` later."""

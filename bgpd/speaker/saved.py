@@ -12,6 +12,7 @@ import msgspec
 from bgpd.config.effects import GUESTS
 from bgpd.config.schema_sessions import ListenConfig, NeighborConfig, SessionConfig
 from bgpd.config.schema_workloads import GuestConfig
+from bgpd.model.iana import Family
 from bgpd.speaker.next_hop_self import SelfAddresses
 
 
@@ -43,11 +44,11 @@ class SavedRetries(NamedTuple):
 
 
 class SavedRequests(NamedTuple):
-    """RefreshRequests, by the families' names."""
+    """RefreshRequests, by family."""
 
-    begun_at: dict[str, float]
-    not_before: dict[str, float]
-    waiting: list[str]
+    begun_at: dict[Family, float]
+    not_before: dict[Family, float]
+    waiting: list[Family]
 
 
 class SavedExchange(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +56,7 @@ class SavedExchange(msgspec.Struct, frozen=True, kw_only=True):
 
     messages_sent: int
     martians: int
-    end_of_rib: list[str]
+    end_of_rib: list[Family]
     own: SelfAddresses
     requests: SavedRequests
 

@@ -247,8 +247,7 @@ def run_snapshot(data: bytes) -> None:
     assert (found.daemon is None) == bool(found.problem)
     routes = found.routes()
     if routes is not None:
-        with contextlib.suppress(ValueError):  # a family that there is not
-            found.tables(routes)
+        found.tables(routes)
     found.moves()
     with contextlib.suppress(snapshot.SnapshotRefused):
         snapshot.unpack(data)

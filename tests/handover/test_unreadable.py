@@ -57,6 +57,24 @@ def test_other_sections_cost_themselves(wrong: bytes) -> None:
     assert read({SNAPSHOT: snapshot.write({**SECTIONS, "rib": wrong})}).routes() is None
 
 
+@pytest.mark.parametrize("place", ["table", "export", "refreshing", "discarded"])
+def test_routes_of_a_family_that_this_version_does_not_know_are_not_gone_on_with(place: str) -> None:
+    """A later version may have left them: the start ended with them (ValueError)."""
+    table = ["", "ipv7-unicast", [[], [], [], [], [], [], [], []], [], [], "", []]
+    neighbor = ["leaf1", [], [], {}, {}, None]
+    match place:
+        case "export":
+            neighbor[1] = [["ipv7-unicast", [], [], True, False]]
+        case "refreshing":
+            neighbor[2] = ["ipv7-unicast"]
+        case "discarded":
+            neighbor[4] = {"ipv7-unicast": [[], 0, None]}
+    rib = [[neighbor] * (place != "table"), [], [], [table] * (place == "table"), None]
+    found = read({SNAPSHOT: snapshot.write({**SECTIONS, "rib": msgspec.msgpack.encode(rib)})})
+    assert found.routes() is None
+    assert "another form" in found.problem
+
+
 def test_session_whose_texts_are_no_utf8_costs_itself_only() -> None:
     broken = b"\x81\xa4name" + NO_UTF8
     found = left_sessions.read(msgspec.msgpack.encode(SavedSpeaker([broken], [broken], [])), {})
