@@ -2,9 +2,9 @@
 
     python -m tests.fuzz [--minutes M] [--keep] [TARGET...]
 
-The minutes are shared among the targets. What a search ends with lies in `.fuzz`, where the next one goes on. With
---keep the corpora are written anew from it. Atheris is not among the packages of `make setup`: it is large, and has
-no builds for most processors.
+The minutes are shared among the targets: those that see the bytes of neighbors have more. What a search ends with lies
+in `.fuzz`, where the next one goes on. With --keep the corpora are written anew from it. Atheris is not among the
+packages of `make setup`: it is large, and has no builds for most processors.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def main() -> int:
     names = chosen.targets or list(targets)
     if unknown := set(names) - targets.keys():
         parser.error(f"there is no {', '.join(sorted(unknown))}; one of: {', '.join(targets)}")
-    seconds = max(1, round(60 * chosen.minutes / len(names)))
-    wrong = [name for name in names if not search(name, targets[name], seconds)]
+    second = 60 * chosen.minutes / sum(targets[name].share for name in names)
+    wrong = [name for name in names if not search(name, targets[name], max(1, round(second * targets[name].share)))]
     if chosen.keep:
         for name in names:
             thin_out(name, targets[name])

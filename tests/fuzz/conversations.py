@@ -16,7 +16,7 @@ from bgpd.model.iana import Family, MessageType
 from bgpd.speaker.session import Output, SessionUp, UpdateReceived
 from tests.evpn.test_fuzz import play
 from tests.fuzz.messages import NEXT, SHORTEST_UPDATE
-from tests.fuzz.target import Script, Target
+from tests.fuzz.target import OF_NEIGHBORS, Script, Target
 from tests.message.decoding import EVPN, MANDATORY, update
 from tests.speaker.checked_session import CheckedSession
 from tests.speaker.messages import REFRESH, open_of, settings
@@ -200,7 +200,7 @@ def run_bfd(data: bytes) -> None:
 
 
 TARGETS = {
-    "session": Target(run_session, messages=20),
-    "routes": Target(run_routes, messages=MOST_UPDATES),
+    "session": Target(run_session, messages=20, share=OF_NEIGHBORS),
+    "routes": Target(run_routes, messages=MOST_UPDATES, share=OF_NEIGHBORS),
     "bfd-session": Target(run_bfd, messages=20),
 }

@@ -18,7 +18,7 @@ from bgpd.rib.prepared import PreparedRib
 from bgpd.rib.saved import SavedRib
 from bgpd.workload.service.service_file import NAME, ServiceFile
 from tests.fuzz.messages import NEXT, SHORTEST_UPDATE
-from tests.fuzz.target import Script, Target, directory
+from tests.fuzz.target import OF_NEIGHBORS, Script, Target, directory
 from tests.message.decoding import EVPN, negotiated
 from tests.rib.build import Recorder, drain
 from tests.rib.test_restored_table import CONFIG, SESSIONS, described, sources
@@ -180,7 +180,7 @@ def _seeds() -> Iterator[bytes]:
 
 
 TARGETS = {
-    "handed-over": Target(run_handed_over, messages=2 * MOST_UPDATES),
+    "handed-over": Target(run_handed_over, messages=2 * MOST_UPDATES, share=OF_NEIGHBORS),
     "drain": Target(run_drain),
     "services": Target(run_services, _seeds, messages=4),
 }

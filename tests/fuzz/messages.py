@@ -21,7 +21,7 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.evpn import parse_key, with_labels
 from bgpd.model.iana import Family
 from bgpd.model.wire import MalformedNlri, NlriCodec, NotificationError
-from tests.fuzz.target import Target
+from tests.fuzz.target import OF_NEIGHBORS, Target
 from tests.message.decoding import EVPN
 from tests.message.test_plain_updates import SESSIONS, assert_agree
 from tests.speaker.messages import open_of
@@ -151,9 +151,9 @@ def run_report(data: bytes) -> None:
 
 
 TARGETS = {
-    "open": Target(run_open),
-    "update": Target(run_update),
-    "evpn": Target(run_evpn),
+    "open": Target(run_open, share=OF_NEIGHBORS),
+    "update": Target(run_update, share=OF_NEIGHBORS),
+    "evpn": Target(run_evpn, share=OF_NEIGHBORS),
     "route-targets": Target(run_route_targets),
     "prefixes": Target(run_prefixes),
     "notification": Target(run_notification),

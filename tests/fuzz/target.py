@@ -22,12 +22,17 @@ class Target(NamedTuple):
     """`run` takes any bytes, and raises where something is wrong that no peer, broker or file may bring about.
 
     `seeds` are inputs to begin with, beside those of `corpora/`: of files that change with the product. `messages`: an
-    input may take as much time as so many messages.
+    input may take as much time as so many messages. `share`: of the time of all, so many parts.
     """
 
     run: Callable[[bytes], None]
     seeds: Callable[[], Iterable[bytes]] = _none
     messages: int = 1
+    share: int = 1
+
+
+OF_NEIGHBORS = 4
+"""The share of what sees the bytes of neighbors."""
 
 
 @cache
