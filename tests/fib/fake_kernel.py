@@ -198,6 +198,12 @@ class FakeKernel(LinuxTables):
     def stop(self) -> None:
         """Nothing to close."""
 
+    async def dumped(self, family: Family, form: RouteForm) -> list[RouteRun]:
+        """A dump of routes."""
+        runs = self.routes_of(family, form)
+        await asyncio.sleep(0)
+        return runs
+
     async def nexthops(self) -> list[NexthopObject]:
         objects = list(self.objects.values())
         await asyncio.sleep(0)
@@ -230,7 +236,5 @@ class FakeReader:
         if share is not None:
             share.spend(lambda: None)
         consume = begin()
-        runs = self._kernel.routes_of(family, form)
-        await asyncio.sleep(0)
-        for run in runs:
+        for run in await self._kernel.dumped(family, form):
             consume(run)

@@ -28,8 +28,8 @@ class LyingKernel(FakeKernel):
     lies = 0
     nexthop_lies = 0
 
-    async def routes_of(self, family: Family, form: RouteForm) -> list[RouteRun]:
-        found = await super().routes_of(family, form)
+    async def dumped(self, family: Family, form: RouteForm) -> list[RouteRun]:
+        found = await super().dumped(family, form)
         if self.lies and found:
             self.lies -= 1
             return []
@@ -117,14 +117,14 @@ class ChangingKernel(LyingKernel):
     """One of which routes are dumped while neighbors change theirs."""
 
     during: Callable[[], None] | None = None
-    dumped = 0
+    dumps = 0
 
-    async def routes_of(self, family: Family, form: RouteForm) -> list[RouteRun]:
-        self.dumped += family is V4
+    async def dumped(self, family: Family, form: RouteForm) -> list[RouteRun]:
+        self.dumps += family is V4
         during, self.during = self.during, None
         if during is None:
-            return await super().routes_of(family, form)
-        found = await super().routes_of(family, form)
+            return await super().dumped(family, form)
+        found = await super().dumped(family, form)
         during()
         for _ in range(10):
             await asyncio.sleep(0)
@@ -179,11 +179,11 @@ async def test_routes_that_a_dump_lacks_since_they_came_during_it_are_searched_f
     async with one_is_lost() as (it, kernel, is_back):
         dumps = []
         for number in range(6):
-            before = kernel.dumped
+            before = kernel.dumps
             kernel.during = stream(it, number)
             assert await it.fib.upkeep._compare(V4)
             await it.settle()
-            dumps.append(kernel.dumped - before)
+            dumps.append(kernel.dumps - before)
         assert dumps[:5] == [1] * 5
         assert dumps[5] > 2
         assert it.fib.counters.repaired == 1
