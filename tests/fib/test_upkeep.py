@@ -7,7 +7,6 @@ import errno
 from collections.abc import Callable
 
 import pytest
-from structlog.testing import capture_logs
 
 from bgpd.fib import reconcile
 from bgpd.kernel.route_decoder import RouteRun
@@ -16,6 +15,7 @@ from bgpd.model.iana import Family
 from tests.fib.fake_kernel import FakeKernel
 from tests.fib.harness import LEAF1, V4, Harness, running, two_leaf_kernel
 from tests.fib.test_reconcile import A, B, C, run
+from tests.logs import capture_logs
 from tests.waiting import until
 
 KEYS = [b"\x20\x0a\x09\x00" + bytes((number,)) for number in range(4)]

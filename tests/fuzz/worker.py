@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-INSTRUMENTED = ("bgpd", "exabgp.bgp.message.open", "exabgp.util")
-"""The product, and what it uses of ExaBGP. Nothing may have imported them before."""
+INSTRUMENTED = ("bgpd", "exabgp.bgp.message.open", "exabgp.util", "h11")
+"""The product, what it uses of ExaBGP, and who reads HTTP. Nothing may have imported them before."""
 SLOW_S = 0.5
 """CPU time of a message here; judge.py judges it plainly."""
 
