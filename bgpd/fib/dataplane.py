@@ -399,7 +399,8 @@ class Dataplane:
         self.objects.acknowledged(found for found in ids if found not in refused)
         for identifier, why in refused.items():
             self.objects.refused(identifier, why, may_be_there=bool(outcome.lost))
-        if outcome.lost and self.objects.dead:  # the kernel may take routes by them that are on their way
+        # Routes by what was to change are gone; if an answer was lost, the kernel may take some that are on their way.
+        if self.objects.dead and (outcome.lost or not refused.keys() <= set(ids)):
             for table in self._tables:
                 table.recheck_dead()
 

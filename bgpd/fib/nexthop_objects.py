@@ -214,6 +214,10 @@ class NexthopObjects:
             self.nexthops[nexthop].present or nexthop in self._created_ids for nexthop, _weight in members
         )
 
+    def _is_there(self, group: Group, members: Members) -> bool:
+        """Whether the kernel has all that a change of the group builds on."""
+        return group.present and all(self.nexthops[nexthop].present for nexthop, _weight in members)
+
     def next_hops(self, identifier: int) -> NextHops:
         """A group's present members as next hops, ascending."""
         group = self.groups.get(identifier)
@@ -256,26 +260,29 @@ class NexthopObjects:
         """Delete nexthops. `fallback` gives new members for a group (by id) that would be left without any, or None.
 
         Replacements come before the deletions, so that no packet finds an empty group. What the kernel may not have
-        yet is deleted behind what makes it, or it would come to stay, with the routes by it.
+        yet is deleted behind what makes it, or it would come to stay, with the routes by it. So a group that the kernel
+        has, and whose replacement it may not have, dies: the deletion takes it away before any replacement is there.
         """
         gone = dict.fromkeys(nexthop for nexthop in lost if nexthop in self.nexthops)
         loss = Loss()
         touched = {group for nexthop in gone for group in self.nexthops[nexthop].groups}
-        replacements, ready = b"", True
-        for identifier in sorted(touched):
-            group = self.groups[identifier]
+        moves: list[tuple[Group, Members, Members | None]] = []
+        for group in map(self.groups.__getitem__, sorted(touched)):
             left = tuple(member for member in group.members if member[0] not in gone)
-            replacement = None if left else fallback(identifier)
-            if replacement:
-                replacements += self._encode(group, replacement, replace=True)
-                ready = ready and self._is_ready(group, replacement)
-                loss.messages += 1
+            moves.append((group, left, None if left else fallback(group.id)))
+        is_one_batch = all(self.nexthops[nexthop].present for nexthop in gone) and all(
+            self._is_ready(group, replacement) for group, _, replacement in moves if replacement
+        )
+        for group, left, replacement in moves:
+            if replacement and (is_one_batch or self._is_there(group, replacement)):
+                loss.urgent += self._encode(group, replacement, replace=True)
+            elif replacement and not group.present:
+                loss.ordered += self._encode(group, replacement, replace=True)
+            else:
+                replacement = None
+            loss.messages += bool(replacement)
             self._set_members(group, replacement or left)
-            (loss.changed if replacement or left else loss.died).append(identifier)
-        if ready:
-            loss.urgent = replacements
-        else:
-            loss.ordered = replacements
+            (loss.changed if replacement or left else loss.died).append(group.id)
         loss.urgent += encode_delete([nexthop for nexthop in gone if self.nexthops[nexthop].present])
         loss.ordered += encode_delete([nexthop for nexthop in gone if not self.nexthops[nexthop].present])
         for nexthop in gone:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from bgpd.kernel.writer import Outcome
+from tests.fib.fake_kernel import METRIC
 from tests.fib.harness import LEAF1, LEAF2, V4, running
 from tests.logs import capture_logs
 
@@ -111,3 +112,16 @@ async def test_routes_by_a_group_whose_making_was_not_confirmed_go_by_another_on
         assert [objects.next_hops(target) for _protocol, target in it.kernel.routes.values()] == [(LEAF1,)] * 2
         assert not it.kernel.behind
         assert not it.fib.families[V4].failed
+
+
+async def test_routes_by_a_group_that_the_kernel_would_not_move_are_written_again() -> None:
+    async with running() as it:
+        it.fib.sweep()
+        it.want({KEYS[0]: (LEAF1,), KEYS[1]: (LEAF2,)})
+        await it.settle()
+        it.kernel.monitor.nexthop_deleted.clear()  # the word on it is on its way
+        it.kernel.delete_nexthop_by_other_hand(it.kernel.routes[V4, 254, KEYS[0], METRIC][1])
+        it.owner.wish("", V4, {KEYS[0]: (LEAF2,)})
+        it.fib.next_hops_lost([LEAF1], lambda _hops: (LEAF2,))
+        await it.settle()
+        assert it.kernel.hops_of(V4, KEYS[0]) == {ON_2}

@@ -6,7 +6,7 @@ import pytest
 
 from bgpd.fib import nexthop_objects
 from bgpd.fib.nexthop_objects import Loss, NexthopObjects
-from bgpd.kernel.nexthop_messages import encode_delete
+from bgpd.kernel.nexthop_messages import encode_delete, encode_group
 from bgpd.model.path import NextHop
 from bgpd.model.prefix import parse_address
 
@@ -175,3 +175,45 @@ def test_an_object_whose_answer_was_lost_is_deleted_later() -> None:
     assert table.collected(100.0 + GRACE_S) == (encode_delete([lost]), False)
     assert table.collected(100.0 + 3 * GRACE_S) == (b"", False)
     assert set(table.groups) == {used}
+
+
+def test_group_is_moved_ahead_of_the_deletion_though_another_one_is_not_there_yet() -> None:
+    table = Table()
+    there = table.group(0, routes=1)
+    table.acknowledge()
+    coming = table.group_of(((table.hops[0], 1),), source=b"\x0a\0\0\x01")
+    assert coming is not None
+    table.take_created()
+    instead = ((table.hops[1], 1),)
+    loss = table.lose([table.hops[0]], lambda _group: instead)
+    move = encode_group(there, 197, instead, replace=True)
+    assert loss.urgent == move + encode_delete([table.hops[0]])
+    assert loss.ordered == encode_group(coming, 197, instead, replace=True)
+    assert (loss.changed, loss.died, loss.messages) == ([there, coming], [], 3)
+
+
+def test_group_that_is_there_and_moves_to_a_gateway_that_is_not_yet_dies_with_its_own() -> None:
+    table = Table()
+    group = table.group(0, routes=1)
+    table.acknowledge()
+    late = table.nexthop_of(NextHop(parse_address("10.0.9.2"), "eth9"), 9)
+    assert late is not None
+    table.take_created()
+    loss = table.lose([table.hops[0]], lambda _group: ((late, 1),))
+    assert (loss.urgent, loss.ordered) == (encode_delete([table.hops[0]]), b"")
+    assert (loss.died, table.dead) == ([group], {group: 1})
+
+
+def test_group_moves_to_a_gateway_that_is_made_along_with_it() -> None:
+    table = Table()
+    group = table.group(0, routes=1)
+    table.acknowledge()
+
+    def instead(_group: int) -> tuple[tuple[int, int], ...]:
+        made = table.nexthop_of(NextHop(parse_address("10.0.9.2"), "eth9"), 9)
+        assert made is not None
+        return ((made, 1),)
+
+    loss = table.lose([table.hops[0]], instead)
+    assert (loss.changed, loss.ordered) == ([group], b"")
+    assert table.take_created()[1] == [next(member for member, _ in table.groups[group].members)]
