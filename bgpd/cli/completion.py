@@ -18,7 +18,14 @@ from bgpd.cli.render import printable
 
 FILES, DIRECTORIES = ":files", ":directories"
 """Answers that ask the shell to complete names of files itself."""
-_METAVARS = {"FILE": FILES, "PATH": FILES, "DIRECTORY": DIRECTORIES, "DIR": DIRECTORIES}
+_METAVARS = {
+    "FILE": FILES,
+    "TOPOLOGY": FILES,
+    "SCENARIO": FILES,
+    "PATH": FILES,
+    "DIRECTORY": DIRECTORIES,
+    "DIR": DIRECTORIES,
+}
 
 
 class Place(NamedTuple):

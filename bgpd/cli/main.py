@@ -22,7 +22,16 @@ from bgpd.cli.decode import Hooks
 from bgpd.cli.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
 from bgpd.cli.moments import moment, span_s
 from bgpd.cli.mrt_options import mrt_options, replay_options
-from bgpd.cli.options import count, json_option, listing_options, only_json_option, set_option, view_options, wait_s
+from bgpd.cli.options import (
+    count,
+    json_option,
+    listing_options,
+    only_json_option,
+    seed,
+    set_option,
+    view_options,
+    wait_s,
+)
 from bgpd.cli.parser import Parser
 from bgpd.cli.progress import progress
 from bgpd.cli.tables import SHOWN
@@ -115,6 +124,25 @@ def _demo_options(parser: Parser) -> None:
     parser.add_argument(
         "--no-prompt", dest="prompt", action="store_false", help="end after the steps, without a shell to try things in"
     )
+
+
+def _simulate_options(parser: Parser) -> None:
+    parser.description = (
+        "Runs the hosts of a containerlab topology with their own configurations, in one process and in simulated "
+        "time: all of bgpd is real, links, kernels, leaves and spines are models. Tells of each step of the scenario "
+        "how long the fabric took, which addresses could not be reached for how long, and what is wrong afterwards. "
+        "Needs no root, no containers and no network."
+    )
+    parser.epilog = "docs/simulation.md has the steps of scenarios, and what is modelled."
+    parser.add_argument("topology", metavar="TOPOLOGY", help="a .clab.yml with bgpd.toml bound into its hosts")
+    parser.add_argument(
+        "scenario",
+        metavar="SCENARIO",
+        nargs="?",
+        help="a TOML file of steps; default: what may break, one by one",
+    )
+    parser.add_argument("--seed", metavar="N", type=seed, default=0, help="of all that is random; default: 0")
+    only_json_option(parser)
 
 
 def _plan_options(parser: Parser) -> None:
@@ -365,6 +393,9 @@ COMMANDS: dict[str, Command] = {
     "man": Command("write the manual pages", _man_options, "bgpd.cli.man:man"),
     "demo": Command(
         "two hosts and two leaves on this machine, shown in half a minute", _demo_options, "bgpd.cli.demo:demo"
+    ),
+    "simulate": Command(
+        "what a fabric does when things break, in simulated time", _simulate_options, "bgpd.simulation.command:main"
     ),
     "version": Command("print the version", only_json_option, "bgpd.cli.main:version"),
 }

@@ -76,6 +76,11 @@ def count(text: str) -> int:
     return number(text, 1, 1_000_000_000)
 
 
+def seed(text: str) -> int:
+    """From 0 on. Raises: ArgumentTypeError."""
+    return number(text, 0, 1_000_000_000)
+
+
 def wait_s(text: str) -> int:
     """0 to 600 seconds. Raises: ArgumentTypeError."""
     return number(text, 0, 600)

@@ -84,3 +84,41 @@ class MrtReport(msgspec.Struct, kw_only=True, omit_defaults=True):
     attributes: Any = None
     message: Any = None
     states: list[str] = []
+
+
+class LossReport(msgspec.Struct, kw_only=True):
+    """Addresses that could not be reached, from which nodes: by some of the ways at least. `after_s`: since the step
+    began; `seconds`: None if it was so until the next step. `why`: a way that failed."""
+
+    addresses: list[str]
+    sources: list[str]
+    after_s: float
+    seconds: float | None
+    why: str
+
+
+class StepReport(msgspec.Struct, kw_only=True):
+    """`at_s`: simulated time since the start. `settled_s`: until the last change of routes or forwarding, None if the
+    next step came before. `updates`: UPDATEs that all nodes have sent. `wrong`: what should not be so afterwards."""
+
+    step: str
+    at_s: float
+    settled_s: float | None
+    updates: int
+    losses: list[LossReport]
+    wrong: list[str]
+
+
+class SimulationReport(msgspec.Struct, kw_only=True):
+    """`bgpd simulate --json`. `not_simulated`: what differs from the real thing; `unforeseen`: why it was not checked
+    which routes there are. `good`: nothing was wrong after any step."""
+
+    topology: str
+    seed: int
+    hosts: int
+    routers: int
+    addresses: int
+    not_simulated: list[str]
+    unforeseen: list[str]
+    steps: list[StepReport]
+    good: bool

@@ -73,6 +73,7 @@ SCHEMAS: dict[str, Any] = {
     "mrt-dump": reports.FileReport,
     "mrt-show": reports.MrtReport,
     "replay": reports.ReplayReport,
+    "simulate": reports.SimulationReport,
 }
 
 

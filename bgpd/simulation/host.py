@@ -330,12 +330,12 @@ class SimulatedHost:
             daemon.readiness.neighbors = config.neighbor
             await daemon.process.start(daemon.routing.reconfigure(config))
 
-    async def put_workload(self, address: str) -> None:
+    async def put_workload(self, address: str, interface: str = "veth0") -> None:
         """An orchestrator puts a workload by the API."""
         source = self._api()
         if source is None or self.daemon is None:
             return
-        body = msgspec.json.encode({"id": _name(address), "addresses": [address], "interface": "veth0"})
+        body = msgspec.json.encode({"id": _name(address), "addresses": [address], "interface": interface})
         self.put[address] = None
         await self.daemon.process.start(source.put_workload(_name(address), body, who="test", timeout_s=1))
 

@@ -73,10 +73,6 @@ class Kernel(LinuxTables):
         """How long something takes this time, in seconds."""
         return self.chance.uniform(0, self._most_late_s)
 
-    def run(self, data: bytes) -> Outcome:
-        self.noted()
-        return super().run(data)
-
     def open(self, process: Process) -> None:
         """A process begins to use it."""
         self.monitor = Monitor(self, process)
@@ -150,7 +146,6 @@ class Kernel(LinuxTables):
         else:
             self._set_first(place, (route.protocol, target))
         self.foreign[route] = None
-        self.noted()
         self._tell(lambda: self.monitor.routes.changed((route,), appends=place in self.behind))
 
     def remove_route(self, route: KernelRoute) -> None:
@@ -158,7 +153,6 @@ class Kernel(LinuxTables):
         if route in self.foreign:
             del self.foreign[route]
             self._remove((route.family, route.table, route.key, route.metric), route.protocol, None)
-            self.noted()
             self._tell(lambda: self.monitor.routes.changed((route,), gone=True))
 
     def delete_by_other_hand(self, family: Family, key: bytes) -> None:
@@ -247,6 +241,10 @@ class Kernel(LinuxTables):
             if not metrics:
                 del self._metrics[family, key]
         super()._set_first(place, route)
+        self.noted()
+
+    def _regrouped(self) -> None:
+        self.noted()
 
 
 class Writer:

@@ -93,7 +93,10 @@ class LinuxTables:
         if found.ifindex and not self.links[found.ifindex].up:
             return errno.ENETDOWN
         self._ran(MessageKind.NEW_NEXTHOP, found.id)
+        is_other = found.id in self.objects
         self.objects[found.id] = found
+        if is_other:
+            self._regrouped()
         return 0
 
     def _route(self, kind: MessageKind, flags: int, request: bytes) -> int:
@@ -185,9 +188,13 @@ class LinuxTables:
                 self.objects[group.id] = NexthopObject(
                     id=group.id, protocol=group.protocol, members=left, resilient=group.resilient
                 )
+                self._regrouped()
                 if not left:
                     self._destroy(group.id)
         self._flush(identifier)
+
+    def _regrouped(self) -> None:
+        """A nexthop object that routes may use leads elsewhere."""
 
     def _ran(self, kind: MessageKind, what: object) -> None:
         """A request has changed something: a nexthop object's id, or a route's key."""

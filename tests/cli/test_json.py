@@ -16,8 +16,10 @@ from bgpd.cli.main import make_parser
 from bgpd.cli.parser import Parser, below
 from bgpd.cli.schemas import SCHEMAS, json_schema
 from bgpd.cli.tables import SHOWN
+from bgpd.simulation.command import HASH_SEED
 from tests.cli.test_main import GOOD, KEEPALIVE, run, serving
 from tests.scripted_backend import ScriptedBackend
+from tests.simulation.topologies import LAB
 
 WITHOUT = {"bgpd run", "bgpd schema", "bgpd completion", "bgpd man"}
 """The daemon, and what writes JSON or text for other programs anyway."""
@@ -53,6 +55,7 @@ def test_schema_document_has_every_name() -> None:
 def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedBackend]:
     path = str(tmp_path / "bgpd.sock")
     monkeypatch.setenv("BGPD_SOCKET", path)
+    monkeypatch.setenv("PYTHONHASHSEED", HASH_SEED)  # else bgpd simulate would begin anew
     monkeypatch.chdir(tmp_path)
     (tmp_path / "good.toml").write_text(GOOD)
     (tmp_path / "bad.toml").write_text(GOOD.replace("65203", "0"))
@@ -108,6 +111,7 @@ COMMANDS = [
     ("bundle some.tar.gz", "bundle"),
     ("mrt dump routes.mrt", "mrt-dump"),
     ("flush --config good.toml", "flush"),
+    (f"simulate {LAB / 'two-leaf.clab.yml'}", "simulate"),
 ]
 
 

@@ -1,0 +1,189 @@
+"""Reads a containerlab topology (*.clab.yml) as far as a simulation is concerned: nodes with what is bound into them
+and run in them, and links. What else such a file has (images, ports, startup order) makes no difference here."""
+
+from __future__ import annotations
+
+import ipaddress
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bgpd.migrate.draft import ImportFailed, Place
+from bgpd.migrate.yaml_documents import Mapping, read_documents
+
+BGPD_CONFIG, FRR_CONFIG = "/etc/bgpd/bgpd.toml", "/etc/frr/frr.conf"
+_NO_ROUTERS = ("", "linux", "host", "bridge", "ovs-bridge", "ext-container", "k8s-kind")
+"""Kinds of containerlab that are no routers by themselves."""
+_ROUTER_IMAGES = ("frr", "bird", "gobgp", "openbgpd", "vyos", "sonic", "cumulus")
+_ROUTER_ROLES = ("leaf", "spine", "superspine", "tor", "router", "border")
+_OUTSIDE = ("host", "mgmt-net", "macvlan", "vxlan", "vxlan-stitch", "dummy")
+"""What stands in place of a node where a link leads out of the topology."""
+
+
+class Interface(msgspec.Struct):
+    """`addresses` with their prefix lengths, in order."""
+
+    name: str
+    addresses: list[str] = []
+
+
+class Node(msgspec.Struct, kw_only=True):
+    """`routes`: (prefix, interface) that its exec lines lead to an interface without a gateway. `place`: where it
+    stands in the file."""
+
+    name: str
+    place: Place
+    kind: str
+    image: str
+    labels: dict[str, str]
+    binds: dict[str, Path]
+    interfaces: dict[str, Interface]
+    routes: list[tuple[str, str]]
+
+    @property
+    def is_host(self) -> bool:
+        """Whether it runs bgpd."""
+        return BGPD_CONFIG in self.binds
+
+    @property
+    def is_router(self) -> bool:
+        """Whether it is one, of whatever make."""
+        if self.is_host:
+            return False
+        has_image = any(word in self.image.lower() for word in _ROUTER_IMAGES)
+        is_called_one = self.labels.get("role", "").lower() in _ROUTER_ROLES
+        return FRR_CONFIG in self.binds or self.kind not in _NO_ROUTERS or has_image or is_called_one
+
+
+class Joint(msgspec.Struct, frozen=True):
+    """A link: (node, interface) of both ends."""
+
+    place: Place
+    ends: tuple[tuple[str, str], tuple[str, str]]
+
+
+class Topology(msgspec.Struct, kw_only=True):
+    """`outside`: links that lead out of it, in words."""
+
+    name: str
+    file: str
+    nodes: dict[str, Node]
+    links: list[Joint]
+    outside: list[str]
+
+
+def read_topology(file: str) -> Topology:
+    """The topology of a file. Raises: ImportFailed: it cannot be read, or is none."""
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        right = "name a containerlab topology (*.clab.yml)"
+        raise ImportFailed(Place(file), f"cannot be read: {error.strerror}", right) from None
+    except UnicodeDecodeError:
+        raise ImportFailed(Place(file), "is no text in UTF-8", "name a containerlab topology") from None
+    documents = read_documents(text, file)
+    if not documents or not documents[0].mapping("topology").mapping("nodes"):
+        raise ImportFailed(Place(file), "has no nodes", "write them below topology: nodes: (containerlab.dev)")
+    document = documents[0]
+    definition = document.mapping("topology")
+    nodes = {name: _node(name, definition, Path(file).parent) for name in definition.mapping("nodes")}
+    outside: list[str] = []
+    links = list(_links(definition, nodes, outside))
+    return Topology(name=document.text("name") or Path(file).stem, file=file, nodes=nodes, links=links, outside=outside)
+
+
+def _node(name: str, topology: Mapping, folder: Path) -> Node:
+    """A node with what its kind, its group and the defaults say where it says nothing; lists are joined."""
+    own = topology.mapping("nodes").mapping(name)
+    defaults = topology.mapping("defaults")
+    kind = own.text("kind") or defaults.text("kind")
+    group = own.text("group")
+    layers = [defaults, topology.mapping("kinds").mapping(kind)]
+    layers += [topology.mapping("groups").mapping(group)] if group else []
+    layers.append(own)
+    made = Node(
+        name=name,
+        place=topology.mapping("nodes").at(name),
+        kind=kind,
+        image=next((text for layer in reversed(layers) if (text := layer.text("image"))), ""),
+        labels={key: layer.mapping("labels").text(key) for layer in layers for key in layer.mapping("labels")},
+        binds={inside: path for layer in layers for inside, path in _binds(layer, folder)},
+        interfaces={},
+        routes=[],
+    )
+    for layer in layers:
+        for line in layer.texts("exec"):
+            _carry_out(made, line, layer.at("exec"))
+    return made
+
+
+def _binds(layer: Mapping, folder: Path) -> Iterator[tuple[str, Path]]:
+    for text in layer.texts("binds"):
+        source, _, rest = text.partition(":")
+        inside = rest.partition(":")[0]
+        if inside in (BGPD_CONFIG, FRR_CONFIG) and not (folder / source).is_file():
+            right = f"a bind is FILE:{inside}, seen from the folder of the topology"
+            raise ImportFailed(layer.at("binds"), f'there is no file "{folder / source}" to be bound', right)
+        yield inside, folder / source
+
+
+def _carry_out(node: Node, line: str, place: Place) -> None:
+    """What an exec line says of addresses and routes; all others make no difference."""
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise ImportFailed(place, f'"{line}" is no command: {error}', "close the quotes") from None
+    words = [word for word in words if word not in ("-4", "-6")]
+    if len(words) < 4 or words[0] != "ip" or "dev" not in words[:-1]:
+        return
+    interface, subject = words[words.index("dev") + 1], words[3]
+    is_address = "address".startswith(words[1]) and words[1].startswith("a")
+    if words[2] not in ("add", "replace", "a"):
+        return
+    is_route = "route".startswith(words[1]) and words[1].startswith("r") and "via" not in words and "/" in subject
+    try:
+        if is_address:
+            ipaddress.ip_interface(subject)
+            interface_of(node, interface).addresses.append(subject)
+        elif is_route:
+            node.routes.append((str(ipaddress.ip_network(subject)), interface))
+    except ValueError as error:
+        raise ImportFailed(place, f'"{line}": {error}', "write ADDRESS/LENGTH") from None
+
+
+def interface_of(node: Node, name: str) -> Interface:
+    """An interface of a node, which has it from now on."""
+    return node.interfaces.setdefault(name, Interface(name, []))
+
+
+def _links(topology: Mapping, nodes: dict[str, Node], outside: list[str]) -> Iterator[Joint]:
+    taken: dict[tuple[str, str], Place] = {}
+    for link in topology.mappings("links"):
+        place = link.at("endpoints")
+        ends = [_end(one, place) for one in link.items_of("endpoints")]
+        if len(ends) == 1 or any(node in _OUTSIDE and node not in nodes for node, _ in ends):
+            outside.append(f"{place}: leads out of the topology")
+            continue
+        if len(ends) != 2:
+            raise ImportFailed(place, "a link has two endpoints", 'write endpoints: ["NODE:INTERFACE", ...]')
+        for node, interface in ends:
+            if node not in nodes:
+                raise ImportFailed(place, f'there is no node "{node}"', f"one of: {', '.join(nodes)}")
+            if (node, interface) in taken:
+                raise ImportFailed(place, f"{node}:{interface} has a link already", f"see {taken[node, interface]}")
+            taken[node, interface] = place
+            interface_of(nodes[node], interface)
+        yield Joint(place, (ends[0], ends[1]))
+
+
+def _end(one: Any, place: Place) -> tuple[str, str]:
+    """ "NODE:INTERFACE", or a mapping with both."""
+    node, interface = (one.text("node"), one.text("interface")) if isinstance(one, Mapping) else ("", "")
+    if not isinstance(one, Mapping):
+        node, _, interface = str(one).partition(":")
+    if not node or not interface:
+        raise ImportFailed(place, f'"{one}" is no endpoint', 'write "NODE:INTERFACE"')
+    return node, interface

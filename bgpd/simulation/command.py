@@ -1,0 +1,98 @@
+"""`bgpd simulate`: a topology and a scenario in simulated time, told step by step."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+
+import msgspec
+import structlog
+
+from bgpd.cli.client import CommandFailed
+from bgpd.cli.decode import Hooks
+from bgpd.cli.reports import LossReport, SimulationReport, StepReport
+from bgpd.migrate.draft import ImportFailed
+from bgpd.simulation.build import Built
+from bgpd.simulation.clab import read_topology
+from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.play import simulate
+from bgpd.simulation.steps import Step, read_steps, standard_steps
+
+HASH_SEED = "0"
+"""The order of sets depends on PYTHONHASHSEED: a seed gives the same run only with the same."""
+_NAMED = 3
+"""Addresses that are named where many are lost; --json has all."""
+
+
+def main(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd simulate`: exit code 1 where something is wrong after a step. Raises: CommandFailed: a file has errors."""
+    if os.environ.get("PYTHONHASHSEED") != HASH_SEED:
+        os.execve(
+            sys.executable,
+            [sys.executable, *sys.orig_argv[1:]],
+            {**os.environ, "PYTHONHASHSEED": HASH_SEED},
+        )
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    told = _Told(is_json=arguments.json)
+    try:
+        report = simulate(
+            read_topology(arguments.topology),
+            lambda fabric: _steps(arguments.scenario, fabric),
+            seed=arguments.seed,
+            began=told.began,
+            told=told.step,
+        )
+    except ImportFailed as error:
+        raise CommandFailed(str(error)) from None
+    told.ended(report)
+    return 0 if report.good else 1
+
+
+def _steps(scenario: str | None, fabric: Fabric) -> list[Step]:
+    return read_steps(scenario, fabric) if scenario else standard_steps(fabric)
+
+
+class _Told:
+    """What people are told; with `is_json` only the whole report at the end."""
+
+    def __init__(self, *, is_json: bool) -> None:
+        self._is_json = is_json
+
+    def _say(self, text: str) -> None:
+        if not self._is_json:
+            print(text, flush=True)
+
+    def began(self, built: Built) -> None:
+        fabric = built.fabric
+        self._say(f"{len(fabric.hosts)} hosts, {len(fabric.routers)} routers, {len(fabric.links)} links")
+        for one in built.remarks:
+            self._say(f"not simulated: {one}")
+        for one in built.unforeseen:
+            self._say(f"routes are not checked one by one: {one}")
+
+    def step(self, report: StepReport) -> None:
+        settled = f"settled after {report.settled_s:.3f} s" if report.settled_s is not None else "goes on"
+        updates = f"{report.updates} UPDATE{'s' if report.updates != 1 else ''}"
+        self._say(f"\n{report.at_s:9.3f} s  {report.step}: {settled}, {updates}")
+        for one in report.losses:
+            self._say(f"    {_loss(one)}")
+        for wrong in report.wrong:
+            self._say(f"    WRONG: {wrong}")
+
+    def ended(self, report: SimulationReport) -> None:
+        if self._is_json:
+            print(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
+            return
+        wrong = sum(len(one.wrong) for one in report.steps)
+        verdict = f"{wrong} things are wrong" if wrong else "after each of them all was as it should be"
+        print(f"\n{len(report.steps) - 1} steps, seed {report.seed}: {verdict}")
+
+
+def _loss(one: LossReport) -> str:
+    named, rest = one.addresses[:_NAMED], len(one.addresses) - _NAMED
+    what = ", ".join(named) + (f" and {rest} more" if rest > 0 else "")
+    how_long = f"for {one.seconds:.3f} s" if one.seconds is not None else "until the next step"
+    since = f" from {one.after_s:.3f} s on" if one.after_s else ""
+    return f"{what}: unreachable {how_long}{since}, for {', '.join(one.sources)} ({one.why})"

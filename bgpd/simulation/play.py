@@ -1,0 +1,235 @@
+"""Plays the steps of a scenario in the fabric of a topology, and reports what each has cost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from bgpd.cli.reports import LossReport, SimulationReport, StepReport
+from bgpd.config.schema import Config
+from bgpd.simulation import checks
+from bgpd.simulation.build import Builder, Built, inner_interfaces, workload_interface
+from bgpd.simulation.clab import Topology
+from bgpd.simulation.events import carry_out
+from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.loop import FIRST_S, simulated_time
+from bgpd.simulation.losses import Loss, Losses
+from bgpd.simulation.scenario import Event, Kind
+from bgpd.simulation.steps import Step
+
+_MOST_REST_S = 900.0
+_SLACK_S = 10.0
+_LOOK_S = 0.5
+_FLAP_S = 0.05
+"""Each pause of a link that flaps, at most."""
+
+
+class Played:
+    """One fabric with its measuring. `told`: is given each report as it is made."""
+
+    def __init__(
+        self, built: Built, *, reload: Callable[[str, str], Config], told: Callable[[StepReport], None]
+    ) -> None:
+        self._fabric = built.fabric
+        self._is_foreseen = not built.unforeseen
+        self._reload = reload
+        self._told = told
+        self._losses = Losses(built.fabric)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._rest_s = _rest_s(built.fabric)
+
+    async def play(self, steps: list[Step]) -> list[StepReport]:
+        """The start, and then each step."""
+        reports = []
+        for number, step in enumerate((None, *steps)):
+            later = steps[number].after_s if number < len(steps) else None
+            report = await self._one(step, until_s=later)
+            reports.append(report)
+            self._told(report)
+        return reports
+
+    async def _one(self, step: Step | None, *, until_s: float | None) -> StepReport:
+        fabric, began, updates = self._fabric, self._fabric.loop.now, self._updates()
+        if step is None:
+            fabric.start()
+        else:
+            self._tasks.append(asyncio.create_task(do(fabric, step, self._reload)))
+        wrong: list[str] = []
+        if until_s is not None:
+            await asyncio.sleep(until_s)
+        else:
+            await self._rest(began)
+            wrong = checks.findings(fabric, is_foreseen=self._is_foreseen)
+        losses = self._losses.take()
+        return StepReport(
+            step=str(step) if step is not None else "start",
+            at_s=round(began - FIRST_S, 3),
+            settled_s=round(max(self._changed_at() - began, 0.0), 3) if until_s is None else None,
+            updates=self._updates() - updates,
+            losses=_reports(losses, began) if step is not None else [],
+            wrong=wrong,
+        )
+
+    def _stacks(self) -> Iterator[object]:
+        yield from (one.stack for one in (*self._fabric.hosts.values(), *self._fabric.routers.values()))
+
+    def _updates(self) -> int:
+        return sum(one.updates for one in self._stacks())  # type: ignore[attr-defined]
+
+    def _changed_at(self) -> float:
+        """When routes or ways were others last."""
+        return max(self._losses.changed_at, *(one.updated_at for one in self._stacks()))  # type: ignore[attr-defined]
+
+    async def _rest(self, began: float) -> None:
+        """Until nothing has changed for as long as the longest timer, and what was begun has ended."""
+        fabric = self._fabric
+        while fabric.loop.now - max(self._changed_at(), began) < self._rest_s:
+            if fabric.loop.now - began > _MOST_REST_S:
+                break
+            await asyncio.sleep(_LOOK_S)
+        await asyncio.gather(*self._tasks)
+        self._tasks.clear()
+        for _ in range(3):
+            if not any(host.daemon is not None and host.daemon.walks for host in fabric.hosts.values()):
+                break
+            await asyncio.sleep(_LOOK_S)
+
+
+def _rest_s(fabric: Fabric) -> float:
+    """Longer than hold and restart times one after the other."""
+    hold_s, restart_s = 0, 0
+    for host in fabric.hosts.values():
+        for one in host.config.neighbor:
+            hold_s = max(hold_s, one.hold_time_s)
+            restart_s = max(restart_s, one.graceful_restart.restart_time_s)
+    routers = [router.style for router in fabric.routers.values()]
+    restart_s = max(restart_s, *(one.restart_time_s for one in routers if one.restarts), 0)
+    return hold_s + restart_s + _SLACK_S
+
+
+def _reports(losses: list[Loss], began: float) -> list[LossReport]:
+    """Addresses that were lost at the same time from the same nodes are one."""
+    found: dict[object, LossReport] = {}
+    for one in losses:
+        since = max(one.since, began)
+        seconds = None if one.until is None else round(one.until - since, 3)
+        if seconds == 0:
+            continue
+        report = LossReport(
+            addresses=[], sources=list(one.sources), after_s=round(since - began, 3), seconds=seconds, why=one.why
+        )
+        place = (report.after_s, seconds, tuple(report.sources))
+        found.setdefault(place, report).addresses.append(one.address)
+    return list(found.values())
+
+
+async def do(fabric: Fabric, step: Step, reload: Callable[[str, str], Config]) -> None:
+    """Have a step happen. `reload`: reads another configuration for a host."""
+    one, two = step.link
+    if step.do == "reload":
+        await fabric.hosts[step.node].reload(reload(step.node, step.file))
+    elif step.do in ("claim", "move"):
+        await _claim(fabric, step)
+    elif step.do == "release":
+        fabric.hosts[step.node].release(step.address)
+        await fabric.hosts[step.node].delete_workload(step.address)
+    elif step.do != "wait":
+        for event in _events(fabric, step, one, two):
+            await carry_out(fabric, event)
+
+
+async def _claim(fabric: Fabric, step: Step) -> None:
+    for host in fabric.hosts.values() if step.do == "move" else ():
+        host.release(step.address)
+        await host.delete_workload(step.address)
+    host = fabric.hosts[step.node]
+    interface = workload_interface(host)
+    if interface:
+        host.claim(step.address, interface)
+    else:
+        await host.put_workload(step.address, next(inner_interfaces(host)))
+
+
+def _events(fabric: Fabric, step: Step, one: str, two: str) -> Iterator[Event]:
+    def event(kind: Kind, value: float = 0.0) -> Event:
+        return Event(at_s=0.0, kind=kind, host=step.node or two, leaf=step.node or one, value=value)
+
+    of_link = msgspec.structs.replace(event(Kind.CUT), host=two, leaf=one)
+    is_host = step.node in fabric.hosts
+    match step.do:
+        case "link-down":
+            yield of_link
+        case "link-up":
+            yield msgspec.structs.replace(of_link, kind=Kind.MEND)
+        case "link-flaps":
+            yield msgspec.structs.replace(of_link, kind=Kind.FLAP, value=_FLAP_S)
+        case "link-lossy":
+            yield msgspec.structs.replace(of_link, kind=Kind.LOSSY, value=step.loss)
+        case "link-deaf":
+            yield msgspec.structs.replace(of_link, kind=Kind.DEAF, value=step.link.index(step.node))
+        case "dies":
+            yield event(Kind.POWER_LOSS if is_host else Kind.LEAF_DIES)
+        case "boots":
+            yield event(Kind.BOOT if is_host else Kind.LEAF_BOOTS)
+        case "restart" if is_host and step.graceful:
+            yield event(Kind.RESTART, step.down_s)
+        case "restart" if is_host:
+            yield event(Kind.STOP)
+            yield event(Kind.START)
+        case "restart":
+            yield event(Kind.LEAF_RESTARTS_GRACEFULLY if step.graceful else Kind.LEAF_RESTARTS, step.down_s)
+        case "hand-over":
+            yield event(Kind.HAND_OVER, step.down_s)
+        case "kill":
+            yield event(Kind.KILL)
+            fabric.loop.call_later(step.down_s, fabric.hosts[step.node].start)
+        case "drain":
+            yield event(Kind.DRAIN)
+        case "undrain":
+            yield event(Kind.UNDRAIN)
+
+
+def simulate(
+    topology: Topology,
+    steps_of: Callable[[Fabric], list[Step]],
+    *,
+    seed: int,
+    began: Callable[[Built], None],
+    told: Callable[[StepReport], None],
+) -> SimulationReport:
+    """Run it all. `began` is given the fabric before it starts, `told` each report.
+
+    Raises: ImportFailed: the topology, the scenario, or what they name has errors.
+    """
+    random.seed(seed)
+    chance = random.Random(seed)
+    with (
+        simulated_time(chance, slow_looks=0.0) as loop,
+        tempfile.TemporaryDirectory(prefix="bgpd-simulation-") as directory,
+    ):
+        loop.most_s = float("inf")
+        builder = Builder(topology, loop, chance=chance, directory=Path(directory))
+        built = builder.build()
+        steps = steps_of(built.fabric)
+        began(built)
+        played = Played(built, reload=builder.another, told=told)
+        reports = loop.run_until_complete(played.play(steps))
+        fabric = built.fabric
+        report = SimulationReport(
+            topology=topology.name,
+            seed=seed,
+            hosts=len(fabric.hosts),
+            routers=len(fabric.routers),
+            addresses=sum(len({*host.claims, *host.managed}) for host in fabric.hosts.values()),
+            not_simulated=built.remarks,
+            unforeseen=built.unforeseen,
+            steps=reports,
+            good=not any(one.wrong for one in reports),
+        )
+        del fabric, built, builder, played
+    return report

@@ -1,0 +1,250 @@
+"""Scenarios of users: what they may say, what they cost a fabric, and how that is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bgpd.__main__ import main as bgpd_main
+from bgpd.cli.reports import SimulationReport
+from bgpd.migrate.draft import ImportFailed
+from bgpd.simulation.clab import read_topology
+from bgpd.simulation.command import HASH_SEED
+from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.play import simulate
+from bgpd.simulation.steps import ACTIONS, Step, read_steps, standard_steps
+from tests.simulation.__main__ import quietly
+from tests.simulation.topologies import CONFIG, LAB, written
+
+TWO_LEAF = str(LAB / "two-leaf.clab.yml")
+HOLD_S = 3
+"""Of that topology."""
+OF_HOST1 = "10.64.1.1/32"
+LINK = ("leaf1", "host1")
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    quietly()
+    monkeypatch.setenv("PYTHONHASHSEED", HASH_SEED)  # else the command would begin anew
+
+
+StepsOf = Callable[[Fabric], list[Step]]
+
+
+def played(*steps: Step, topology: str = TWO_LEAF, steps_of: StepsOf | None = None) -> SimulationReport:
+    return simulate(
+        read_topology(topology),
+        steps_of or (lambda _fabric: list(steps)),
+        seed=0,
+        began=lambda _built: None,
+        told=lambda _report: None,
+    )
+
+
+def lost_s(report: SimulationReport, address: str) -> list[float | None]:
+    """How long an address was lost in the last step."""
+    return [loss.seconds for loss in report.steps[-1].losses if address in loss.addresses]
+
+
+def test_link_that_goes_down_costs_what_the_leaf_takes_to_send_elsewhere() -> None:
+    report = played(Step(do="link-down", link=LINK))
+    assert report.good, report.steps
+    (seconds,) = lost_s(report, OF_HOST1)
+    assert seconds is not None
+    assert 0 < seconds < 0.1
+    assert report.steps[-1].updates > 0
+
+
+def test_leaf_that_dies_without_a_word_costs_its_hold_time() -> None:
+    (seconds,) = lost_s(played(Step(do="dies", node="leaf1")), "10.64.2.1/32")
+    assert seconds is not None
+    assert HOLD_S * 2 / 3 - 0.1 < seconds < HOLD_S + 0.1
+
+
+def test_hand_over_costs_nothing_and_nobody_hears_of_it() -> None:
+    last = played(Step(do="hand-over", node="host1")).steps[-1]
+    assert (last.losses, last.updates, last.wrong) == ([], 0, [])
+
+
+def test_step_can_begin_while_the_one_before_goes_on() -> None:
+    report = played(Step(do="restart", node="leaf2", down_s=5), Step(do="link-down", link=LINK, after_s=2))
+    assert [one.settled_s is None for one in report.steps] == [False, True, False]
+    assert report.steps[2].at_s == pytest.approx(report.steps[1].at_s + 2, abs=0.01)
+    (seconds,) = lost_s(report, OF_HOST1)
+    assert seconds is not None
+    assert 3 <= seconds < 10, "until the other leaf is there again"
+
+
+def test_address_that_is_lost_for_good_is_told_so() -> None:
+    report = played(*(Step(do="link-down", link=(leaf, "host1")) for leaf in ("leaf1", "leaf2")))
+    assert lost_s(report, OF_HOST1) == [None]
+    assert report.good, "that is what must follow"
+
+
+def test_workloads_come_move_and_go() -> None:
+    new = "10.64.7.7/32"
+    report = played(
+        Step(do="claim", node="host1", address=new),
+        Step(do="move", node="host1", address=OF_HOST1),
+        Step(do="release", node="host1", address=new),
+    )
+    assert report.good, report.steps
+    assert report.addresses == 8
+
+
+def test_host_reloads_another_file(tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    file = written(tmp_path)
+    other.write_text(CONFIG.replace('import = "all"', 'import = "none"'))
+    report = played(Step(do="reload", node="host1", file=str(other)), topology=file)
+    assert report.good, report.steps
+    assert lost_s(report, "198.51.100.0/24") == [None]
+
+
+def test_all_that_can_be_done_is_done_and_leaves_the_fabric_as_it_should_be() -> None:
+    report = played(
+        Step(do="link-flaps", link=LINK),
+        Step(do="link-lossy", link=LINK, loss=0.2),
+        Step(do="link-deaf", link=LINK, node="leaf1"),
+        Step(do="link-up", link=LINK),
+        Step(do="dies", node="host1"),
+        Step(do="boots", node="host1"),
+        Step(do="restart", node="leaf1", graceful=False),
+        Step(do="restart", node="host1", graceful=False),
+        Step(do="restart", node="host1"),
+        Step(do="kill", node="host1"),
+        Step(do="drain", node="host1"),
+        Step(do="undrain", node="host1"),
+        Step(do="wait"),
+    )
+    assert [(one.step, one.wrong) for one in report.steps if one.wrong] == []
+
+
+def test_seed_gives_the_same_report() -> None:
+    steps = Step(do="link-flaps", link=LINK), Step(do="link-lossy", link=LINK, loss=0.5)
+    assert played(*steps) == played(*steps)
+
+
+def test_topology_without_workloads_gets_some(tmp_path: Path) -> None:
+    steps: list[Step] = []
+
+    def remembered(fabric: Fabric) -> list[Step]:
+        steps.extend(standard_steps(fabric))
+        return steps[:1]
+
+    played(topology=str(LAB / "faults.clab.yml"), steps_of=remembered)
+    assert [one.do for one in steps[:3]] == ["claim", "claim", "link-down"]
+    assert steps[-1].do == "move"
+
+
+# Files of steps
+
+
+def steps_of(text: str, tmp_path: Path) -> list[Step]:
+    path = tmp_path / "scenario.toml"
+    path.write_text(text)
+    found: list[Step] = []
+
+    def read(fabric: Fabric) -> list[Step]:
+        found.extend(read_steps(str(path), fabric))
+        raise ZeroDivisionError  # that is all
+
+    with pytest.raises(ZeroDivisionError):
+        played(topology=TWO_LEAF, steps_of=read)
+    return found
+
+
+def test_steps_are_read(tmp_path: Path) -> None:
+    text = """
+    [[step]]
+    do = "link-lossy"
+    link = ["host1", "leaf1"]
+    loss = 0.25
+    [[step]]
+    do = "claim"
+    node = "host1"
+    address = "10.64.7.7"
+    after_s = 2
+    """
+    lossy, claim = steps_of(text, tmp_path)
+    assert lossy == Step(do="link-lossy", link=LINK, loss=0.25)
+    assert claim == Step(do="claim", node="host1", address="10.64.7.7/32", after_s=2.0)
+    assert [str(lossy), str(claim)] == ["link-lossy leaf1 - host1", "claim host1 10.64.7.7/32"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "scenario.toml:1: has no steps; write [[step]]"),
+        ("step = 1", "has no steps"),
+        ("[[stop]]\n", 'scenario.toml:1: there is no key "stop"'),
+        ("x", "scenario.toml:1: "),
+        ("[[step]]\n", "scenario.toml:1: has no do"),
+        ('[[step]]\ndo = "link-dwon"\n', 'scenario.toml:2: do = "link-dwon" is nothing that can be done; did you mean'),
+        ('[[step]]\ndo = "drain"\n', "scenario.toml:1: drain needs node; drain: bgpd drain on"),
+        ('[[step]]\ndo = "wait"\nlos = 1\n', 'scenario.toml:3: wait has no key "los"'),
+        (
+            '[[step]]\ndo = "drain"\nnode = "hosst1"\n',
+            'scenario.toml:3: there is no host and no router "hosst1"; did you',
+        ),
+        ('[[step]]\ndo = "drain"\nnode = "leaf1"\n', "leaf1 is no host with bgpd"),
+        ('[[step]]\ndo = "drain"\nnode = 1\n', "node = 1 is no text"),
+        ('[[step]]\ndo = "wait"\nafter_s = "x"\n', "after_s = 'x' is no number from 0 to 86400"),
+        (
+            '[[step]]\ndo = "link-down"\nlink = ["host1", "host2"]\n',
+            "is no link of two nodes that is simulated; one of",
+        ),
+        ('[[step]]\ndo = "link-lossy"\nlink = ["host1", "leaf1"]\nloss = 2\n', "loss = 2 is no number from 0 to 1"),
+        ('[[step]]\ndo = "restart"\nnode = "host1"\ngraceful = 1\n', "graceful = 1 is neither true nor false"),
+        ('[[step]]\ndo = "claim"\nnode = "host1"\naddress = "x"\n', 'address = "x" is none'),
+        ('[[step]]\ndo = "claim"\nnode = "host2"\naddress = "10.9.9.9"\n', "host2 has no source of workloads"),
+        ('[[step]]\ndo = "reload"\nnode = "host1"\nfile = "none.toml"\n', "there is no file"),
+        ('[[step]]\ndo = "link-deaf"\nlink = ["host1", "leaf1"]\nnode = "leaf2"\n', "leaf2 is not at that link"),
+    ],
+)
+def test_errors_of_steps_say_what_where_and_what_to_do(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "scenario.toml"
+    path.write_text(text)
+    with pytest.raises(ImportFailed) as failed:
+        played(topology=TWO_LEAF, steps_of=lambda fabric: read_steps(str(path), fabric))
+    assert says in str(failed.value)
+
+
+def test_document_has_every_step() -> None:
+    text = (LAB.parents[1] / "docs" / "simulation.md").read_text()
+    for name, action in ACTIONS.items():
+        keys = ", ".join(f"`{key}`" for key in (*action.needs, *action.may))
+        assert f"| `{name}` | {keys} | {action.what} |" in text, name
+
+
+# The command
+
+
+def test_command_tells_of_each_step_and_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bgpd_main(["simulate", TWO_LEAF, str(LAB / "two-leaf.scenario.toml")]) == 0
+    out = capsys.readouterr().out
+    assert "2 hosts, 3 routers, 6 links" in out
+    assert "link-down leaf1 - host1" in out
+    assert "unreachable for" in out
+    assert out.endswith("5 steps, seed 0: after each of them all was as it should be\n")
+
+
+def test_command_fails_where_something_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bgpd.rib.rib.Rib.withdraw_local", lambda *_arguments, **_options: None)
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text(f'[[step]]\ndo = "release"\nnode = "host1"\naddress = "{OF_HOST1}"\n')
+    assert bgpd_main(["simulate", TWO_LEAF, str(scenario), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert not report["good"]
+    assert "which owns" in " ".join(report["steps"][-1]["wrong"])
+
+
+def test_command_tells_errors_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bgpd_main(["simulate", str(tmp_path / "none.clab.yml")]) == 1
+    assert "none.clab.yml: cannot be read" in capsys.readouterr().err

@@ -1,0 +1,167 @@
+"""Topologies of containerlab become fabrics: what is taken of them, what is left out, and what is wrong with them."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from bgpd.migrate.draft import ImportFailed
+from bgpd.simulation.build import Builder, Built
+from bgpd.simulation.clab import read_topology
+from bgpd.simulation.frr_router import read_frr_router
+from bgpd.simulation.loop import simulated_time
+from tests.simulation.topologies import CONFIG, LAB, TOPOLOGY, written
+
+FRR = """
+frr defaults datacenter
+interface eth1
+ ip address 10.0.11.0/31
+router bgp 65201
+ bgp router-id 10.255.0.7
+ bgp graceful-restart
+ bgp graceful-restart restart-time 30
+ neighbor HOSTS peer-group
+ neighbor HOSTS remote-as 65203
+ neighbor 10.0.11.1 peer-group HOSTS
+ neighbor eth7 interface remote-as external
+ bgp listen range 10.9.0.0/16 peer-group HOSTS
+ address-family ipv4 unicast
+  network 198.51.100.0/24
+  redistribute connected
+  neighbor HOSTS route-map FROM-HOSTS in
+ exit-address-family
+"""
+
+
+def built(file: str, directory: Path) -> Built:
+    chance = random.Random(1)
+    with simulated_time(chance) as loop:
+        return Builder(read_topology(file), loop, chance=chance, directory=directory).build()
+
+
+def with_frr(tmp_path: Path, frr: str = FRR, *, config: str = CONFIG) -> str:
+    (tmp_path / "frr.conf").write_text(frr)
+    topology = TOPOLOGY.replace(
+        'leaf1: {kind: linux, labels: {role: leaf, announces: "198.51.100.0/24"}}',
+        "leaf1: {kind: linux, binds: [frr.conf:/etc/frr/frr.conf]}",
+    )
+    return written(tmp_path, topology=topology, config=config)
+
+
+def test_host_has_its_own_configuration_and_what_its_exec_lines_say(tmp_path: Path) -> None:
+    fabric = built(written(tmp_path), tmp_path).fabric
+    host = fabric.hosts["host1"]
+    assert host.claims == {"10.64.1.1/32": "pod1"}
+    assert host.neighbors.keys() == {"leaf1"}, "by the name of the node, and not by that of the configuration"
+    assert host.neighbors["leaf1"].name == "tor"
+    assert [one.packed for one in host.kernel.addresses] == [bytes((10, 0, 11, 1))]
+    assert host.config.state.directory == str(tmp_path / "host1")
+
+
+def test_leaf_without_a_configuration_is_what_its_hosts_say(tmp_path: Path) -> None:
+    leaf = built(written(tmp_path), tmp_path).fabric.routers["leaf1"]
+    assert leaf.asn == 65201
+    assert list(leaf.own) == ["198.51.100.0/24"]
+    assert leaf.peers["host1"].port.address == bytes((10, 0, 11, 0))
+
+
+def test_leaf_is_what_its_frr_conf_says(tmp_path: Path) -> None:
+    made = built(with_frr(tmp_path), tmp_path)
+    leaf = made.fabric.routers["leaf1"]
+    assert (leaf.asn, leaf.router_id, leaf.style.hold_s) == (65201, bytes((10, 255, 0, 7)), 9)
+    assert (leaf.style.restarts, leaf.style.restart_time_s) == (True, 30)
+    assert list(leaf.own) == ["198.51.100.0/24", "10.0.11.0/31"]
+    assert made.remarks == ["leaf1: 10.0.11.1: neighbor HOSTS route-map FROM-HOSTS in: is not simulated"]
+
+
+def test_neighbors_of_frr_are_at_interfaces_addresses_and_ranges(tmp_path: Path) -> None:
+    path = tmp_path / "frr.conf"
+    path.write_text(f"interface eth2\n ip address 10.9.0.1/24\n{FRR}")
+    found = {name: read_frr_router(path).neighbor_at(name) for name in ("eth1", "eth2", "eth7", "eth8")}
+    assert found == {"eth1": "65203", "eth2": "external", "eth7": "external", "eth8": None}
+
+
+@pytest.mark.parametrize(
+    ("frr", "config", "remark"),
+    [
+        (FRR, CONFIG.replace("65203", "65204"), "leaf1 expects AS 65203 of host1, which is 65204"),
+        (FRR, CONFIG.replace("65201", "65299"), "host1 expects AS 65299 of leaf1, which is 65201"),
+        (FRR.replace("10.0.11.1", "10.0.12.1"), CONFIG, "leaf1 has no neighbor for host1 (eth1): no session"),
+    ],
+)
+def test_what_does_not_fit_is_told(frr: str, config: str, remark: str, tmp_path: Path) -> None:
+    assert remark in built(with_frr(tmp_path, frr, config=config), tmp_path).remarks
+
+
+def test_what_is_not_simulated_is_told(tmp_path: Path) -> None:
+    config = CONFIG.replace("hold_time_s = 9", "hold_time_s = 9\nbfd = {}")
+    config += '[workload.mqtt]\nbroker = "mqtt://192.0.2.1"\n'
+    made = built(written(tmp_path, config=config), tmp_path)
+    assert made.remarks == [
+        "host1: neighbor tor: no BFD, so a silent neighbor is found by its hold time (9 s)",
+        "host1: [workload.mqtt]: no broker; steps may claim addresses",
+    ]
+    assert made.fabric.hosts["host1"].config.workload.mqtt is None
+
+
+def test_policies_make_that_routes_are_not_foreseen(tmp_path: Path) -> None:
+    config = CONFIG + '[[aggregate]]\nprefix = "10.64.1.0/24"\n'
+    assert built(written(tmp_path, config=config), tmp_path).unforeseen == ["host1: [[aggregate]]"]
+
+
+def other(old: str, new: str) -> tuple[str, str]:
+    """The topology with something else in it."""
+    assert old in TOPOLOGY
+    return TOPOLOGY.replace(old, new), CONFIG
+
+
+def configured(old: str, new: str) -> tuple[str, str]:
+    """The host's configuration with something else in it."""
+    assert old in CONFIG
+    return TOPOLOGY, CONFIG.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        (("", CONFIG), "small.clab.yml: has no nodes; write them below topology: nodes:"),
+        (("- 1", CONFIG), "small.clab.yml:1: a document is no mapping"),
+        (("a: [", CONFIG), "is no YAML"),
+        (other("bgpd.toml:/etc", "other.toml:/etc"), "there is no file"),
+        (other("host1:eth0", "host9:eth0"), 'there is no node "host9"; one of: leaf1, host1, pod1'),
+        (other("host1:eth0", "host1"), '"host1" is no endpoint; write "NODE:INTERFACE"'),
+        (other('["leaf1:eth1", "host1:eth0"]', '["leaf1:eth1"]'), "leads to no router"),
+        (other("host1:pod1", "host1:eth0"), "host1:eth0 has a link already; see"),
+        (other("[bgpd.toml:/etc/bgpd/bgpd.toml:ro]", "[]"), "has no host with bgpd; bind a configuration"),
+        (other("labels: {role: leaf, announces", "labels: {announces"), "leads to no router; a router is bound to"),
+        (other("10.0.11.1/31", "10.0.12.1/31"), "no interface of host1 has an address beside neighbor tor"),
+        (other("ip address add 10", "ip address add '10"), "is no command: No closing quotation"),
+        (other("10.0.11.1/31", "10.0.11.1/99"), "10.0.11.1/99"),
+        (other('announces: "198.51.100.0/24"', "announces: many"), "leaf1 announces many"),
+        (other("role: leaf", "role: leaf, asn: x"), 'the AS number of leaf1 is "x"; write labels'),
+        (configured("asn = 65201", 'asn = "internal"'), "of one AS"),
+        (configured("hold_time_s = 9", "hold_time_s = 1"), "bgpd.toml:10: neighbor[0].hold_time_s"),
+        (configured('"all"', '"all"\nfamilies = ["l2vpn-evpn"]'), "has no neighbor that can be simulated"),
+    ],
+)
+def test_errors_say_what_is_wrong_where_and_what_to_do(texts: tuple[str, str], says: str, tmp_path: Path) -> None:
+    topology, config = texts
+    with pytest.raises(ImportFailed) as failed:
+        built(written(tmp_path, topology=topology, config=config), tmp_path)
+    assert says in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("frr", "says"), [("hostname leaf1\n", 'has no "router bgp ASN" of the main table'), ("router bgp\n", "has no")]
+)
+def test_frr_conf_without_a_router_is_an_error(frr: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(ImportFailed, match=says):
+        built(with_frr(tmp_path, frr), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["two-leaf", "feeds", "faults", "guests"])
+def test_topologies_of_the_laboratory_can_be_built(name: str, tmp_path: Path) -> None:
+    fabric = built(str(LAB / f"{name}.clab.yml"), tmp_path).fabric
+    assert all(host.neighbors.keys() == set(fabric.routers_of(one)) for one, host in fabric.hosts.items())
