@@ -19,6 +19,7 @@ from bgpd.simulation.events import carry_out
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.loop import FIRST_S, simulated_time
 from bgpd.simulation.losses import Loss, Losses
+from bgpd.simulation.network import Stack
 from bgpd.simulation.scenario import Event, Kind
 from bgpd.simulation.steps import Step
 
@@ -75,15 +76,16 @@ class Played:
             wrong=wrong,
         )
 
-    def _stacks(self) -> Iterator[object]:
-        yield from (one.stack for one in (*self._fabric.hosts.values(), *self._fabric.routers.values()))
+    def _stacks(self) -> Iterator[Stack]:
+        yield from (host.stack for host in self._fabric.hosts.values())
+        yield from (router.stack for router in self._fabric.routers.values())
 
     def _updates(self) -> int:
-        return sum(one.updates for one in self._stacks())  # type: ignore[attr-defined]
+        return sum(one.updates for one in self._stacks())
 
     def _changed_at(self) -> float:
         """When routes or ways were others last."""
-        return max(self._losses.changed_at, *(one.updated_at for one in self._stacks()))  # type: ignore[attr-defined]
+        return max(self._losses.changed_at, *(one.updated_at for one in self._stacks()))
 
     async def _rest(self, began: float) -> None:
         """Until nothing has changed for as long as the longest timer, and what was begun has ended."""
