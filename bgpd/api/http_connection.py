@@ -192,7 +192,7 @@ class HttpConnection(asyncio.Protocol):
                 self._end()
         except ConnectionError:
             self._abort()
-        except h11.LocalProtocolError:
+        except Exception:  # an answer that HTTP cannot have
             log.exception("api.failed", method=request.method, path=request.path)
             self._abort()
         finally:

@@ -15,6 +15,7 @@ from bgpd.api import http_connection
 from bgpd.api.app import App, Route
 from bgpd.api.http import Headers, Request, Response, Stream
 from bgpd.api.http_connection import MAX_BODY_BYTES, HttpServer
+from tests.logs import capture_logs
 from tests.waiting import until
 
 
@@ -31,6 +32,7 @@ class Echo:
         self.app.get("/fails", self.fails)
         self.app.stream("/waits", self.waits)
         self.app.get("/newline", self.newline)
+        self.app.get("/status", self.no_status)
         self.http = HttpServer(self.app)
         self.ended: list[str] = []
         self.part = b"x"
@@ -75,6 +77,9 @@ class Echo:
 
     async def newline(self, request: Request) -> Response:
         return Response(headers={"X-Bad": "a\r\nb"})
+
+    async def no_status(self, request: Request) -> Response:
+        return Response(status=999)
 
     async def ask(self, *parts: bytes) -> bytes:
         """All that the server answers, up to its end."""
@@ -176,9 +181,13 @@ async def test_answer_that_fails_in_the_middle_is_seen_to_be_broken_off(echo: Ec
     writer.close()
 
 
-async def test_answer_that_is_no_http_is_not_sent(echo: Echo) -> None:
-    with contextlib.suppress(ConnectionError):
-        assert await echo.get("/newline") == b""
+@pytest.mark.parametrize("target", ["/newline", "/status"])
+async def test_answer_that_is_no_http_is_a_defect_and_not_sent(echo: Echo, target: str) -> None:
+    with capture_logs() as logs:
+        with contextlib.suppress(ConnectionError):
+            assert await echo.get(target) == b""
+        await until(lambda: not echo.http.open)
+    assert [(one["event"], one["path"]) for one in logs] == [("api.failed", target)]
 
 
 @pytest.mark.parametrize(
