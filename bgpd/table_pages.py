@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -28,6 +28,7 @@ from bgpd.page_keys import (
     Keep,
     Keys,
     Order,
+    in_parts,
     local,
     of_neighbor,
     of_search,
@@ -173,7 +174,7 @@ class TablePages:
     def _route_keys(self, vrf: str, family: Family, table: LocRib, state: str) -> Keys:
         fib = self._routing.tables.fibs.get(vrf)
         kernel = fib.families[family] if fib is not None else None
-        slices: Callable[[], Iterable[Sequence[bytes]]] = lambda: table.routes.slices(SLICE)  # noqa: E731
+        slices: Callable[[], Iterable[Collection[bytes]]] = lambda: in_parts(table.routes)  # noqa: E731
         keep: Keep | None = None
         if state == "local":
             keep = local(table)
@@ -211,7 +212,7 @@ class TablePages:
             view = evpn_route(self._routing.evpn, key, wanted)
             return [] if view is None else [view]
 
-        slices = lambda: table.routes.slices(SLICE)  # noqa: E731
+        slices = lambda: in_parts(table.routes)  # noqa: E731
         size = len(table.routes)
         return [
             Keys(family="evpn", vrf="", what=text, slices=slices, views=views, size=size, keep=keep, of_prefixes=False)
