@@ -18,7 +18,7 @@ from bgpd.cli import render as text
 from bgpd.cli.client import TIMEOUT_S, Client, CommandFailed, WrongUsage, of_json, segment
 from bgpd.cli.decode import DecodeOptions, Hooks
 from bgpd.cli.progress import progress
-from bgpd.cli.render import route_lines, section, sent_line, withheld_line
+from bgpd.cli.render import route_lines, section, sent_line, withheld_line, workload_lines
 
 if TYPE_CHECKING:
     from bgpd.history.listings import AskedTable
@@ -244,6 +244,8 @@ def past_lines(view: dict[str, Any]) -> Iterator[str]:
     yield f"{view['address']}{where} at {moment(view['at'])}: {view['verdict']}"
     yield f"the history of routes begins at {moment(view['known_from'])}"
     yield ""
+    for claim in view.get("claims", ()):
+        yield from section("workload", workload_lines(claim, view["at"]))
     yield from section("rib", route_lines(view.get("route"), view["at"]))
     yield from section("neighbor", [_past_neighbor(one, view["at"]) for one in view.get("neighbors", ())])
     yield from section("changes", [_past_change(one) for one in view.get("changes", ())])

@@ -293,7 +293,7 @@ def explain_lines(view: View, now: float) -> Iterator[str]:
             "fib", [f"{fib['prefix']} {fib['state']}" + (f": {fib['error']}" if fib.get("error") else "")]
         )
     if workload := view.get("workload"):
-        yield from section("workload", _workload(workload, now))
+        yield from section("workload", workload_lines(workload, now))
     if guest := view.get("guest"):
         yield from section("guest", route_lines(guest, now))
     yield from section("sent", [*map(sent_line, view.get("announced", ()))])
@@ -326,7 +326,7 @@ def why_not_lines(view: View, now: float) -> Iterator[str]:
     yield f"{view['prefix']}{' in VRF ' + view['vrf'] if view.get('vrf') else ''}: {view['verdict']}"
     yield ""
     for workload in view.get("workloads", ()):
-        yield from section("workload", _workload(workload, now))
+        yield from section("workload", workload_lines(workload, now))
     if view.get("route") or not view.get("workloads"):
         yield from section("rib", route_lines(view.get("route"), now))
     if fib := view.get("fib"):
@@ -361,7 +361,8 @@ def _kernel(kernel: View | None) -> Iterator[str]:
     yield from section("kernel", lines)
 
 
-def _workload(workload: View, now: float) -> list[str]:
+def workload_lines(workload: View, now: float) -> list[str]:
+    """A WorkloadView: what is claimed, by whom, and what became of it."""
     interface = f" on {workload['interface']}" if workload.get("interface") else ""
     reason = f": {workload['reason']}" if workload.get("reason") else ""
     since = age(workload["since"], now)

@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from bgpd.history.course import Course
 from bgpd.history.messages import Message
+from bgpd.history.own import OwnTables
 from bgpd.history.prefixes import Change
 from bgpd.history.reading import (
     NotKnown,
     Progress,
     best_text,
-    read,
+    read_into,
     unsaid,
     way_text,
     whether_it_ran,
     why_not_known,
 )
+from bgpd.history.records import Mark
 from bgpd.history.replay import Replay
-from bgpd.history.segments import known_from
-from bgpd.history.wanted import These
+from bgpd.history.segments import Segment, known_from
+from bgpd.history.wanted import Either, OfKind, These
 from bgpd.journal.journal import NAME as JOURNAL
 from bgpd.journal.store import JournalUnusable, Sought, read_copy
 from bgpd.model.attributes import Attributes
@@ -32,7 +35,7 @@ from bgpd.model.iana import Family
 from bgpd.model.prefix import covering_keys, format_address, format_key
 from bgpd.model.views.explained import MessageView, PastNeighborView, PastView, RouteChangeView, WithheldView
 from bgpd.model.views.host import EventView
-from bgpd.model.views.routes import ExchangedRouteView, RouteView
+from bgpd.model.views.routes import ExchangedRouteView, RouteView, WorkloadView
 from bgpd.rib.exchanged import exchanged_view, next_hop_text
 from bgpd.rib.views import longest_match, route_view
 
@@ -52,7 +55,7 @@ def past(
     """
     family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
     keys = list(covering_keys(family, address))
-    segments, (found,) = read(state, (vrf,), family, These(keys), since=at - CHANGES_S, until=at, progress=progress)
+    segments, found, own = _read(state, (vrf, family), keys, at=at, progress=progress)
     since = known_from(segments)
     if found.problem:
         raise NotKnown(why_not_known(found.problem, since, at))
@@ -64,7 +67,7 @@ def past(
         address=format_address(address),
         vrf=vrf,
         at=at,
-        verdict=_verdict(found, route),
+        verdict="",
         known_from=max([since or found.at, *(gap for gap, _ in found.gaps)]),
         route=route,
         neighbors=[
@@ -76,6 +79,9 @@ def past(
             _message(name, found.prefixes.messages.get((name, key))) for name in sorted(names) if key is not None
         ],
     )
+    if not own.problem:
+        view.claims = list(own.workloads({(vrf, str(family), one) for one in keys}))
+    view.verdict = _verdict(found, route, view.claims)
     for one in keys:
         view.announced += _announced(found, one)
     if key is not None and any(path.source.is_local for path in table.routes[key].candidates):
@@ -84,6 +90,23 @@ def past(
         with contextlib.suppress(JournalUnusable):
             view.events = about(view, read_copy(state / JOURNAL, sought(at)))
     return view
+
+
+def _read(
+    state: Path, place: tuple[str, Family], keys: Sequence[bytes], *, at: float, progress: Progress
+) -> tuple[list[Segment], Replay, OwnTables]:
+    """What is known of these keys of a VRF, and of this host's own. Raises: NotKnown: nothing can be read."""
+    wanted = These(keys)
+
+    def begin() -> list[Course]:
+        return [Replay(*place, wanted), OwnTables()]
+
+    segments, (found, own) = read_into(
+        begin, state, Either(wanted, OfKind(Mark.OWN)), since=at - CHANGES_S, until=at, progress=progress
+    )
+    assert isinstance(found, Replay)
+    assert isinstance(own, OwnTables)
+    return segments, found, own
 
 
 def _announced(found: Replay, key: bytes) -> Iterator[ExchangedRouteView]:
@@ -118,14 +141,18 @@ def _withheld(found: Replay, key: bytes) -> Iterator[WithheldView]:
             )
 
 
-def _verdict(found: Replay, route: RouteView | None) -> str:
+def _verdict(found: Replay, route: RouteView | None, claims: Sequence[WorkloadView]) -> str:
     remark = whether_it_ran(found)
     if found.ended_at:
         return remark
-    return f"{_verdict_of(route)}; {remark}" if remark else _verdict_of(route)
+    return f"{_verdict_of(route, claims)}; {remark}" if remark else _verdict_of(route, claims)
 
 
-def _verdict_of(route: RouteView | None) -> str:
+def _verdict_of(route: RouteView | None, claims: Sequence[WorkloadView]) -> str:
+    if route is None and claims:
+        claim = claims[-1]
+        reason = f": {claim.reason}" if claim.reason else ""
+        return f"no route: {claim.prefix} was claimed for {claim.id} ({claim.source}), which was {claim.state}{reason}"
     if route is None:
         return "no route: no neighbor had announced a way to it, and nothing on this host had it"
     used = [one for one in route.candidates if one.role in ("best", "multipath")]

@@ -6,7 +6,7 @@ Takes the records of `workload_records.py`, and of sessions only who was there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import msgspec
@@ -129,9 +129,10 @@ class OwnTables(Course):
 
     # As they are shown
 
-    def workloads(self) -> Iterator[WorkloadView]:
-        """Every claim, by VRF, family and address."""
-        for claim in sorted(self._claims.values(), key=lambda one: (one.vrf, one.family, one.key[1:], one.key[0])):
+    def workloads(self, places: Container[Place] | None = None) -> Iterator[WorkloadView]:
+        """Claims, by VRF, family and address: those of these places (None: all)."""
+        chosen = [one for one in self._claims.values() if places is None or (one.vrf, one.family, one.key) in places]
+        for claim in sorted(chosen, key=lambda one: (one.vrf, one.family, one.key[1:], one.key[0])):
             view = WorkloadView(
                 id=claim.id,
                 source=claim.source,

@@ -107,3 +107,21 @@ class OfKind:
             return None
         needle = self._needle
         return (lambda body: False) if needle is None else (lambda body: needle in body)
+
+
+class Either:
+    """What one of two asks for, of which both take the same records. Keys are asked of the first."""
+
+    def __init__(self, first: Wanted, second: Wanted) -> None:
+        self._first, self._second = first, second
+
+    def among(self, keys: Iterable[bytes]) -> list[bytes]:
+        return self._first.among(keys)
+
+    def within(self, index: array[int], *, is_crowded: bool) -> MayName | None:
+        found = [one.within(index, is_crowded=is_crowded) for one in (self._first, self._second)]
+        asked = [one for one in found if one is not None]
+        if len(asked) < 2:
+            return asked[0] if asked else None
+        first, second = asked
+        return lambda body: first(body) or second(body)

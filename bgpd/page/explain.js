@@ -18,7 +18,10 @@ function routeStep(route) {
 
 /** The same of an earlier time (PastView): the links that the history knows. */
 function pastChain(view) {
+  const claims = view.claims.map((one) => step(one.announced ? "ok" : "warning", `Claim of ${one.id}`, `${one.prefix}, ${one.state} for ${age(one.since, view.at)}, by ${one.source}`,
+    one.neighbors.length ? `announced to ${one.neighbors.join(", ")}` : one.reason || "announced to nobody"));
   return [
+    ...claims,
     ...view.neighbors.map((one) => step(one.established ? "ok" : "critical", `Neighbor ${one.name}`,
       `${one.established ? "established" : "down"} for ${age(one.since, view.at)}`, one.established ? "" : one.reason)),
     view.route ? routeStep(view.route) : step("critical", "Route", "no route covered it"),

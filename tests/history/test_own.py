@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from bgpd.history.answers import past
 from bgpd.history.listings import AskedTable, table
 from bgpd.history.own import NOBODY
 from bgpd.history.reading import NotKnown
@@ -19,7 +20,7 @@ from bgpd.history.workload_records import WorkloadRecords
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import Source, SourceKind
-from bgpd.model.prefix import parse_prefix
+from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.model.service import Backend, CheckType, HealthCheck, Service
 from bgpd.model.views.explained import PastTableView
 from bgpd.model.views.queries import PastTableQuery
@@ -81,7 +82,7 @@ class OwnRecorded:
         for vrf, prefix in places:
             family, key = parse_prefix(prefix)
             attributes = None if is_gone else Attributes.of()
-            self.history.told(self.leaf, (vrf, family), [key], attributes, spoken=family)
+            self.history.told(self.leaf, (vrf, family), [key], attributes, b"\n\0\0\x09", spoken=family)
 
     def base(self) -> None:
         """All is said, and something happens meanwhile."""
@@ -241,3 +242,30 @@ def test_rows_are_narrowed_and_counted(tmp_path: Path) -> None:
         then(tmp_path, "vrfs", at)
     with pytest.raises(NotKnown, match="begins at"):
         then(tmp_path, "workloads", at - 600)
+
+
+def test_the_chain_of_an_own_address_begins_with_its_claim(tmp_path: Path) -> None:
+    recorded = OwnRecorded(tmp_path)
+    for prefix, interface in (("10.64.0.0/16", "pod1"), ("10.64.1.5/32", "pod2")):
+        key = parse_prefix(prefix)[1]
+        claim = Claim(source="api", id=interface, family=V4, key=key, interface=interface, manage_route=True)
+        recorded.rig.claims.claim("api", interface, [claim])
+    recorded.settle()
+    recorded.now += 10
+    recorded.rig.now = recorded.now
+    recorded.rig.link("pod2", up=False)
+    recorded.settle()
+    recorded.write()
+
+    def claims(at: float, address: str = "10.64.1.5", vrf: str = "") -> list[tuple[str, str, list[str]]]:
+        view = past(tmp_path, parse_address(address), vrf, at=at)
+        return [(one.prefix, one.state, one.neighbors) for one in view.claims]
+
+    began = recorded.now - 10
+    wide = ("10.64.0.0/16", "announced", ["leaf1"])
+    assert claims(began) == [wide, ("10.64.1.5/32", "announced", ["leaf1"])]
+    assert claims(began + 10) == [wide, ("10.64.1.5/32", "pending", [])]
+    assert claims(began, "10.64.1.6") == [wide]
+    assert claims(began, "10.99.0.1") == claims(began, vrf="red") == []
+    verdict = past(tmp_path, parse_address("10.64.1.5"), "", at=began + 10).verdict
+    assert verdict == ("no route: 10.64.1.5/32 was claimed for pod2 (api), which was pending: interface pod2 is down")

@@ -82,7 +82,8 @@ class PastView(msgspec.Struct, kw_only=True):
 
     `route` is decided anew by the configuration and the next hops of then. `changes` are those of the hour before, of
     all prefixes that cover the address; `messages` the UPDATEs that the candidates came in, `events` what happened to
-    their neighbors and these prefixes in that hour. `announced` is what neighbors had been sent of this host's own
+    their neighbors and these prefixes in that hour. `claims` are those of workloads and services of this host, the
+    longest prefix last. `announced` is what neighbors had been sent of this host's own
     prefixes among them, with the attributes in the message; `withheld` the established ones that had not. `known_from`:
     the history begins there.
     """
@@ -97,6 +98,7 @@ class PastView(msgspec.Struct, kw_only=True):
     changes: list[RouteChangeView] = []
     messages: list[MessageView] = []
     events: list[EventView] = []
+    claims: list[WorkloadView] = []
     announced: list[ExchangedRouteView] = []
     withheld: list[WithheldView] = []
 
