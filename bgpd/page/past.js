@@ -15,7 +15,7 @@ const last = (events, names) => events.findLast((event) => names.includes(event.
 /** An overview of that time, as far as the journal goes back; what it does not tell of is null. */
 export async function overviewAt(at, now, signal) {
   const found = {};
-  const kept = ask("past/overview", { at: moment(at) }, signal).catch((error) => { if (signal.aborted) throw error; return null; });
+  const kept = ask("past/overview", { at: moment(at) }, signal).catch(() => null);
   for (const event of ["session", "bfd", "bgpd", "drain"]) found[event] = await ask("events", { until: at, limit: 1000, event }, signal);
   const { session: sessions, bfd, bgpd: runs, drain: drains } = found;
   const seen = (await kept)?.overview ?? null;
