@@ -33,6 +33,7 @@ ONLY_IN = {
     "netaddr": ("bgpd.config.prefix_sets",),
     "aiomqtt": ("bgpd.workload.feed.mqtt", "bgpd.workload.feed.mqtt_client"),
     "aiohttp": (),
+    "structlog": (),
     "h11": ("bgpd.api.http_connection",),
     "rich": ("bgpd.cli.top",),
     "textual": ("bgpd.cli.top",),

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 
 import msgspec
-import structlog
 
 from bgpd.cli.client import CommandFailed
 from bgpd.cli.decode import Hooks
 from bgpd.cli.reports import LossReport, SimulationReport, StepReport
 from bgpd.migrate.draft import ImportFailed
+from bgpd.runtime.events import NOTHING, log
 from bgpd.simulation.build import Built
 from bgpd.simulation.clab import read_topology
 from bgpd.simulation.fabric import Fabric
@@ -34,7 +33,7 @@ def main(arguments: argparse.Namespace, hooks: Hooks) -> int:
             [sys.executable, *sys.orig_argv[1:]],
             {**os.environ, "PYTHONHASHSEED": HASH_SEED},
         )
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    log.least = NOTHING
     told = _Told(is_json=arguments.json)
     try:
         report = simulate(
