@@ -348,6 +348,11 @@ class End:
 
     # Receiving
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes: the peer has ended the connection, or it is lost."""
+        return self._eof_came or self not in self.port.stack.ends
+
     def _take(self, flight: list[bytes | None]) -> None:
         if self.is_closed and any(one is not None for one in flight):
             self.forget()

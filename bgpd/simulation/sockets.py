@@ -102,9 +102,13 @@ class SimulatedSocket:
         """Another descriptor of it, to be closed after use."""
         return contextlib.nullcontext(self)
 
-    def recv(self, _size: int) -> bytes:
-        """What came and was not read, also of a connection that is lost."""
-        return self.end.unread.popleft() if self.end is not None and self.end.unread else b""
+    def recv(self, _size: int, flags: int = 0) -> bytes:
+        """What came and was not read, also of a connection that is lost. Raises: BlockingIOError: nothing is unread."""
+        if self.end is None or not self.end.unread:
+            if self.end is not None and not self.end.is_over:
+                raise BlockingIOError
+            return b""
+        return self.end.unread[0] if flags & socket.MSG_PEEK else self.end.unread.popleft()
 
     def close(self) -> None:
         door = (self.family, self._port)

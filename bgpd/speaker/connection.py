@@ -170,6 +170,7 @@ class Connection:
         self._worked_from = 0
         self._output: list[bytes] = []
         self._hold_deadline: float | None = now + (INCOMING_OPEN_TIMEOUT_S if incoming else OPEN_TIMEOUT_S)
+        self._unread_until = 0.0
         self._keepalive_deadline: float | None = None
 
     def open(self) -> None:
@@ -264,7 +265,7 @@ class Connection:
 
     def tick(self, now: float) -> ConnectionFailed | None:
         """Let the timers that are due by `now` expire. Unread input delays the hold timer."""
-        if self._hold_deadline is not None and now >= self._hold_deadline:
+        if self._hold_deadline is not None and now >= max(self._hold_deadline, self._unread_until):
             if self._has_message():
                 self._hold_deadline = now + 1.0
                 return None
@@ -277,7 +278,8 @@ class Connection:
 
     def deadline(self) -> float | None:
         """When `tick` wants to be called."""
-        return min((t for t in (self._hold_deadline, self._keepalive_deadline) if t is not None), default=None)
+        expires = None if self._hold_deadline is None else max(self._hold_deadline, self._unread_until)
+        return min((t for t in (expires, self._keepalive_deadline) if t is not None), default=None)
 
     def take_output(self) -> bytes:
         """Bytes to send, b"" if there are none."""
@@ -297,10 +299,11 @@ class Connection:
         self.peer_open, self.negotiated = body, found
         return found
 
-    def put_off(self, now: float) -> None:
-        """What came may be unread: the hold timer waits until that could be read, and does not begin anew."""
-        if self._hold_deadline is not None and self.negotiated is not None:
-            self._hold_deadline = max(self._hold_deadline, now + self.negotiated.hold_time_s * _TIME_TO_READ)
+    def put_off(self, now: float, *, is_unread: bool) -> None:
+        """Whether something that came may be unread: the hold timer does not expire before that could be read, and does
+        not begin anew. Nobody hears of that wait after this process: what comes next is asked for again then."""
+        hold_time_s = self.negotiated.hold_time_s if self.negotiated else 0
+        self._unread_until = now + hold_time_s * _TIME_TO_READ if is_unread else 0.0
 
     # From one process to the next
 
@@ -347,7 +350,7 @@ class Connection:
         connection._restart_hold_timer(now)
         if connection._hold_deadline is not None and saved.hold_deadline is not None:
             connection._hold_deadline = min(connection._hold_deadline, saved.hold_deadline)
-        connection.put_off(now)
+        connection.put_off(now, is_unread=True)
         connection._restart_keepalive_timer(now)
         return connection
 

@@ -144,7 +144,7 @@ class Driver:
         if held and self._wire is not None:
             self._wire.pause()
         elif not held:
-            self._session.put_off(_now())
+            self._look_for_unread()
             put_off, self._put_off = self._put_off, None
             self._report(partial(self._perform, put_off) if put_off is not None else lambda: None)
 
@@ -198,8 +198,16 @@ class Driver:
 
     def pause_reading(self, paused: bool) -> None:
         """Leave unread what the neighbor sends, or read on."""
+        if self._is_reading_paused and not paused and not self.is_held:
+            self._look_for_unread()
+            self.set_timer()
         self._is_reading_paused = paused
         self._read_on()
+
+    def _look_for_unread(self) -> None:
+        """It is read on: a neighbor that has sent nothing meanwhile is as silent as if it had been read."""
+        if self._wire is not None:
+            self._session.put_off(_now(), is_unread=self._wire.has_unread)
 
     def _read_on(self) -> None:
         if self._wire is not None and not self._is_pump_planned:
@@ -320,7 +328,7 @@ class Driver:
 
     def _tick(self) -> None:
         if self.is_held or self._is_reading_paused:
-            self._session.put_off(_now())
+            self._session.put_off(_now(), is_unread=True)
         self._session.tick(_now())
         if self.exchange is not None:
             self.exchange.tick(_now())

@@ -241,10 +241,11 @@ class Session:
         if self.established is not None:
             self.established.feed(data)
 
-    def put_off(self, now: float) -> None:
-        """What the neighbor sends is, or was, left unread: its hold timer waits until that could be read."""
+    def put_off(self, now: float, *, is_unread: bool) -> None:
+        """What the neighbor sent may be unread: its hold timer waits until that could be read. Or nothing is unread,
+        and the timer waits no more."""
         if self.established is not None:
-            self.established.put_off(now)
+            self.established.put_off(now, is_unread=is_unread)
 
     @property
     def has_outputs(self) -> bool:

@@ -165,6 +165,20 @@ class Wire(asyncio.BufferedProtocol):
             return 0, 0
 
     @property
+    def has_unread(self) -> bool:
+        """Whether something came and was not read: bytes, or the end of the connection."""
+        if self._transport is None or self._transport.is_closing():
+            return True
+        try:
+            with self.socket.dup() as sock:
+                sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    @property
     def unsent(self) -> int:
         """Bytes that wait in this process."""
         return self._transport.get_write_buffer_size() if self._transport else 0

@@ -36,7 +36,7 @@ class QuietSession:
     def __init__(self) -> None:
         self.taken: list[bytes] = []
         self.due: float | None = None
-        self.put_off_at: list[float] = []
+        self.put_off_by: list[bool] = []
 
     def received(self, number: int, data: bytes) -> None:
         self.taken.append(data)
@@ -50,8 +50,8 @@ class QuietSession:
     def deadline(self) -> float | None:
         return self.due
 
-    def put_off(self, now: float) -> None:
-        self.put_off_at.append(now)
+    def put_off(self, now: float, *, is_unread: bool) -> None:
+        self.put_off_by.append(is_unread)
 
     def tick(self, now: float) -> None:
         self.due = None
@@ -66,6 +66,7 @@ class Connected:
     def __init__(self) -> None:
         self.is_read = True
         self.is_full = False
+        self.has_unread = False
         self.hear: Callable[[bytes], None]
         self.lost: Callable[[str], None]
 
@@ -155,7 +156,26 @@ def test_hold_timer_waits_for_what_is_left_unread_while_the_kernel_is_behind(is_
         driver.set_timer()
         await asyncio.sleep(6)
         assert session.due is None
-        assert len(session.put_off_at) == is_paused
+        assert session.put_off_by == [True] * is_paused
+
+    in_simulated_time(work())
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+@pytest.mark.parametrize("has_unread", [True, False])
+def test_hold_timer_waits_on_only_for_what_is_unread_when_the_neighbor_is_read_again(
+    is_held: bool, has_unread: bool
+) -> None:
+    """A neighbor that died while it was not read, or before, is as silent as if it had been read."""
+
+    async def work() -> None:
+        driver, wire, session = connected()
+        change = driver.hold if is_held else driver.pause_reading
+        change(True)
+        wire.has_unread = has_unread
+        change(False)
+        assert session.put_off_by == [has_unread]
+        assert wire.is_read
 
     in_simulated_time(work())
 

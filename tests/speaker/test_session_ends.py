@@ -278,7 +278,7 @@ def test_connection_that_ends_before_the_open_is_told_what_to_look_for() -> None
 def test_hold_timer_that_is_due_waits_until_what_was_left_unread_could_be_read() -> None:
     driver, _ = graceful_driver()
     driver.now += 8
-    driver.session.put_off(driver.now)
+    driver.session.put_off(driver.now, is_unread=True)
     driver.now += 2.9
     driver.session.tick(driver.now)
     assert driver.session.state is State.ESTABLISHED
@@ -290,7 +290,7 @@ def test_hold_timer_that_is_due_waits_until_what_was_left_unread_could_be_read()
 def test_hold_timer_does_not_begin_anew_because_something_was_left_unread() -> None:
     driver, _ = graceful_driver()
     driver.now += 5
-    driver.session.put_off(driver.now)
+    driver.session.put_off(driver.now, is_unread=True)
     driver.now += 4
     driver.session.tick(driver.now)
     assert driver.session.state is State.IDLE
@@ -308,6 +308,33 @@ def test_hold_timer_of_an_adopted_connection_goes_on(unread_s: float, expires_s:
     connection = Connection.adopt(saved, "external", now=last + unread_s, random=lambda: 0.5)
     assert connection.tick(last + expires_s - 0.1) is None
     assert connection.tick(last + expires_s + 0.1) is not None
+
+
+def test_hold_timer_that_has_waited_waits_no_more_once_it_is_known_that_nothing_is_unread() -> None:
+    driver, _ = graceful_driver()
+    driver.now += 8
+    driver.session.put_off(driver.now, is_unread=True)
+    driver.session.put_off(driver.now, is_unread=False)
+    driver.session.tick(driver.now)
+    assert driver.session.state is State.ESTABLISHED
+    driver.now += 1
+    driver.session.tick(driver.now)
+    assert driver.session.state is State.IDLE
+
+
+def test_hand_overs_one_after_the_other_do_not_keep_a_dead_neighbor() -> None:
+    """Each within a third of the hold time, for which the one before would have waited."""
+    former, _ = graceful_driver()
+    connection = former.session.established
+    assert connection is not None
+    last = former.now
+    for seconds in (2.0, 4.0, 6.0, 8.0, 10.0):
+        saved = connection.saved(b"")
+        connection = Connection.adopt(saved, "external", now=last + seconds, random=lambda: 0.5)
+        assert connection.tick(last + seconds + 0.1) is None
+        connection.put_off(last + seconds + 0.5, is_unread=False)
+    assert saved.hold_deadline == last + 9
+    assert connection.tick(last + 10.6) is not None
 
 
 def test_hold_timer_of_a_connection_that_an_earlier_version_has_left_begins_anew() -> None:

@@ -208,6 +208,33 @@ async def test_what_came_before_a_write_failed_is_heard_before_the_end_is_told()
         assert heard == [b"last words", "connection lost: Broken pipe"]
 
 
+async def test_what_is_unread_is_known_without_reading_it() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    theirs = socket.create_connection(listener.getsockname())
+    ours, name = listener.accept()
+    heard: list[bytes] = []
+    lost: list[str] = []
+    with listener, theirs:
+        wire = await adopt(ours, Endpoint.of(name))
+        wire.attach(heard.append, lost.append)
+        assert not wire.has_unread
+        theirs.sendall(b"some")
+        await until(lambda: wire.has_unread)
+        assert wire.has_unread
+        wire.resume()
+        await until(lambda: heard == [b"some"])
+        assert not wire.has_unread
+        wire.pause()
+        theirs.close()
+        await until(lambda: wire.has_unread)
+        assert not lost
+        wire.resume()
+        await until(lambda: bool(lost))
+        assert heard == [b"some"]
+        assert lost == ["the neighbor closed the connection"]
+        assert wire.has_unread
+
+
 @pytest.mark.parametrize("is_lost_before", [True, False])
 async def test_end_of_an_adopted_connection_is_told_when_it_is_read_on(is_lost_before: bool) -> None:
     heard: list[object] = []
