@@ -40,6 +40,7 @@ from bgpd.rib.losses import Losses
 from bgpd.rib.policy import PolicyError
 from bgpd.rib.prepared import PreparedRib
 from bgpd.rib.rib import Rib
+from bgpd.rib.saved import SavedRib
 from bgpd.rib.stale import Place
 from bgpd.runtime.boot import has_run_since_boot
 from bgpd.runtime.copy_of_process import CopyFailed
@@ -202,23 +203,29 @@ class Routing:
         await self.tables.start(self._config.vrf, None if routes is None else left.tables(routes))
         has_run = await asyncio.to_thread(has_run_since_boot, Path(self._config.state.directory))
         self.speaker.restarting = self.tables.installed > 0 or has_run
+        if routes is not None:
+            await self._restore_sessions(routes)
         self.evpn.start()
         self._say_tenants()
         for event in self.host.events():
             self.speaker.kernel_changed(event)
         self._monitor.subscribe(self._kernel_changed)
         self.speaker.host_is_followed()
+        for interface in {source.interface for source in (*self.sources.values(), *self.guests.values())}:
+            self._walks.run(self.rib.received.networks_changed(interface))
         self._monitor.subscribe(self.workloads.kernel.event, replay=True, replay_routes=True, is_prompt=True)
         self.workloads.kernel.replayed()
         self._monitor.burst_ended.append(self._kernel_reported)
         self._monitor.events_lost.append(self._changed)
-        if routes is not None:
-            former = self.rib.received.restore_former(routes)
-            for state in former.values():
-                if state.source.name not in self._established(state.source):
-                    self.evpn.neighbor_up(state.source, state.families)
-                    self.evpn.neighbor_away(state.source)
-            await self._walks.run_to_end(self.rib.received.restore_sessions(routes, former))
+
+    async def _restore_sessions(self, routes: SavedRib) -> None:
+        """Before a session can end: what its routes led to is known then, and what of them is to be kept."""
+        former = self.rib.received.restore_former(routes)
+        for state in former.values():
+            if state.source.name not in self._established(state.source):
+                self.evpn.neighbor_up(state.source, state.families)
+                self.evpn.neighbor_away(state.source)
+        await self._walks.run_to_end(self.rib.received.restore_sessions(routes, former))
 
     async def complete(self, left: Inheritance) -> None:
         """The rest of a start: all routes that another process has left, then the claims of workloads.

@@ -10,7 +10,7 @@ milliseconds, and batches may come in between two steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 
@@ -89,6 +89,8 @@ class ReceivedRoutes(Removal):
         state = NeighborState(source, negotiated, config=config, adj_rib_in=adj_rib_in)
         state.tables = {family: self._tables.of_session(config, family) for family in negotiated.families}
         self._states[source] = state
+        if is_adopted:
+            self._adopted[source] = state
         self.recorder.session_up(source, negotiated, config, adj_rib_in.allowed, is_adopted=is_adopted)
         for family, table in state.tables.items():
             table.interned[source] = adj_rib_in.interned(family)
@@ -228,13 +230,18 @@ class ReceivedRoutes(Removal):
         finally:
             for table in changed:
                 self._tables.gathered(table)
-        for table in changed:
-            count = table.received.get(source, 0)
-            for former in self._former_of(source):
+        self._look_at_limits(state, changed)
+
+    def _look_at_limits(self, state: NeighborState, tables: Iterable[LocRib]) -> None:
+        """End the session of a neighbor that has too much in these tables, with what is kept of its former sessions."""
+        kept = self._former_of(state.source)
+        for table in tables:
+            count = table.received.get(state.source, 0)
+            for former in kept:
                 count += table.received.get(former.source, 0)
             self._end_if(state, state.why_too_many(table.family, count), CeaseSubcode.MAXIMUM_PREFIXES)
-        kept = sum([former.bytes_kept for former in self._former_of(source)])
-        self._end_if(state, state.why_out_of_resources(kept), CeaseSubcode.OUT_OF_RESOURCES)
+        bytes_kept = sum([former.bytes_kept for former in kept])
+        self._end_if(state, state.why_out_of_resources(bytes_kept), CeaseSubcode.OUT_OF_RESOURCES)
 
     def _enter_few(self, state: NeighborState, table: LocRib, batches: Sequence[RouteBatch], at: int) -> int:
         if table.family is not Family.L2VPN_EVPN:
@@ -361,7 +368,8 @@ class ReceivedRoutes(Removal):
 
     def restore_sessions(self, saved: SavedRib, former: Mapping[int, NeighborState]) -> Iterator[None]:
         """Stepping takes up what they were sent; afterwards they may be heard, but for those that `must_wait`."""
-        states = {source.name: state for source, state in self._states.items()}
+        adopted, self._adopted = self._adopted, {}
+        states = {source.name: state for source, state in adopted.items() if state in self._all()}
         self._restored = Restored(saved, states, former, tables=self._tables, evpn=self.evpn)
         self._tables.keeps_next_hops = True
         return self._restored.begin(self._advertisements)
@@ -374,10 +382,7 @@ class ReceivedRoutes(Removal):
         self._restored = None
         self._tables.keeps_next_hops = False
         for state in list(self._states.values()):
-            for family, table in state.tables.items():
-                reason = state.why_too_many(family, table.received.get(state.source, 0))
-                self._end_if(state, reason, CeaseSubcode.MAXIMUM_PREFIXES)
-            self._end_if(state, state.why_out_of_resources(), CeaseSubcode.OUT_OF_RESOURCES)
+            self._look_at_limits(state, state.tables.values())
 
     def look_ahead(self, tables: Sequence[LocRib]) -> None:
         """Have these tables know decisions of routes that are not in them yet: next hops are lost meanwhile."""

@@ -56,7 +56,8 @@ class Removal(Sessions):
             return (
                 self.places(source.name) if self.stale.forget(source.name) else [(source, one) for one in state.tables]
             )
-        holding = [one for one in covered if self._restored or state.tables[one].received.get(source)]
+        is_taken_up = self._restored is not None or source in self._adopted
+        holding = [one for one in covered if is_taken_up or state.tables[one].received.get(source)]
         going = self.stale.keep(source, negotiated, covered, holding=holding, now=now)
         for family in holding:
             state.tables[family].stale[source] = self.stale.kept[source][family]

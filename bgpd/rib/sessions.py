@@ -25,6 +25,8 @@ class Sessions:
         self.stale = StaleRoutes(wall=now)
         self._states: dict[Source, NeighborState] = {}
         self._former: dict[Source, NeighborState] = {}
+        self._adopted: dict[Source, NeighborState] = {}
+        """Sessions of another process, until what it has left of them is begun to be taken up."""
         self._restored: Restored | None = None
         """What another process has left, as long as not all of it is in the tables."""
 

@@ -15,6 +15,11 @@ from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop,
 
 HOP = hop("10.0.1.2")
 ONE, TWO = "10.1.0.0/24", "10.2.0.0/24"
+RESTARTS = negotiated(
+    families=(V4,),
+    graceful_restart=GracefulRestart(restart_time_s=100, families=((1, 1, True),)),
+    long_lived=(LongLived(1, 1, True, 600),),
+)
 HELPED = session("leaf1", graceful_restart=GracefulRestartConfig(long_lived_s=300))
 
 
@@ -44,9 +49,7 @@ def test_what_a_refresh_that_has_ended_takes_does_not_come_back() -> None:
 def away(recorder: Recorder, config: NeighborConfig = HELPED) -> Source:
     """A neighbor whose session has ended, and whose routes are kept."""
     source = leaf(1)
-    restart = GracefulRestart(restart_time_s=100, families=((1, 1, True),))
-    words = negotiated(families=(V4,), graceful_restart=restart, long_lived=(LongLived(1, 1, True, 600),))
-    recorder.rib.received.neighbor_up(source, words, config)
+    recorder.rib.received.neighbor_up(source, RESTARTS, config)
     recorder.announce(source, attributes(1), HOP, ONE)
     recorder.announce(source, attributes(1, communities=(COMMUNITY_NO_LLGR,)), HOP, TWO)
     drain(recorder.rib.received.remove(recorder.rib.received.session_lost(source, is_graceful=True, now=0.0)))
@@ -114,3 +117,22 @@ def test_the_roles_of_a_session_count_for_the_routes_that_are_handed_over(is_awa
     after.acknowledge(key(ONE))
     after.turn()
     assert below not in after.told, "it was sent the same already"
+
+
+@pytest.mark.parametrize(("most", "is_over"), [(3, True), (4, False)])
+@pytest.mark.parametrize("limit", ["max_prefixes", "max_attribute_bytes"])
+def test_limits_of_the_next_process_count_what_is_kept_of_former_sessions(limit: str, most: int, is_over: bool) -> None:
+    """A neighbor that restarts again and again has no more room than one that does not. `most`: of its four routes."""
+    before = Recorder(configuration(HELPED))
+    away(before)
+    source = leaf(1)
+    assert before.rib.received.neighbor_back(source, RESTARTS, HELPED, now=0.0) == []
+    before.up(source, HELPED)
+    for number, prefix in enumerate(["10.3.0.0/24", "10.4.0.0/24"], 2):
+        before.announce(source, attributes(number), HOP, prefix)
+    if limit == "max_attribute_bytes":
+        kept = before.rib.received.attribute_bytes(source)
+        most = kept if is_over else 3 * kept
+    after = handed_over(before, msgspec.structs.replace(HELPED, **{limit: most}), adopted=leaf(1))
+    after.turn()
+    assert [name for name, _ in after.resets] == ["leaf1"] * is_over

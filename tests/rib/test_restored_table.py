@@ -391,20 +391,33 @@ def test_what_neighbors_say_while_a_session_ends_and_a_next_hop_goes(
     assert one.fib == former.fib
 
 
-def test_routes_of_a_session_that_restarts_meanwhile_are_kept_though_none_was_in_the_table() -> None:
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_routes_of_a_session_that_restarts_meanwhile_are_kept_though_none_was_in_the_table(is_begun: bool) -> None:
     former = filled([(0, 0, PREFIXES, (65201,), 0), (1, 1, PREFIXES, (65202,), 0)])
     one, saved = successor(former)
     received = one.rib.received
-    steps = heard_again(one, saved)
+    steps = heard_again(one, saved) if is_begun else None
     (state,) = [state for state in received.states() if state.source.name == "leaf1"]
-    assert received.next_hops_of_only([(state.source, V4)]) == {HOPS[0]}
+    if is_begun:
+        assert received.next_hops_of_only([(state.source, V4)]) == {HOPS[0]}
     words = negotiated(families=(V4,), graceful_restart=GracefulRestart(restart_time_s=100, families=((1, 1, True),)))
     state.negotiated = words
     drain(received.remove(received.session_lost(state.source, is_graceful=True, now=0.0)))
-    drain(steps)
+    drain(heard_again(one, saved) if steps is None else steps)
     one.rib.commit_gathered()
     assert described(one.rib.table("", V4)) == described(former.rib.table("", V4))
     assert received.stale_counts("leaf1") == {V4: len(PREFIXES)}
+
+
+def test_session_that_ends_for_good_before_anything_is_taken_up_leaves_nothing() -> None:
+    former = filled([(0, 0, PREFIXES, (65201,), 0), (1, 1, PREFIXES, (65202,), 0)])
+    one, saved = successor(former)
+    (state,) = [state for state in one.rib.received.states() if state.source.name == "leaf1"]
+    drain(one.rib.received.neighbor_down(state.source))
+    drain(heard_again(one, saved))
+    table = one.rib.table("", V4)
+    assert {path.source.name for entry in table.routes.values() for path in entry.candidates} == {"leaf2"}
+    check_counts(table)
 
 
 def test_session_whose_routes_are_told_apart_or_counted_has_to_wait() -> None:
