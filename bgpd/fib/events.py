@@ -190,11 +190,16 @@ class TableEvents:
         return changed
 
     def _write_beside(self, route: KernelRoute) -> None:
-        """Write the prefix of a foreign route as desired; of most, as of other programs' workloads, none is."""
-        key, routes = route.key, self._writer.families[route.family]
-        desired = self._writer.desired(route.family, key)
-        if desired is not None or key in routes.installed or key in routes.blocked:
-            self._writer.update(route.family, {key: desired})
+        """Write the prefix of a foreign route as desired; of most, as of other programs' workloads, none is. A route of
+        an earlier run that nobody wants yet stays, unless the foreign one forbids it."""
+        family, key = route.family, route.key
+        routes, desired = self._writer.families[family], self._writer.desired(family, key)
+        if desired is None and key not in routes.installed and key not in routes.blocked:
+            return
+        if self._ownership.blocked(family, [key], kept=self._writer.kept[family]):
+            self._writer.update(family, {key: desired})
+        else:
+            self._writer.ask_again(family, [key])
 
     def _repair_drifted(self) -> None:
         for family, keys in self._drifted.items():

@@ -15,7 +15,7 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_prefix
 from bgpd.runtime.rates import Share
-from tests.fib.fake_kernel import FakeKernel, FakeReader
+from tests.fib.fake_kernel import METRIC, FakeKernel, FakeReader
 from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, Harness, running, two_leaf_kernel
 
 CASES = ((V4, LEAF1, LEAF2, "10.64.{}.0/24"), (V6, LEAF1_V6, LEAF2_V6, "2001:db8:{}::/48"))
@@ -141,6 +141,31 @@ async def test_what_this_host_itself_wishes_waits_for_nobody() -> None:
         assert it.kernel.routes[V4, 254, first, it.fib.form.metric][1] == -3
         assert interfaces(it.kernel, V4, second) == []
         assert interfaces(it.kernel, V4, third) == []
+
+
+@both_families
+async def test_adopted_route_waits_also_when_a_foreign_one_beside_it_comes_or_goes(
+    family: Family, leaf1: NextHop, leaf2: NextHop, form: str
+) -> None:
+    """It was deleted, or lost next hops, before neighbors had said that it goes on."""
+    prefix, kernel = form.format(1), two_leaf_kernel()
+    key = parse_prefix(prefix)[1]
+    async with running(kernel, override=(prefix,)) as before:
+        before.want({key: (leaf1, leaf2)}, family)
+        await before.settle()
+    foreign = kernel.add_foreign(prefix, metric=METRIC + 100)
+    async with running(kernel, override=(prefix,)) as it:
+        for wish in (None, (leaf1,)):
+            it.learn({key: wish}, family)
+            kernel.remove_foreign(foreign)
+            await it.settle()
+            assert interfaces(kernel, family, key) == [2, 3]
+            kernel.add_foreign(prefix, metric=METRIC + 100)
+            await it.settle()
+            assert interfaces(kernel, family, key) == [2, 3]
+        it.fib.sweep()
+        await it.settle()
+        assert interfaces(kernel, family, key) == [2]
 
 
 async def test_the_sweep_asks_only_for_what_was_not_confirmed() -> None:
