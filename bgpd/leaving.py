@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from bgpd.configuration import Configuration
 from bgpd.drain import Drain
@@ -22,6 +23,7 @@ from bgpd.journal.journal import Journal
 from bgpd.rib.prepared import PreparedRib
 from bgpd.routing import Routing
 from bgpd.runtime import systemd
+from bgpd.runtime.disk import Disk, threads_are_free
 from bgpd.runtime.events import log
 
 SETTLE_S = 1.0
@@ -59,6 +61,7 @@ class Leaving:
         self._history = history
         self._started = started
         self._stop = stop
+        self._disk = Disk()
         self._is_restarting = False
 
     async def restart(self) -> None:
@@ -89,16 +92,18 @@ class Leaving:
 
     async def look_at_disk(self) -> None:
         """Raises: HandOverFailed: it hangs. A process of which a thread waits for it cannot end: its neighbors would
-        hear nothing, neither of this one nor of the next, until it goes on. Something was just logged, to be written.
+        hear nothing, neither of this one nor of the next, until it goes on.
         """
+        directory = Path(self._configuration.config.state.directory)
         try:
             async with asyncio.timeout(DISK_S):
                 await self._history.flush()
-                if await self._journal.flush():
-                    return
+                is_written = await self._journal.flush()
+                await self._disk.answers(directory)
         except TimeoutError:
-            pass
-        raise HandOverFailed("the disk of the state directory does not answer")
+            is_written = False
+        if not is_written:
+            raise HandOverFailed("the disk of the state directory does not answer")
 
     async def _hand_over(self, store: DescriptorStore, leave: Callable[[int], object]) -> None:
         if not self._started.is_set() or self._stop.is_set() or self._routing.ending:
@@ -116,6 +121,7 @@ class Leaving:
             try:
                 await self._routing.settle(SETTLE_S)
                 await self._exports.settle(SETTLE_S)
+                await self._look_at_threads()
                 with KeptSignals() as kept:
                     for _ in range(_TURNS):
                         await asyncio.sleep(0)
@@ -126,6 +132,14 @@ class Leaving:
             finally:
                 prepared.end()
                 self._routing.speaker.hold(False)
+
+    async def _look_at_threads(self) -> None:
+        """Raises: HandOverFailed: one waits for a disk, which may be another one than that of the state directory."""
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                await threads_are_free()
+        except TimeoutError:
+            raise HandOverFailed("a disk that bgpd writes to does not answer") from None
 
     def _check(self, was_restarting: bool) -> None:
         """Raises: HandOverFailed: a signal has said otherwise meanwhile."""
@@ -151,7 +165,10 @@ class Leaving:
             log.info("handover.left", sessions=sessions, seconds=seconds, prepared=bool(left.base))
             self._journal.close()
             self._history.close(is_handed_over=True)
-            leave(kept.descriptor)
+            try:
+                leave(kept.descriptor)
+            finally:
+                self._history.goes_on()
         finally:
             os.ftruncate(written[SNAPSHOT], 0)  # this process goes on after all: nobody may take it for new
             os.close(written[SNAPSHOT])

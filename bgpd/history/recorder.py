@@ -362,8 +362,14 @@ class History(Recorder):
         self.wants_base, self._is_in_base = False, True
         now = self.now()
         self.add(BaseBegan(now, _config(self._config), list(next_hops), list(addresses)))
-        for record in (*self._standing.values(), *self._sessions.values(), *self._imports.values()):
+        self._say_sources(now, are_known=False)
+
+    def _say_sources(self, now: float, *, are_known: bool) -> None:
+        """Who says what follows; `are_known`: with what they have said before."""
+        for record in (*self._standing.values(), *self._imports.values()):
             self.add(msgspec.structs.replace(record, at=now))
+        for session in self._sessions.values():
+            self.add(msgspec.structs.replace(session, at=now, is_known=are_known))
 
     def base_ended(self) -> None:
         """All was said; of a base of which a part was lost there is no end."""
@@ -478,6 +484,15 @@ class History(Recorder):
                 log.warning("history.not_written", reason="the disk does not keep up")
             except Exception as error:
                 self.give_up(error)
+
+    def goes_on(self) -> None:
+        """The process has said its last word and could not become the next one: it is the next one itself."""
+        if self._file is None:
+            return
+        now = self.now()
+        self.add(Started(now, _config(self._config), is_adopting=True))
+        self._say_sources(now, are_known=True)
+        self.wants_base = True
 
     def warnings(self) -> list[str]:
         """What an operator should know of it."""

@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from bgpd import leaving
 from bgpd.configuration import Configuration
 from bgpd.drain import Drain
 from bgpd.export.exports import Exports
@@ -18,8 +19,10 @@ from bgpd.journal.journal import Journal
 from bgpd.leaving import Leaving
 from bgpd.rib.prepared import PreparedRib
 from bgpd.routing import Routing
+from bgpd.runtime.disk import Disk
 
 STORE = cast(DescriptorStore, None)
+_CONFIG = SimpleNamespace(state=SimpleNamespace(directory="/nonexistent"))
 
 
 class Left(Leaving):
@@ -43,7 +46,7 @@ class Left(Leaving):
         )
         super().__init__(
             cast(Routing, routing),
-            configuration=cast(Configuration, SimpleNamespace(changing=self.changing)),
+            configuration=cast(Configuration, SimpleNamespace(changing=self.changing, config=_CONFIG)),
             exports=cast(Exports, SimpleNamespace(settle=self.settle)),
             drain=cast(Drain, None),
             journal=cast(Journal, SimpleNamespace(flush=self.flushed)),
@@ -84,6 +87,33 @@ async def test_nothing_is_left_while_another_waits_for_the_disk() -> None:
     with pytest.raises(HandOverFailed, match="does not answer"):
         await left.hand_over(STORE, lambda signals: None)
     assert left.holds == []
+
+
+async def test_nothing_is_left_while_the_disk_hangs_though_nothing_waits_to_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a journal, say. The last words of this process would be what waits."""
+    monkeypatch.setattr(leaving, "DISK_S", 0.01)
+    left = Left()
+    left._disk = cast(Disk, SimpleNamespace(answers=_never))
+    with pytest.raises(HandOverFailed, match="disk of the state directory does not answer"):
+        await left.hand_over(STORE, lambda signals: None)
+    assert left.holds == []
+
+
+async def test_nothing_is_left_while_a_thread_waits_for_another_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of MRT files, say: what came last is written while the sessions are held."""
+    monkeypatch.setattr(leaving, "SETTLE_S", 0.01)
+    monkeypatch.setattr(leaving, "threads_are_free", _never)
+    left = Left()
+    with pytest.raises(HandOverFailed, match="a disk that bgpd writes to does not answer"):
+        await left.hand_over(STORE, lambda signals: None)
+    assert left.holds == [True, False]
+    assert not left.left
+
+
+async def _never(*_given: object) -> None:
+    await asyncio.Event().wait()
 
 
 async def test_a_second_order_does_not_prepare_where_the_first_has_ended_the_process() -> None:

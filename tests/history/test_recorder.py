@@ -32,7 +32,7 @@ from bgpd.model.views.queries import PastQuery
 from bgpd.past import Past
 from bgpd.rib.adj_rib_out import Advertisement
 from bgpd.rib.next_hops import AllowedNextHops
-from tests.daemon.wire_peer import attribute, update
+from tests.daemon.wire_peer import attribute, update, withdrawal
 from tests.history.rig import ADDRESS, AGREED, LOCAL, TEXT, Recorded, config, wanted
 from tests.rib.build import V4, drain, key
 from tests.waiting import until
@@ -146,6 +146,29 @@ def test_a_second_hand_over_needs_a_last_word_too(tmp_path: Path) -> None:
     recorded.history.close(is_handed_over=True)
     recorded.start(is_adopting=True)
     recorded.write()
+    recorded.start(is_adopting=True)
+    recorded.write()
+    with pytest.raises(NotKnown, match="did not write all that it knew"):
+        past(tmp_path, ADDRESS, "", at=recorded.now)
+
+
+def test_a_process_that_could_not_become_the_next_one_goes_on_as_that(tmp_path: Path) -> None:
+    """What is heard then is known before the next base, and its last word is not taken for that of a later end."""
+    recorded = Recorded(tmp_path)
+    recorded.up("leaf1")
+    recorded.hear("leaf1", update(("10.1.2.3/32",), asn=65201, next_hop="10.0.1.2"))
+    recorded.history.close(is_handed_over=True)
+    recorded.now += 1
+    recorded.history.goes_on()
+    recorded.write()
+    assert recorded.history.wants_base
+    assert past(tmp_path, ADDRESS, "", at=recorded.now).route is not None
+    recorded.now += 1
+    recorded.hear("leaf1", withdrawal("10.1.2.3/32"))
+    recorded.write()
+    assert past(tmp_path, ADDRESS, "", at=recorded.now - 1).route is not None
+    assert past(tmp_path, ADDRESS, "", at=recorded.now).route is None
+    recorded.now += 1
     recorded.start(is_adopting=True)
     recorded.write()
     with pytest.raises(NotKnown, match="did not write all that it knew"):
