@@ -16,6 +16,7 @@ import msgspec
 from bgpd.config.password_file import BadPasswordFile, read_password_file
 from bgpd.config.schema_sessions import SessionConfig
 from bgpd.config.tcp_ao import NO_TCP_AO, has_tcp_ao
+from bgpd.speaker.saved import SavedKeys
 from bgpd.speaker.socket_options import set_md5_key
 from bgpd.speaker.tcp_ao import TcpAoKey, add_key, ask_for, delete_key
 
@@ -37,6 +38,18 @@ Authentication = Md5 | TcpAo
 
 class BadAuthentication(Exception):
     """Keys that cannot be used; the text says why."""
+
+
+def saved_keys(address: bytes, prefix_length: int, authentication: Authentication) -> SavedKeys:
+    """What a listening socket wants of a neighbor or range, for another process."""
+    return SavedKeys(address, prefix_length, [key.ids for key in _ao_keys(authentication)])
+
+
+def left_keys(saved: SavedKeys) -> Authentication:
+    """What a listening socket of another process wants: as good as the keys themselves to take them from it."""
+    if not saved.tcp_ao:
+        return Md5(b"")
+    return TcpAo(tuple(TcpAoKey(send_id=one, receive_id=two, algorithm="", key=b"") for one, two in saved.tcp_ao))
 
 
 def is_wanted(config: SessionConfig) -> bool:

@@ -8,6 +8,7 @@ and retried.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import struct
@@ -16,7 +17,8 @@ from functools import partial
 
 from bgpd.runtime.events import log
 from bgpd.speaker.admission import Admission
-from bgpd.speaker.authentication import Authentication, set_for_listening
+from bgpd.speaker.authentication import Authentication, saved_keys, set_for_listening
+from bgpd.speaker.saved import SavedKeys
 from bgpd.speaker.socket_options import (
     TCP_SAVE_SYN,
     arrival_index,
@@ -37,7 +39,7 @@ class Listener:
     """The listening sockets of one port, one per IP version. `accept` is called with each new connection.
 
     `device`: a VRF device, to accept what comes in there; the main table's sockets do not. `inherited` are sockets that
-    another process has opened so, by family.
+    another process has opened so, by family, and `left` what they want signed.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Listener:
         self._admission = admission
         self._new_socket = new_socket
         self.inherited: dict[int, socket.socket] = {}
+        self.left: dict[tuple[bytes, int], Authentication] = {}
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
         self._signed: dict[tuple[bytes, int], Authentication] = {}
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
@@ -158,10 +161,22 @@ class Listener:
         sock = self._sockets.get(family_of(address))
         if sock is None:
             return
-        former = self._signed.pop((address, prefix_length), None)
+        left = self.left.pop((address, prefix_length), None)
+        former = self._signed.pop((address, prefix_length), left)
         set_for_listening(sock, address, prefix_length, wanted, former=former)
         if wanted is not None:
             self._signed[address, prefix_length] = wanted
+
+    def saved_keys(self, family: int) -> list[SavedKeys]:
+        """What the socket of an IP version wants signed, for another process."""
+        return [saved_keys(*who, keys) for who, keys in self._signed.items() if family_of(who[0]) == family]
+
+    def forget_left(self) -> None:
+        """All is signed that is wanted: what another process wanted beside that is wanted no more."""
+        for address, prefix_length in list(self.left):
+            with contextlib.suppress(OSError):
+                self.authenticate(address, prefix_length, None)
+        self.left.clear()
 
     def close(self) -> None:
         """Stop accepting."""
@@ -175,6 +190,7 @@ class Listener:
         self._pauses.clear()
         self._sockets.clear()
         self.inherited.clear()
+        self.left.clear()
         self._signed.clear()
 
 

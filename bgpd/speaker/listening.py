@@ -25,6 +25,7 @@ from bgpd.speaker.authentication import (
     Authentication,
     BadAuthentication,
     is_wanted,
+    left_keys,
     problem_text,
     read_authentication,
 )
@@ -56,7 +57,7 @@ class Listening:
         self._listeners: dict[Door, Listener] = {}
         self._signed_ranges: set[Hashable] = set()
         self._range_errors: dict[Hashable, str] = {}
-        self._inherited: dict[Door, dict[int, socket.socket]] = {}
+        self._inherited: dict[Door, list[tuple[SavedListener, socket.socket]]] = {}
 
     @property
     def error(self) -> str:
@@ -106,7 +107,9 @@ class Listening:
             self._opened(port), accept, admission=self._admission, device=vrf, new_socket=self._new_socket
         )
         self._listeners[door] = listener
-        listener.inherited = self._inherited.pop(door, {})
+        for saved, sock in self._inherited.pop(door, ()):
+            listener.inherited[saved.family] = sock
+            listener.left |= {(keys.address, keys.prefix_length): left_keys(keys) for keys in saved.keys}
         return listener
 
     def _opened(self, port: int) -> int:
@@ -128,21 +131,26 @@ class Listening:
         for (vrf, _), listener in self._listeners.items():
             for sock in listener.sockets:
                 number += 1
-                yield SavedListener(f"listener-{number}", vrf, int(sock.family), listener.port), sock.fileno()
+                keys = listener.saved_keys(sock.family)
+                saved = SavedListener(f"listener-{number}", vrf, int(sock.family), listener.port, keys)
+                yield saved, sock.fileno()
 
     def inherit(self, left: Iterable[tuple[SavedListener, socket.socket]]) -> None:
         """Listen on these, which another process has opened, once it is wanted; before `open`."""
         for known in self._inherited.values():
-            for sock in known.values():
+            for _, sock in known:
                 sock.close()
         self._inherited.clear()
         for saved, sock in left:
             port = BGP_PORT if saved.port == self._port else saved.port
-            self._inherited.setdefault((saved.vrf, port), {})[saved.family] = sock
+            self._inherited.setdefault((saved.vrf, port), []).append((saved, sock))
 
     def inherited_are_over(self) -> None:
-        """All that is wanted listens: close what another process has listened on, and this one does not."""
+        """All that is wanted listens, signed as it should be: close what another process has listened on, and this one
+        does not, and forget keys that only the other one had."""
         self.inherit(())
+        for listener in self._listeners.values():
+            listener.forget_left()
 
     # Authentication
 

@@ -135,13 +135,23 @@ def _settings(section: str, config: bytes) -> SessionConfig:
     return msgspec.msgpack.decode(config, type=kinds.get(section, NeighborConfig))
 
 
+class SavedKeys(msgspec.Struct, frozen=True):
+    """Of whom a listening socket wants signed segments. `tcp_ao`: the IDs of the keys, none of TCP MD5. No secrets."""
+
+    address: bytes
+    prefix_length: int
+    tcp_ao: list[tuple[int, int]]
+
+
 class SavedListener(msgspec.Struct, frozen=True):
-    """One listening socket: the VRF that it accepts in ("": the main table), its socket family and port."""
+    """One listening socket: the VRF that it accepts in ("": the main table), its socket family and port, and the keys
+    that it has."""
 
     descriptor: str
     vrf: str
     family: int
     port: int
+    keys: list[SavedKeys] = []
 
 
 class SavedSpeaker(msgspec.Struct, frozen=True):
