@@ -180,16 +180,16 @@ class Faults(Experiments):
         It takes its own routes out of its kernel at its first End-of-RIB, and puts them back as it hears them.
         It also begins its BFD anew when a session is established, which ends that; without BFD nothing does.
         """
-        one, both, later = (LEAF,), (LEAF, OTHER_LEAF), "and is started a second later"
+        one, both = (LEAF,), (LEAF, OTHER_LEAF)
         self.event(
-            f"{LEAF}'s BGP daemon crashes, {later}; its BFD begins anew, too",
+            f"{LEAF}'s BGP daemon crashes, and is started a second later; its BFD begins anew, too",
             lambda: self._restart_leaves(one, RESTART_S),
             may_cost=f"{FRR_COST}; {MOVE}",
             limit_ms=FRR_COST_MS,
         )
         self._set_bfd(on=False)
         self.event(
-            f"both leaves' BGP daemons crash, {later} (helper; no BFD)",
+            "both leaves' BGP daemons crash, and are started a second later (helper; no BFD)",
             lambda: self._restart_leaves(both, RESTART_S),
             may_cost=FRR_COST,
             limit_ms=FRR_COST_MS,
