@@ -136,7 +136,7 @@ class Leaving:
     async def _look_at_threads(self) -> None:
         """Raises: HandOverFailed: one waits for a disk, which may be another one than that of the state directory."""
         try:
-            async with asyncio.timeout(SETTLE_S):
+            async with asyncio.timeout(DISK_S):
                 await threads_are_free()
         except TimeoutError:
             raise HandOverFailed("a disk that bgpd writes to does not answer") from None

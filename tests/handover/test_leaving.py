@@ -103,7 +103,7 @@ async def test_nothing_is_left_while_the_disk_hangs_though_nothing_waits_to_be_w
 
 async def test_nothing_is_left_while_a_thread_waits_for_another_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """That of MRT files, say: what came last is written while the sessions are held."""
-    monkeypatch.setattr(leaving, "SETTLE_S", 0.01)
+    monkeypatch.setattr(leaving, "DISK_S", 0.01)
     monkeypatch.setattr(leaving, "threads_are_free", _never)
     left = Left()
     with pytest.raises(HandOverFailed, match="a disk that bgpd writes to does not answer"):
