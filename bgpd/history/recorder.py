@@ -366,10 +366,9 @@ class History(Recorder):
 
     def _say_sources(self, now: float, *, are_known: bool) -> None:
         """Who says what follows; `are_known`: with what they have said before."""
-        for record in (*self._standing.values(), *self._imports.values()):
+        sessions = [msgspec.structs.replace(one, is_known=are_known) for one in self._sessions.values()]
+        for record in (*self._standing.values(), *sessions, *self._imports.values()):
             self.add(msgspec.structs.replace(record, at=now))
-        for session in self._sessions.values():
-            self.add(msgspec.structs.replace(session, at=now, is_known=are_known))
 
     def base_ended(self) -> None:
         """All was said; of a base of which a part was lost there is no end."""
