@@ -203,13 +203,13 @@ class Routing:
         await self.tables.start(self._config.vrf, None if routes is None else left.tables(routes))
         has_run = await asyncio.to_thread(has_run_since_boot, Path(self._config.state.directory))
         self.speaker.restarting = self.tables.installed > 0 or has_run
-        if routes is not None:
-            await self._restore_sessions(routes)
         self.evpn.start()
         self._say_tenants()
         for event in self.host.events():
             self.speaker.kernel_changed(event)
         self._monitor.subscribe(self._kernel_changed)
+        if routes is not None:
+            await self._restore_sessions(routes)
         self.speaker.host_is_followed()
         for interface in {source.interface for source in (*self.sources.values(), *self.guests.values())}:
             self._walks.run(self.rib.received.networks_changed(interface))
@@ -219,7 +219,7 @@ class Routing:
         self._monitor.events_lost.append(self._changed)
 
     async def _restore_sessions(self, routes: SavedRib) -> None:
-        """Before a session can end: what its routes led to is known then, and what of them is to be kept."""
+        """Before a session ends: what its routes led to is known then, and what of them is to be kept."""
         former = self.rib.received.restore_former(routes)
         for state in former.values():
             if state.source.name not in self._established(state.source):

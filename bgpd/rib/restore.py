@@ -47,14 +47,11 @@ class Restored:
         self._by_table: defaultdict[LocRib, list[TableWalk]] = defaultdict(list)
 
     def begin(self, advertisements: Advertisements) -> Iterator[None]:
-        """Stepping takes up what sessions were sent, and all else that has to be known before they are heard."""
-        for saved, state in zip(self._saved.neighbors, self._states):
-            if state is not None:
-                self._begin(saved, state)
-                for export in saved.exports:
-                    into = state.exports.get(export.family)
-                    if into is not None:
-                        yield from self._export(export, into, advertisements)
+        """Stepping takes up what sessions were sent, and all else that has to be known before they are heard; first of
+        all what their routes lead to, since they may end meanwhile."""
+        neighbors = [(saved, state) for saved, state in zip(self._saved.neighbors, self._states) if state is not None]
+        for saved, state in neighbors:
+            self._begin(saved, state)
         instead = {(table.vrf, table.family): table.instead for table in self._saved.tables if not table.guest}
         base = self._saved.base
         if base is not None:
@@ -63,6 +60,11 @@ class Restored:
                 yield
         for table in self._saved.tables:
             self._add(self._saved, table)
+        for saved, state in neighbors:
+            for export in saved.exports:
+                into = state.exports.get(export.family)
+                if into is not None:
+                    yield from self._export(export, into, advertisements)
 
     def walk(self) -> Iterator[None]:
         """Stepping takes up the routes."""

@@ -409,6 +409,16 @@ def test_routes_of_a_session_that_restarts_meanwhile_are_kept_though_none_was_in
     assert received.stale_counts("leaf1") == {V4: len(PREFIXES)}
 
 
+def test_next_hops_of_a_session_are_known_before_what_it_was_sent_is() -> None:
+    """It may end meanwhile: what leads to it leaves the kernel at once."""
+    former = filled([(0, 0, PREFIXES, (65201,), 0), (1, 1, PREFIXES, (65202,), 0)])
+    one, saved = successor(former)
+    saved.base = None
+    (state,) = [state for state in one.rib.received.states() if state.source.name == "leaf1"]
+    next(iter(one.rib.received.restore_sessions(saved, {})), None)
+    assert one.rib.received.next_hops_of_only([(state.source, V4)]) == {HOPS[0]}
+
+
 def test_session_that_ends_for_good_before_anything_is_taken_up_leaves_nothing() -> None:
     former = filled([(0, 0, PREFIXES, (65201,), 0), (1, 1, PREFIXES, (65202,), 0)])
     one, saved = successor(former)
