@@ -44,6 +44,8 @@ class Endpoints:
         self._here: set[_Where] = set()
         self._advertised: set[Endpoint] = set()
         self._given_up: set[Endpoint] = set()
+        self._unclaimed: set[Endpoint] = set()
+        """Given up before, and claimed here no more: their moves still count."""
 
     def connect(self, *, claims: ClaimPort, presences: PresencePort) -> None:
         """The workload table, which is made with EVPN in hand."""
@@ -64,6 +66,7 @@ class Endpoints:
             if not info.mac or prefix[0] != host_length:
                 continue
             self._at[where] = endpoint
+            self._unclaimed.discard(endpoint)
             self._here.add(where)
             self.followed.setdefault(vrf, set()).add(prefix)
             remote = self._routes.remote(vrf, prefix)
@@ -81,6 +84,7 @@ class Endpoints:
         """An earlier run gave up this workload, which is still claimed here."""
         endpoint = Endpoint(vrf, info.mac, prefix[1:])
         self._at[vrf, prefix] = endpoint
+        self._unclaimed.discard(endpoint)
         self.followed.setdefault(vrf, set()).add(prefix)
         remote = self._routes.remote(vrf, prefix)
         self._mobility.resumed(endpoint, sticky=info.sticky, known=known, remote=remote, now=self._clock.time())
@@ -129,8 +133,12 @@ class Endpoints:
         for prefix in prefixes:
             endpoint = self._at.get((vrf, prefix))
             verdict = self._mobility.verdict(endpoint) if endpoint is not None else None
-            if verdict is not None and verdict.state is EndpointState.FROZEN:
+            if endpoint is None or verdict is None:
+                continue
+            if verdict.state is EndpointState.FROZEN:
                 self._drop((vrf, prefix), {})
+            else:
+                self._unclaimed.add(endpoint)
 
     def thaw(self, mac: bytes) -> int:
         """End the freeze of a MAC; how many endpoints of this host that concerns."""
@@ -183,8 +191,8 @@ class Endpoints:
         self.followed.pop(vrf, None)
 
     def all(self) -> Iterable[tuple[Endpoint, Verdict]]:
-        """All endpoints with the verdict on each."""
-        return self._mobility.endpoints()
+        """All endpoints that are claimed here, with the verdict on each."""
+        return [(one, verdict) for one, verdict in self._mobility.endpoints() if one not in self._unclaimed]
 
     def _drop(self, where: _Where, changes: dict[Endpoint, Mobility | None]) -> None:
         endpoint = self._at.pop(where)
@@ -192,6 +200,7 @@ class Endpoints:
         self.followed.get(where[0], set()).discard(where[1])
         self._advertised.discard(endpoint)
         self._given_up.discard(endpoint)
+        self._unclaimed.discard(endpoint)
         self._mobility.gone(endpoint)
         changes[endpoint] = None
 

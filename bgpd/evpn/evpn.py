@@ -212,6 +212,12 @@ class Evpn:
         where = self.vrfs.get(vrf)
         return where.why_unreachable(next_hop) if where is not None else f"there is no VRF {vrf}"
 
+    def forget_next_hops(self, vrf: str, next_hops: Collection[NextHop]) -> None:
+        """No route of a VRF has these any more: a neighbor may name ever new ones."""
+        where = self.vrfs.get(vrf)
+        if where is not None:
+            where.forget(next_hops)
+
     def received_keys(self, neighbors: Collection[str]) -> ReceivedKeys:
         """For one query: which EVPN route (neighbor and key) became a VRF's route of a source."""
         return self.importer.received_keys(neighbors)

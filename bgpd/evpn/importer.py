@@ -49,6 +49,8 @@ _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _NOTHING: frozenset[bytes] = frozenset()
 FEW = 8
 """VRFs into which a route goes at once."""
+_ORIGINS = 4096
+"""Of one neighbor, from which on those of which nothing is left are looked for."""
 _NOWHERE: AbstractSet[str] = frozenset()
 _KEYS = 256
 """Most prefixes that go into the VRFs together."""
@@ -117,6 +119,7 @@ class Importer:
         self._selected: dict[bytes, tuple[Vrf, ...]] = {}
         self._paths: dict[Path, dict[tuple[Source, str, Family, str], Path]] = {}
         self._origins: dict[str, dict[bytes, _Origin]] = {}
+        self._tidy_at: dict[str, int] = {}
         self._sessions: dict[str, Source] = {}
         self._gone: WeakSet[Source] = WeakSet()
         self.host_sources: WeakSet[Source] = WeakSet()
@@ -230,6 +233,7 @@ class Importer:
             return iter(())
         del self._sessions[neighbor.name]
         self._paths.clear()
+        self._tidy_at.pop(neighbor.name, None)
         origins = list(self._origins.pop(neighbor.name, {}).values())
         for origin in origins:
             origin.is_gone = True
@@ -241,6 +245,21 @@ class Importer:
         for origin in origins:
             for vrf, family in tuple(origin.vrfs):
                 yield from self._remove_from(vrf, family, origin)
+
+    def _tidy(self, neighbor: str, *, keep: _Origin) -> None:
+        """Forget the origins of which nothing is left but `keep`: a neighbor may name ever new route distinguishers."""
+        origins = self._origins[neighbor]
+        empty = [origin for origin in origins.values() if origin is not keep and self._is_empty(origin)]
+        for origin in empty:
+            del origins[origin.head]
+        self._tidy_at[neighbor] = max(_ORIGINS, 2 * len(origins))
+        self._run(self._remove(empty, []))
+
+    def _is_empty(self, origin: _Origin) -> bool:
+        if origin.hosts.owners or any((origin, family) in self._waiting for family in _UNICAST):
+            return False
+        tables = [self._rib.table(vrf, family).received for vrf, family in origin.vrfs]
+        return not any(table.get(source) for table in tables for source in (origin.source, *origin.former))
 
     def _remove_from(self, vrf: str, family: Family, origin: _Origin) -> Iterator[None]:
         for source in (origin.source, *origin.former):
@@ -311,6 +330,8 @@ class Importer:
                 return None
             origin = _Origin(neighbor, head)
             self._origins.setdefault(neighbor.name, {})[head] = origin
+            if len(self._origins[neighbor.name]) >= self._tidy_at.get(neighbor.name, _ORIGINS):
+                self._tidy(neighbor.name, keep=origin)
         elif make and (origin.source.asn, origin.source.address) != (neighbor.asn, neighbor.address):
             origin.former.append(origin.source)
             origin.source = _pseudo_source(neighbor, head)

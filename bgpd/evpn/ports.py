@@ -5,7 +5,7 @@ Each of these parts implements its protocol itself; EVPN calls it directly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from bgpd.model.attributes import Attributes
@@ -71,7 +71,13 @@ class RibTable(Protocol):
     def local(self) -> Mapping[bytes, None]: ...
 
     @property
+    def received(self) -> Mapping[Source, int]: ...
+
+    @property
     def labels(self) -> RibLabels: ...
+
+    def distinct(self) -> Collection[Decided]:
+        """All decisions that keys have."""
 
     def stale_of(self) -> Callable[[Path, bytes], Stale | None]:
         """For one query: who says until when the candidates of routes are kept; None: they are not stale."""

@@ -126,6 +126,17 @@ class Resolver:
         """Abstract next hops that have been asked for."""
         return tuple(self._resolved)
 
+    def forget(self, next_hops: Iterable[NextHop]) -> None:
+        """Watch these no longer."""
+        gone = {one for one in next_hops if self._resolved.pop(one, None) is not None}
+        if not gone:
+            return
+        for address, waiting in list(self._addresses.items()):
+            waiting -= gone
+            if not waiting:
+                del self._addresses[address]
+                self._prefixes[len(address)].discard(bytes((8 * len(address),)) + address)
+
     def uplinks(self) -> tuple[Uplink, ...]:
         return tuple(self._uplinks.values())
 

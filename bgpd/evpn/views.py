@@ -175,7 +175,7 @@ def vrf_views(evpn: Evpn, query: ViewQuery) -> list[VrfView]:
                 uplinks=_uplink_views(vrf),
                 routes={family: len(evpn.rib.table(vrf.name, family).routes) for family in _UNICAST},
                 local={family: len(evpn.rib.table(vrf.name, family).local) for family in _UNICAST},
-                unresolved=sorted(set(vrf.unresolved().values())),
+                unresolved=_unresolved(evpn, vrf),
                 endpoints=len(own),
                 alarms=[
                     EndpointView(
@@ -191,6 +191,16 @@ def vrf_views(evpn: Evpn, query: ViewQuery) -> list[VrfView]:
             )
         )
     return views
+
+
+def _unresolved(evpn: Evpn, vrf: Vrf) -> list[str]:
+    """Why next hops of the routes that there are lead nowhere."""
+    found = vrf.unresolved()
+    if not found:
+        return []
+    decisions = [decision for family in _UNICAST for decision in evpn.rib.table(vrf.name, family).distinct()]
+    named = {path.next_hop for decision in decisions for path in decision.candidates}
+    return sorted({why for next_hop, why in found.items() if next_hop in named})
 
 
 def _uplink_views(vrf: Vrf) -> list[UplinkView]:

@@ -84,6 +84,10 @@ class Vrf:
         """Why a recursive next hop of this VRF does not resolve, or ""; changes are reported from now on."""
         return self._resolver.resolve(next_hop).why
 
+    def forget(self, next_hops: Collection[NextHop]) -> None:
+        """No route has these any more; what becomes of them is not reported before they are asked for again."""
+        self._resolver.forget(next_hops)
+
     def resolution(self, next_hop: NextHop) -> Resolution:
         """How a recursive next hop resolves, step by step."""
         return self._resolver.resolve(next_hop)

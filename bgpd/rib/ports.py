@@ -89,6 +89,9 @@ class EvpnRoutes(Protocol):
     def why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
         """Why a next hop that EVPN resolves leads nowhere, or ""."""
 
+    def forget_next_hops(self, vrf: str, next_hops: Collection[NextHop]) -> None:
+        """No route has these any more, of which some EVPN resolves."""
+
     def received_keys(self, neighbors: Collection[str]) -> Callable[[Source, Family, bytes], tuple[str, bytes] | None]:
         """For one query: which EVPN route (neighbor and key) became a VRF's route of this source; None: none of these
         neighbors'."""

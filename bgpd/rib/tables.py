@@ -217,7 +217,9 @@ class Tables:
     def _prune(self) -> None:
         """Forget next hops that no path has any more."""
         for vrf in self._crowded:
-            self.kernel.forget(vrf, _prune(self._next_hops[vrf], self.of_vrf(vrf)))
+            forgotten = _prune(self._next_hops[vrf], self.of_vrf(vrf))
+            self.kernel.forget(vrf, forgotten)
+            self.evpn.forget_next_hops(vrf, forgotten)
         self._crowded.clear()
         for place in self._crowded_guests:
             _prune(self._guest_next_hops[place], [self.guests[place]])

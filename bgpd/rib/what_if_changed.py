@@ -201,6 +201,8 @@ class Around:
     def received_keys(self, neighbors: Collection[str]) -> Callable[[Source, Family, bytes], tuple[str, bytes] | None]:
         return self._evpn.received_keys(neighbors)
 
+    def forget_next_hops(self, vrf: str, next_hops: Collection[NextHop]) -> None: ...
+
     def prefix_of(self, key: bytes) -> tuple[str, Family, bytes] | None:
         return self._evpn.prefix_of(key)
 

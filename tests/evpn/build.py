@@ -280,6 +280,12 @@ class Host:
         self.evpn.workloads_withdrawn(vrf, family, [key])
         self.turn()
 
+    def workload_deleted(self, prefix: str, *, vrf: str = "blue") -> None:
+        """Nobody claims it any more."""
+        self.workload_gone(prefix, vrf=vrf)
+        self.evpn.workloads_gone(vrf, [parse_prefix(prefix)[1]])
+        self.turn()
+
     def turn(self) -> None:
         while self.scheduled:
             self.scheduled.pop(0)()

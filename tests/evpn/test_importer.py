@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from bgpd.evpn import importer
 from bgpd.model.communities import DEFAULT_GATEWAY
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.rib.views import route_view
@@ -48,6 +51,29 @@ def test_a_vrf_that_imports_from_several_has_the_routes_of_all_and_the_others_on
     assert set(host.table()) == {parse_prefix("10.64.0.0/24")[1]}
     assert set(host.table("red")) == {parse_prefix("10.64.0.0/24")[1], parse_prefix("10.65.0.0/24")[1]}
     assert [hop.interface for hop in host.forwards("10.64.0.0/24", vrf="red") or ()] == ["eth0.102"]
+
+
+@pytest.mark.parametrize("make", [prefix_route, host_route])
+def test_route_distinguishers_of_which_nothing_is_left_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[..., bytes]
+) -> None:
+    """A neighbor may name ever new ones."""
+    monkeypatch.setattr(importer, "_ORIGINS", 20)
+    host = Host()
+    leaf1 = host.up(1)
+    text, other = ("10.64.0.7/32", "10.64.0.8/32") if make is prefix_route else ("10.64.0.7", "10.64.0.8")
+    kept = make(text, host="10.255.9.9:1")
+    host.hear(leaf1, kept, gateway="10.1.0.0" if make is prefix_route else "")
+    routes = [make(other, host=f"10.255.9.{number}:1001") for number in range(200)]
+    for route in (*routes, routes[0]):
+        host.hear(leaf1, route, gateway="10.1.0.0" if make is prefix_route else "")
+        assert host.forwards("10.64.0.8/32") == (VIA1,)
+        host.unhear(leaf1, route)
+        assert host.forwards("10.64.0.8/32") is None
+    assert len(host.rib.table("blue", V4).received) < 50
+    assert host.forwards("10.64.0.7/32") == (VIA1,)
+    host.unhear(leaf1, kept)
+    assert host.table() == {}
 
 
 def test_one_prefix_by_two_leaves_is_forwarded_by_both() -> None:

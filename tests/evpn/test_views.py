@@ -80,6 +80,30 @@ def test_vrfs_are_shown_with_uplinks_counts_and_what_is_wrong() -> None:
     assert red.routes["ipv4-unicast"] == 0
 
 
+def test_next_hop_that_no_route_names_any_more_is_not_listed_as_unresolved() -> None:
+    host = Host()
+    leaf1 = host.up(1)
+    host.hear(leaf1, prefix_route("10.64.0.0/24"), gateway="10.9.0.1")
+    assert len(vrf_views(host.evpn, ViewQuery(vrf="blue"))[0].unresolved) == 1
+    host.hear(leaf1, prefix_route("10.64.0.0/24"), gateway="10.1.0.0")
+    assert vrf_views(host.evpn, ViewQuery(vrf="blue"))[0].unresolved == []
+
+
+def test_endpoint_that_moved_and_is_claimed_here_no_more_is_neither_counted_nor_an_alarm() -> None:
+    mac = "02:00:00:00:00:aa"
+    host = Host()
+    leaf1 = host.up(1)
+    host.workload("10.64.0.7/32", mac=mac)
+    host.hear(leaf1, host_route("10.64.0.7", mac=mac), communities=(mobility(1),))
+    assert [one.standing for one in vrf_views(host.evpn, ViewQuery(vrf="blue"))[0].alarms] == ["moved"]
+    host.workload_deleted("10.64.0.7/32")
+    (view,) = vrf_views(host.evpn, ViewQuery(vrf="blue"))
+    assert (view.endpoints, view.alarms) == (0, [])
+    host.workload("10.64.0.7/32", mac=mac)
+    (view,) = vrf_views(host.evpn, ViewQuery(vrf="blue"))
+    assert (view.endpoints, view.alarms) == (1, [])
+
+
 def test_explain_follows_the_overlay_from_route_to_uplink() -> None:
     host = host_with_routes()
     lines = explain_overlay(host.evpn, "blue", parse_address("10.64.0.99"))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bgpd.model.policy_syntax import parse_extended_community
 from bgpd.model.prefix import parse_prefix
+from bgpd.rib import next_hops
 from bgpd.rib.views import route_view
 from tests.evpn.build import CONFIG, LINKS, V4, VIA1, VIA2, Host, host_route, prefix_route
 
@@ -159,6 +162,22 @@ def test_unresolved_next_hops_are_listed() -> None:
     host.hear(host.up(1), prefix_route("10.64.0.0/24"), gateway="10.9.0.1")
     (text,) = host.evpn.vrfs["blue"].unresolved().values()
     assert text.startswith("no uplink subnet of VRF blue holds 10.9.0.1")
+
+
+def test_next_hops_that_no_route_has_any_more_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A neighbor may name ever new ones; and one that is named again is resolved, and followed, as ever."""
+    monkeypatch.setattr(next_hops, "_PRUNE_AT", 20)
+    host = Host()
+    leaf1 = host.up(1)
+    for number in range(200):
+        host.hear(leaf1, prefix_route("10.64.0.0/24"), gateway=f"10.9.0.{number}")
+    blue = host.evpn.vrfs["blue"]
+    assert 0 < len(blue.unresolved()) < 50
+    host.hear(leaf1, prefix_route("10.64.0.0/24"), gateway="10.9.0.1")
+    host.hear(leaf1, host_route("10.9.0.1"))
+    assert host.forwards("10.64.0.0/24") == (VIA1,)
+    host.unhear(leaf1, host_route("10.9.0.1"))
+    assert host.forwards("10.64.0.0/24") in (None, ())
 
 
 def test_recursive_next_hops_are_shown_as_what_the_route_names() -> None:

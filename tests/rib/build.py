@@ -156,6 +156,9 @@ class Recorder:
         for path, key in heard:
             self.evpn_received(source, [key], path)
 
+    def forget_next_hops(self, vrf: str, next_hops: Collection[NextHop]) -> None:
+        pass
+
     def memberships_received(self, source: Source, batch: RouteBatch) -> bool:
         return False
 
