@@ -27,6 +27,7 @@ from bgpd.speaker.saved import SavedSpeaker
 
 if TYPE_CHECKING:
     from bgpd.evpn.mac_mobility import SavedMoves
+    from bgpd.evpn.uplinks import SavedGateway
     from bgpd.fib.saved import KnownTable, SavedKernelTable
     from bgpd.model.iana import Family
     from bgpd.rib.saved import SavedRib
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 SNAPSHOT = "snapshot"
 """The name of its descriptor."""
-_SECTIONS = ("daemon", "speaker", "rib", "kernel", "feeds", "moves", "drain")
+_SECTIONS = ("daemon", "speaker", "rib", "kernel", "feeds", "moves", "gateways", "drain")
 _BASE = "base"
 """The section of what the RIB has written beforehand (rib/prepared.py); b"": nothing."""
 _OTHER_FORM = "the snapshot has another form than this version of bgpd reads"
@@ -55,8 +56,8 @@ class SavedDaemon(msgspec.Struct, frozen=True, kw_only=True):
 
 class Left(msgspec.Struct, kw_only=True):
     """What a process leaves. `kernel`: the routes of kernel tables, by VRF. `feeds`: what orchestrators have said, by
-    source. `moves`: how often endpoints of VRFs have moved of late. `drain`: whether this host is in service, and why.
-    `base` goes with `rib`, as it is."""
+    source. `moves`: how often endpoints of VRFs have moved of late. `gateways`: the gateway IPs that neighbors were
+    sent. `drain`: whether this host is in service, and why. `base` goes with `rib`, as it is."""
 
     daemon: SavedDaemon
     speaker: SavedSpeaker
@@ -65,6 +66,7 @@ class Left(msgspec.Struct, kw_only=True):
     kernel: dict[str, SavedKernelTable]
     feeds: dict[str, bytes]
     moves: list[SavedMoves]
+    gateways: list[SavedGateway]
     drain: bytes
     descriptors: dict[str, int]
 
@@ -92,7 +94,7 @@ class Inheritance:
         self.sessions = LeftSessions([], {})
         self.feeds: dict[str, bytes] = {}
         self.drain = b""
-        self._rib = self._base = self._kernel = self._moves = b""
+        self._rib = self._base = self._kernel = self._moves = self._gateways = b""
         self.problem = ""
         self.refused: dict[str, str] = {}
         self.adopted = 0
@@ -154,13 +156,22 @@ class Inheritance:
         except UNREADABLE:  # of another form: what is a duplicate is found out anew
             return []
 
+    def gateways(self) -> list[SavedGateway] | None:
+        """The gateway IPs that neighbors were sent; None if that is not known."""
+        from bgpd.evpn.uplinks import SavedGateway
+
+        try:
+            return msgspec.msgpack.decode(self._gateways, type=list[SavedGateway])
+        except UNREADABLE:  # of another form, or of a version that does not say it
+            return None
+
     def keep(self, sections: Mapping[str, bytes]) -> None:
         """What is short is read; sections of the RIB, of kernel tables and of EVPN are not before they are asked for.
 
         Raises: KeyError, msgspec.MsgspecError: of another form.
         """
         self._rib, self._base, self._kernel = sections["rib"], sections[_BASE], sections["kernel"]
-        self._moves = sections.get("moves", b"")
+        self._moves, self._gateways = sections.get("moves", b""), sections.get("gateways", b"")
         self.daemon = msgspec.msgpack.decode(sections["daemon"], type=SavedDaemon)
         self.feeds = msgspec.msgpack.decode(sections["feeds"], type=dict[str, bytes])
         if "drain" in sections:

@@ -191,6 +191,7 @@ def left_behind(routing: Routing, drain: Drain, prepared: PreparedRib, *, unread
         kernel=routing.tables.saved(prepared.columns(rib)),
         feeds=routing.workloads.saved(is_complete=routing.synchronised),
         moves=routing.evpn.endpoints.saved_moves(),
+        gateways=routing.evpn.gateways(),
         drain=drain.left(),
         descriptors=descriptors,
     )

@@ -203,13 +203,14 @@ class Routing:
         await self.tables.start(self._config.vrf, None if routes is None else left.tables(routes))
         has_run = await asyncio.to_thread(has_run_since_boot, Path(self._config.state.directory))
         self.speaker.restarting = self.tables.installed > 0 or has_run
-        self.evpn.start()
+        self.evpn.start(is_adopting=routes is not None)
         self._say_tenants()
         for event in self.host.events():
             self.speaker.kernel_changed(event)
         self._monitor.subscribe(self._kernel_changed)
         if routes is not None:
             await self._restore_sessions(routes)
+            self.evpn.go_on(left.gateways())
         self.speaker.host_is_followed()
         for interface in {source.interface for source in (*self.sources.values(), *self.guests.values())}:
             self._walks.run(self.rib.received.networks_changed(interface))

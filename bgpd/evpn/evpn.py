@@ -16,7 +16,7 @@ from bgpd.evpn.originate import EVPN_SOURCE, Originator
 from bgpd.evpn.ports import ClaimPort, Clock, KernelPort, PresencePort, RibPort, WalkPort
 from bgpd.evpn.resolve import vrf_of
 from bgpd.evpn.route_targets import Memberships, OwnMemberships
-from bgpd.evpn.uplinks import Uplinks
+from bgpd.evpn.uplinks import SavedGateway, Uplinks
 from bgpd.evpn.vrf import Vrf
 from bgpd.evpn.vrf_routes import VrfRoutes
 from bgpd.kernel.host import Host
@@ -46,6 +46,7 @@ class Evpn:
         self._retired: dict[str, Vrf] = {}
         self._uplinks = Uplinks(host)
         self._converged = False
+        self._is_adopting = False
         self._imports = 0
         self._removals: dict[Iterator[None], None] = {}
         self._memberships = Memberships()
@@ -63,9 +64,27 @@ class Evpn:
         """Workloads, which are made with this object in hand."""
         self.endpoints.connect(claims=claims, presences=presences)
 
-    def start(self) -> None:
-        """Put the configured VRFs to use; events may come from now on."""
+    def start(self, *, is_adopting: bool = False) -> None:
+        """Put the configured VRFs to use; events may come from now on. `is_adopting`: there are sessions that another
+        process has left, and what they were sent is not known before `go_on`."""
+        self._is_adopting = is_adopting
         self._use(self._config)
+
+    def gateways(self) -> list[SavedGateway]:
+        """The gateway IPs that neighbors were sent, for another process."""
+        return [
+            SavedGateway(name, neighbor, address)
+            for name, vrf in self.vrfs.items()
+            for neighbor, address in sorted(vrf.gateway_ips)
+        ]
+
+    def go_on(self, told: Collection[SavedGateway] | None) -> None:
+        """What the adopted sessions were sent is known, with the gateway IPs `told` (None: which is not known): who has
+        others now is sent all again."""
+        self._is_adopting = False
+        now = set(self.gateways())
+        changed = now.symmetric_difference(told) if told is not None else now
+        self._send_again(sorted({one.neighbor for one in changed if one.vrf in self.vrfs}))
 
     # Configuration
 
@@ -277,12 +296,16 @@ class Evpn:
             is_import_due |= vrf.uplinks_changed(uplinks)
             self.originator.uplinks_changed(vrf.name, uplinks.values(), self._uplinks.mac)
             due.update(dict.fromkeys(name for name, _ in before.symmetric_difference(vrf.gateway_ips)))
-        for name in due:
+        if not self._is_adopting:
+            self._send_again(due)
+        if is_import_due:
+            self._walks.run(self._import_all())
+
+    def _send_again(self, neighbors: Iterable[str]) -> None:
+        for name in neighbors:
             source = self._uplinks.neighbor(name)
             if source is not None:
                 self.rib.received.refresh_requested(source, Family.L2VPN_EVPN)
-        if is_import_due:
-            self._walks.run(self._import_all())
 
     # This host's routes
 

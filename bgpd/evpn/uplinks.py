@@ -10,12 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+import msgspec
+
 from bgpd.config.schema import VrfConfig
 from bgpd.evpn.resolve import Uplink, point_to_point_peer
 from bgpd.kernel.host import Host
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.path import Source
 from bgpd.model.prefix import parse_address
+
+
+class SavedGateway(msgspec.Struct, array_like=True, frozen=True):
+    """The address that a neighbor reaches a VRF of this host by, packed, as one process leaves it to the next."""
+
+    vrf: str
+    neighbor: str
+    address: bytes
 
 
 class Uplinks:

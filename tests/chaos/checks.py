@@ -5,20 +5,20 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from labs.namespace import Namespace
 from labs.process import LabError
+from tests.chaos import tenant_checks
+from tests.chaos.asked import SHOWN, difference, hops_of, kernel_objects, pairs
 from tests.chaos.heard import communities_of
 from tests.chaos.model import CONTESTED, FRR_LEAVES, RAW_LEAVES, SERVICE, Model
 from tests.chaos.network import FOREIGN_NEXTHOP, FOREIGN_PROTOCOL, FOREIGN_TABLE_ROUTE, Lines, Network
+from tests.chaos.tenant import VRF
 from tests.daemon.fabric import DEFECTS, nexthops_unused
 
 GRACEFUL_SHUTDOWN = 0xFFFF0000
 NO_LONGER_CPU_S = 0.5
 """Far beyond what the loop may be held in processor time, which is some milliseconds."""
 USED = ("best", "multipath")
-SHOWN = 6
 Check = Callable[[Network, Model], Iterator[str]]
 
 
@@ -62,25 +62,25 @@ def _foreign(network: Network, model: Model) -> Iterator[str]:
     shown = namespace.ip("-N", "-4", "-j", "route", "show", "table", "all", "proto", FOREIGN_PROTOCOL)
     found = {route["dst"] for route in json.loads(shown or "[]")}
     plugged = {route["dst"] for route in json.loads(namespace.ip("-4", "-j", "route", "show", "dev", "pod3") or "[]")}
-    yield from _difference("pods of another program", model.plugged, plugged)
-    yield from _difference("routes of another program", {*model.foreign, FOREIGN_TABLE_ROUTE}, found)
-    if FOREIGN_NEXTHOP not in _objects(namespace):
+    yield from difference("pods of another program", model.plugged, plugged)
+    yield from difference("routes of another program", {*model.foreign, FOREIGN_TABLE_ROUTE}, found)
+    if FOREIGN_NEXTHOP not in kernel_objects(namespace):
         yield "the nexthop object of another program is gone"
 
 
 def _kernel(network: Network, model: Model) -> Iterator[str]:
     namespace, own = network.host_namespace, model.own()
-    objects = _objects(namespace)
+    objects = kernel_objects(namespace)
     found: dict[str, list[str]] = {}
     for family in ("-4", "-6"):
         shown = namespace.ip("-N", family, "-j", "route", "show", "proto", "217")
         for route in json.loads(shown or "[]"):
             prefix = str(ipaddress.ip_network(route["dst"]))
-            found.setdefault(prefix, []).extend(_hops(route, objects))  # of two routes, those of both
+            found.setdefault(prefix, []).extend(hops_of(route, objects))  # of two routes, those of both
     learned = {prefix: hops for prefix, hops in found.items() if prefix not in model.local()}
     if found.get(f"{SERVICE}/32", []) != model.service_hops():
         yield f"the service is by {found.get(f'{SERVICE}/32')} in the kernel in place of {model.service_hops()}"
-    yield from _difference("learned routes in the kernel", _pairs(model.kernel()), _pairs(learned))
+    yield from difference("learned routes in the kernel", pairs(model.kernel()), pairs(learned))
     for prefix, interfaces in own.items():
         hops = found.get(prefix, [])
         if interfaces != {"pod3"} and (len(hops) != 1 or hops[0] not in interfaces):
@@ -93,34 +93,14 @@ def _unused_objects(network: Network, model: Model) -> Iterator[str]:
         yield f"nexthop objects that no route uses: {sorted(unused)}"
 
 
-def _objects(namespace: Namespace) -> dict[int, dict[str, Any]]:
-    return {entry["id"]: entry for entry in json.loads(namespace.ip("-j", "nexthop", "show") or "[]")}
-
-
-def _hops(route: dict[str, Any], objects: dict[int, dict[str, Any]]) -> list[str]:
-    """As the model writes them; "nothing" for what leads nowhere."""
-    if "nhid" not in route:
-        return [str(route.get("dev", "nothing"))]
-    group = objects.get(route["nhid"], {})
-    members = [objects.get(one["id"], {}) for one in group["group"]] if "group" in group else [group]
-    return sorted(_hop(member) for member in members)
-
-
-def _hop(entry: dict[str, Any]) -> str:
-    if "dev" not in entry:
-        return "nothing"
-    gateway = entry.get("gateway") or entry.get("via", {}).get("host", "")
-    return f"{gateway}%{entry['dev']}" if gateway and ":" not in gateway else str(entry["dev"])
-
-
 def _heard_by_raw_leaves(network: Network, model: Model) -> Iterator[str]:
     for number in RAW_LEAVES:
         if number in model.neighbors:
             heard = network.raw[number].heard.routes
-            yield from _difference(f"what leaf{number} heard", model.told(), set(heard))
+            yield from difference(f"what leaf{number} heard", model.told(number), set(heard))
             lowered = {prefix for prefix, found in heard.items() if GRACEFUL_SHUTDOWN in communities_of(found)}
             wanted = set(heard) if model.is_drained else set()
-            yield from _difference(f"what leaf{number} heard with GRACEFUL_SHUTDOWN", wanted, lowered)
+            yield from difference(f"what leaf{number} heard with GRACEFUL_SHUTDOWN", wanted, lowered)
 
 
 def _heard_by_frr(network: Network, model: Model) -> Iterator[str]:
@@ -129,7 +109,7 @@ def _heard_by_frr(network: Network, model: Model) -> Iterator[str]:
         for family in ("ipv4", "ipv6"):
             routes = network.frr[number].vtysh_json(f"show bgp {family} unicast json").get("routes", {})
             found |= {prefix for prefix, paths in routes.items() if any(path["path"] == "65203" for path in paths)}
-        yield from _difference(f"what leaf{number} heard", model.told(), found)
+        yield from difference(f"what leaf{number} heard", model.told(), found)
 
 
 def _health(network: Network, model: Model) -> Iterator[str]:
@@ -145,7 +125,7 @@ def _health(network: Network, model: Model) -> Iterator[str]:
 def _rib(network: Network, model: Model) -> Iterator[str]:
     found: dict[str, set[str]] = {}
     own = model.local()
-    for view in network.host.get("routes"):
+    for view in network.host.get("routes", vrf=""):
         used = [path for path in view["candidates"] if path["role"] in USED]
         if used:
             found[view["prefix"]] = {path["source"] for path in used}
@@ -155,7 +135,7 @@ def _rib(network: Network, model: Model) -> Iterator[str]:
         if used and view["prefix"] not in own and view["fib"] != expected:
             yield f"{view['prefix']} is told {view['fib']} in place of {expected}"
     wanted = {prefix: {f"leaf{one}" for one in numbers} for prefix, numbers in model.learned().items()}
-    yield from _difference("routes in the RIB", {*wanted, *own}, set(found))
+    yield from difference("routes in the RIB", {*wanted, *own}, set(found))
     for prefix, neighbors in wanted.items():
         if prefix not in own and found.get(prefix, set()) != neighbors:
             yield f"the RIB has {prefix} of {found.get(prefix)} in place of {neighbors}"
@@ -175,17 +155,7 @@ def _claims(network: Network, model: Model) -> Iterator[str]:
             found.add(f"{address} by {view['id']} of {view['source']}")
         if address not in CONTESTED and view["state"] != "announced":
             yield f"{address} by {view['id']} is {view['state']}: {view['reason']}"
-    yield from _difference("claims", wanted, found)
-
-
-def _pairs(routes: dict[str, list[str]]) -> set[str]:
-    return {f"{prefix} by {' and '.join(hops)}" for prefix, hops in routes.items()}
-
-
-def _difference(what: str, wanted: set[str], found: set[str]) -> Iterator[str]:
-    if wanted != found:
-        lacks, more = sorted(wanted - found), sorted(found - wanted)
-        yield f"{what}: {len(lacks)} missing {lacks[:SHOWN]}, {len(more)} too many {more[:SHOWN]}"
+    yield from difference("claims", wanted, found)
 
 
 CHECKS: list[Check] = [
@@ -197,6 +167,7 @@ CHECKS: list[Check] = [
     _health,
     _rib,
     _claims,
+    *tenant_checks.CHECKS,
 ]
 """In this order; the first that does not hold is told."""
 
@@ -221,7 +192,8 @@ class Witness:
             raw.heard.lost.clear()
 
     def look(self, model: Model, touched: set[str]) -> list[str]:
-        """What is wrong for good, in words. `touched`: addresses that may have been withdrawn since the round began."""
+        """What is wrong for good, in words. `touched`: addresses that may have been withdrawn since the round began, or
+        the VRF's name, if any of its routes may have been."""
         told = (*self._log(), *self._complaints(), *self._withdrawn(model, touched))
         return [*told, *self._daemon(), *self._contested(touched)]
 
@@ -237,7 +209,8 @@ class Witness:
             yield from raw.heard.complaints[:SHOWN]
 
     def _withdrawn(self, model: Model, touched: set[str]) -> Iterator[str]:
-        kept = {prefix for prefix in model.own() if prefix.partition("/")[0] not in touched}
+        own = model.own().keys() if VRF in touched else model.own().keys() | model.told_of_vrf()
+        kept = {route for route in own if route.rpartition(" ")[2].partition("/")[0] not in touched}
         for raw in self._network.raw.values():
             if lost := sorted(raw.heard.lost & kept):
                 yield f"leaf{raw.number} was told that {lost[:SHOWN]} are gone, and they never were"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from labs.process import LabError
 from tests.chaos.model import BACKENDS, CONTESTED, PLUGGED, SERVICE, Claim
+from tests.chaos.tenant import VM_INTERFACE, VRF
 from tests.chaos.world import World
 
 IDS = 20
@@ -117,7 +118,7 @@ class ClaimSteps:
 
     def _publish(self, id: str, claim: Claim) -> None:
         self._learn(self._model.mqtt, id, claim)
-        self._network.feed.workload(id, *claim.addresses, interface=claim.interface)
+        self._network.feed.workload(id, *claim.addresses, interface=claim.interface, vrf=claim.vrf)
 
     def _sync(self) -> None:
         self._generation += 1
@@ -135,10 +136,8 @@ class ClaimSteps:
         self._world.detail = f"{len(self._model.api)} now"
 
     def delete(self) -> None:
-        for id in self._some(self._model.api):
-            status, answer = self._network.order("DELETE", f"workloads/{id}")
-            if status not in (200, 404):  # 404: asked twice, since the first answer was lost
-                raise LabError(f"{id} was not deleted: {status} {answer}")
+        for id in self._some({id: claim for id, claim in self._model.api.items() if not claim.mac}):
+            self._network.delete_workload(id)
             self._forget(self._model.api, id)
         self._world.detail = f"{len(self._model.api)} stay"
 
@@ -164,7 +163,7 @@ class ClaimSteps:
 
     def _toggle_api(self, id: str, claim: Claim) -> None:
         if id in self._model.api:
-            self._network.order("DELETE", f"workloads/{id}")
+            self._network.delete_workload(id)
             self._forget(self._model.api, id)
         else:
             self._put(id, claim)
@@ -178,10 +177,7 @@ class ClaimSteps:
         self._sync()
 
     def _put(self, id: str, claim: Claim) -> None:
-        body = {"addresses": list(claim.addresses), "interface": claim.interface}
-        status, answer = self._network.order("PUT", f"workloads/{id}?timeout_s=1", body)
-        if status not in (200, 202, 409):  # announced, not yet, contested
-            raise LabError(f"{id} was refused: {status} {answer}")
+        self._network.put_workload(id, claim)
         self._learn(self._model.api, id, claim)
 
     def offer_service(self) -> None:
@@ -239,7 +235,8 @@ class ClaimSteps:
     def _claim(self, source: int, number: int) -> Claim:
         addresses = [f"10.64.{source}.{number}", f"2001:db8:64:{source}::{number:x}"]
         chance = self._world.chance
-        return Claim(tuple(addresses[: chance.randrange(1, 3)]), chance.choice(("pod1", "pod2")))
+        interface, vrf = chance.choice((("pod1", ""), ("pod2", ""), (VM_INTERFACE, VRF)))
+        return Claim(tuple(addresses[: chance.randrange(1, 3)]), interface, vrf)
 
     def _some(self, claims: dict[str, Claim]) -> list[str]:
         ids = sorted(claims)

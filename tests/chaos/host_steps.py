@@ -17,7 +17,18 @@ from tests.daemon.fabric import kernel_routes
 OUR_METRIC = 17
 LONGEST_FREEZE_S = 2.0
 LONGEST_HAND_OVER_S = 1.5
-VIEWS = ("routes", "fib", "workloads", "neighbors", "overview", "explain/10.30.0.1", "explain/10.64.0.1", "bfd")
+VIEWS = (
+    "routes",
+    "fib",
+    "workloads",
+    "neighbors",
+    "overview",
+    "explain/10.30.0.1",
+    "explain/10.64.0.1",
+    "bfd",
+    "evpn",
+    "vrfs",
+)
 
 
 class HostSteps:
@@ -103,6 +114,7 @@ class HostSteps:
 
     def change_hold_time(self) -> None:
         """Resets the session of leaf3, and no other."""
+        self._world.may_hurt(3)
         self._model.hold_time_s = 21 - self._model.hold_time_s
         self._world.detail = f"{self._model.hold_time_s} s"
         self._network.reload()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 
+from tests.chaos.evpn_wire import AFI_SAFI, EvpnRoute, Tenancy, encode_announcements, encode_nlri, encode_withdrawals
 from tests.chaos.model import PODS
+from tests.chaos.tenant import VM, tenancy_of_leaf
 from tests.daemon.wire_peer import KEEPALIVE, MARKER, UPDATE, attribute, message, open_message, update
 
 BURST = [f"10.{120 + number // 256}.{number % 256}.0/24" for number in range(2000)]
@@ -24,6 +26,38 @@ TAKEN_BACK = (
 """All that these messages announce: it is withdrawn when the leaf is repaired."""
 
 
+HOSTILE_EVPN = [EvpnRoute(prefix) for prefix in ("10.250.20.0/24", "10.1.3.0/31", "127.0.0.0/8", f"{VM}/32")]
+HOSTILE_EVPN += [EvpnRoute(f"{address}/32", "02:00:00:00:66:66", 9) for address in ("10.1.3.0", "224.0.0.1", VM)]
+"""A network by its own gateway, what is on the uplinks, martians, and the VM's address."""
+
+
+def evpn_taken_back(tenancy: Tenancy) -> bytes:
+    """What withdraws all of that."""
+    (attributes,) = encode_withdrawals(HOSTILE_EVPN, tenancy, per_message=len(HOSTILE_EVPN))
+    return message(UPDATE, struct.pack("!HH", 0, len(attributes)) + attributes)
+
+
+def _hostile_evpn(asn: int, number: int) -> dict[str, tuple[bytes, ...]]:
+    tenancy = tenancy_of_leaf(number)
+    path = attribute(0x40, 1, b"\0") + attribute(0x40, 2, struct.pack("!BBI", 2, 1, asn))
+    nlri = encode_nlri(HOSTILE_EVPN[0], tenancy)
+
+    def of(*pieces: bytes) -> tuple[bytes, ...]:
+        attributes = [path + piece for piece in pieces]
+        return tuple(message(UPDATE, struct.pack("!HH", 0, len(one)) + one) for one in attributes)
+
+    def reach(nlri: bytes) -> bytes:
+        target = attribute(0xC0, 16, tenancy.communities())
+        return target + attribute(0x80, 14, struct.pack("!HBB", *AFI_SAFI, 4) + bytes((10, 0, number, 2, 0)) + nlri)
+
+    return {
+        "EVPN of this host": of(*encode_announcements(HOSTILE_EVPN, tenancy, f"10.0.{number}.2", per_message=1)),
+        "EVPN of other lengths": of(reach(nlri[:24] + b"\x21" + nlri[25:]), reach(b"\2\x1e" + bytes(30))),
+        "EVPN that is cut off": of(reach(nlri[:-1])),
+        "EVPN by a gateway of nobody": of(reach(nlri[:-7] + bytes((192, 0, 2, 9)) + nlri[-3:])),
+    }
+
+
 def hostile_messages(asn: int, number: int) -> dict[str, tuple[bytes, ...]]:
     """By what is wrong with them."""
     next_hop = f"10.0.{number}.2"
@@ -33,7 +67,7 @@ def hostile_messages(asn: int, number: int) -> dict[str, tuple[bytes, ...]]:
 
     good = route("10.250.0.0/24")
     path = struct.pack("!BBI", 2, 1, asn)
-    return {
+    return _hostile_evpn(asn, number) | {
         "bad marker": (b"\0" * 16 + good[16:],),
         "half a message": (good[: len(good) // 2],),
         "too long": (MARKER + b"\xff\xff\x02",),

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 from labs.daemons import Frr
 from tests.chaos.hostile import BURST, hostile_messages
-from tests.chaos.model import CHURN, FRR_LEAVES, LEAVES, RAW_LEAVES
+from tests.chaos.model import CHURN, FRR_LEAVES, LEAVES, PINGED, RAW_LEAVES, UNNUMBERED
+from tests.chaos.network import link_local
 from tests.chaos.raw_leaf import RawLeaf
+from tests.chaos.tenant import VRF
 from tests.chaos.world import World
 from tests.daemon.fabric import announce
 
@@ -76,16 +78,24 @@ class LeafSteps:
             time.sleep(self._world.chance.random() / 5)
 
     def remove_address(self) -> None:
-        """Until it is repaired the host has no IPv4 address on a link; the session by it ends."""
+        """Until it is repaired the host has no IPv4 address on a link, or, where the session is by that, no link-local
+        one; the session ends, but that of an unnumbered neighbor without the first of them."""
         number = self._a_leaf(LEAVES)
-        words = (f"10.0.{number}.1/24", "dev", f"eth{number - 1}")
-        if self._world.has_broken(f"address {number}"):
+        is_link_local = self._world.chance.random() < 0.5 and number == UNNUMBERED
+        self._world.detail += ", link-local" if is_link_local else ""
+        if self._world.has_broken(f"address {number}") or self._world.has_broken(f"link {number}"):
             return
-        self._network.host_namespace.ip("address", "del", *words)
-        self._world.breaks(f"address {number}", lambda: self._add_address(*words))
+        namespace, interface = self._network.host_namespace, f"eth{number - 1}"
+        address = f"{link_local(namespace, interface)}/64" if is_link_local else self._network.addresses(number)[0]
+        if number == UNNUMBERED and not is_link_local:
+            self._world.touch(VRF)  # EVPN has no other next hop there
+            self._network.raw[number].heard.is_unsteady = True
+        namespace.ip("address", "del", address, "dev", interface)
 
-    def _add_address(self, *words: str) -> None:
-        self._network.host_namespace.ip("address", "add", *words)
+        def repair() -> None:
+            namespace.ip("address", "replace", address, "dev", interface)
+
+        self._world.breaks(f"address {number}", repair)
 
     def silence_link(self) -> None:
         """Until it is repaired no packet passes, in one direction or both; the link stays up."""
@@ -187,13 +197,13 @@ class LeafSteps:
         self._world.breaks(f"deaf {number}", repair)
 
     def change_routes_of_raw_leaf(self) -> None:
-        number, raw = self._a_raw_leaf()
+        number, raw = self._a_raw_leaf(hurts=False)
         added, removed = self._changes(number)
         raw.withdraw(removed)
         raw.announce(added)
 
     def ask_raw_refresh(self) -> None:
-        self._a_raw_leaf()[1].refresh()
+        self._a_raw_leaf(hurts=False)[1].refresh()
 
     def hostile_updates(self) -> None:
         """What no speaker sends, and what no host should believe."""
@@ -208,14 +218,14 @@ class LeafSteps:
 
     def burst_of_raw_leaf(self) -> None:
         """Many routes that come and go at once."""
-        _, raw = self._a_raw_leaf()
+        _, raw = self._a_raw_leaf(hurts=False)
         for _ in range(self._world.chance.randrange(1, 4)):
             raw.announce(BURST)
             raw.withdraw(BURST)
 
     def churn_of_raw_leaf(self) -> None:
         """Routes that come and go all the time, until that is repaired."""
-        number, raw = self._a_raw_leaf()
+        number, raw = self._a_raw_leaf(hurts=False)
         if self._world.has_broken(f"churn {number}"):
             return
         ended = threading.Event()
@@ -234,14 +244,14 @@ class LeafSteps:
 
         self._world.breaks(f"churn {number}", repair)
 
-    def _a_raw_leaf(self) -> tuple[int, RawLeaf]:
-        number = self._a_leaf(RAW_LEAVES)
+    def _a_raw_leaf(self, *, hurts: bool = True) -> tuple[int, RawLeaf]:
+        number = self._a_leaf(RAW_LEAVES, hurts=hurts)
         return number, self._network.raw[number]
 
     def _a_leaf(self, numbers: tuple[int, ...], *, hurts: bool = True) -> int:
         number = self._world.chance.choice(numbers)
         self._world.detail = f"leaf{number}"
-        if hurts and number in FRR_LEAVES:
+        if hurts and number in PINGED:
             self._world.may_hurt(number)
         return number
 

@@ -7,8 +7,15 @@ from __future__ import annotations
 
 import msgspec
 
+from tests.chaos.evpn_wire import evpn_key
+from tests.chaos.tenant import ENDS, VM, VM_INTERFACE, VRF, Tenant, uplink_routes
+
 FRR_LEAVES, RAW_LEAVES = (1, 2), (3, 4)
 LEAVES = FRR_LEAVES + RAW_LEAVES
+UNNUMBERED = 4
+"""The leaf whose session is by link-local addresses."""
+PINGED = (*FRR_LEAVES, 3)
+"""Leaves that forward the counted pings."""
 ASN = {1: 65201, 2: 65202, 3: 65213, 4: 65214}
 
 SERVED = {1: ("10.31.0.0/24", "10.31.0.1"), 2: ("10.32.0.0/24", "10.32.0.1")}
@@ -35,10 +42,12 @@ CONTESTED = tuple(f"10.64.3.{number}" for number in range(1, 5))
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """Addresses on an interface of the host."""
+    """Addresses on an interface of the host; with a MAC they are an endpoint of its VRF."""
 
     addresses: tuple[str, ...]
     interface: str
+    vrf: str = ""
+    mac: str = ""
 
 
 class Model:
@@ -59,6 +68,7 @@ class Model:
         """Leaves that are not in the configuration."""
         self.hold_time_s = 9
         """Of leaf3."""
+        self.tenant = Tenant()
 
     @property
     def neighbors(self) -> list[int]:
@@ -83,28 +93,43 @@ class Model:
             if prefix not in self.foreign
         }
 
-    def own(self) -> dict[str, set[str]]:
-        """The addresses of this host as prefixes, and the interfaces that each may be on."""
-        claims = [Claim(PODS, "pod1"), Claim(("10.64.0.3",), "pod2"), *self.mqtt.values(), *self.api.values()]
-        claims += [Claim((EXTRA,), "pod2")] if self.has_extra else []
-        claims.append(Claim(tuple(self.plugged), "pod3"))
+    def own(self, vrf: str = "") -> dict[str, set[str]]:
+        """The addresses that this host has in a VRF, as prefixes, and the interfaces that each may be on."""
         found: dict[str, set[str]] = {}
-        for claim in claims:
+        for claim in self._claims(vrf):
             for address in claim.addresses:
                 found.setdefault(f"{address}/{128 if ':' in address else 32}", set()).add(claim.interface)
         return found
+
+    def _claims(self, vrf: str) -> list[Claim]:
+        found = [claim for claim in (*self.mqtt.values(), *self.api.values()) if claim.vrf == vrf]
+        if vrf:
+            return [Claim((VM,), VM_INTERFACE, vrf), *found]
+        extra = [Claim((EXTRA,), "pod2")] if self.has_extra else []
+        return [Claim(PODS, "pod1"), Claim(("10.64.0.3",), "pod2"), *extra, Claim(tuple(self.plugged), "pod3"), *found]
 
     def local(self) -> set[str]:
         """The prefixes of addresses and services of this host."""
         return {*self.own(), *([f"{SERVICE}/32"] if self.served_by else [])}
 
-    def told(self) -> set[str]:
-        """Those that leaves are to have: of a drained host no services."""
-        return self.local() - ({f"{SERVICE}/32"} if self.is_drained else set())
+    def told(self, number: int = 0) -> set[str]:
+        """Those that a leaf is to have: of a drained host no services; where it speaks EVPN, also the VRF's."""
+        unicast = self.local() - ({f"{SERVICE}/32"} if self.is_drained else set())
+        return unicast | self.told_of_vrf() if number in ENDS else unicast
+
+    def told_of_vrf(self) -> set[str]:
+        """The keys of EVPN routes: prefixes as type 5, endpoints as type 2, too."""
+        endpoints = {
+            evpn_key(f"{address}/32", claim.mac)
+            for claim in self._claims(VRF)
+            for address in claim.addresses
+            if claim.mac
+        }
+        return {evpn_key(prefix) for prefix in self.own(VRF)} | endpoints | uplink_routes()
 
     def service_hops(self) -> list[str]:
         return sorted(f"{address}%{BACKENDS[address]}" for address in self.served_by)
 
 
 def _hop(number: int, *, ipv6: bool) -> str:
-    return f"eth{number - 1}" if ipv6 else f"10.0.{number}.2%eth{number - 1}"
+    return f"eth{number - 1}" if ipv6 or number == UNNUMBERED else f"10.0.{number}.2%eth{number - 1}"

@@ -1,8 +1,9 @@
-"""The real parts of a chaos run: a host with bgpd, four leaves, pods and a broker, each in a namespace of its own.
+"""The real parts of a chaos run: a host with bgpd, four leaves, pods, VMs and a broker, each in a namespace of its own.
 
 host eth0..eth3 10.0.N.1, 2001:db8:N::1 - leaves 1 to 4, swp1 10.0.N.2, 2001:db8:N::2
-leaf1 (graceful restart), leaf2 (none): FRR with BFD; they forward the counted pings. leaf3, leaf4: raw bytes.
-host pod1, pod2, pod3 - the pods; the broker listens on the host's loopback.
+leaf1 (graceful restart), leaf2 (none): FRR with BFD; they forward counted pings. leaf3, leaf4: raw bytes, with EVPN.
+The session of leaf4 is unnumbered, and that link has no global IPv6 addresses. Uplinks of the VRF: tenant.py.
+host pod1, pod2, pod3 - the pods; host vm1 - the VMs of the VRF; the broker listens on the host's loopback.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from labs.daemons import Bfd, Frr
 from labs.namespace import Namespace, link
 from labs.process import LabError, wait_until
 from labs.traffic import Flow, FlowResult, Pair
+from tests.chaos import tenant
+from tests.chaos.heard import Host as HostSide
 from tests.chaos.model import (
     ASN,
     BACKENDS,
@@ -33,9 +36,11 @@ from tests.chaos.model import (
     SERVED,
     SHARED,
     SHARED_IPV6,
+    UNNUMBERED,
+    Claim,
     Model,
 )
-from tests.chaos.raw_leaf import RawLeaf
+from tests.chaos.raw_leaf import Ends, RawLeaf
 from tests.daemon.fabric import Host, config, leaf, table
 from tests.daemon.feed import API, MQTT, Orchestrator
 from tests.daemon.managed import ManagedHost
@@ -78,18 +83,21 @@ class Network:
 
     def _up(self, stack: contextlib.ExitStack) -> None:
         sysctls = {"net.ipv6.conf.all.keep_addr_on_down": "1", "net.ipv6.conf.default.keep_addr_on_down": "1"}
-        self.host_namespace, self.pods = (
-            stack.enter_context(Namespace(label, prefix="chaos", sysctls=sysctls)) for label in ("host", "pods")
+        self.host_namespace, self.pods, self.vms = (
+            stack.enter_context(Namespace(label, prefix="chaos", sysctls=sysctls)) for label in ("host", "pods", "vms")
         )
         for number in LEAVES:
             self.leaves[number] = stack.enter_context(Namespace(f"leaf{number}", prefix="chaos", sysctls=sysctls))
             self._link_leaf(number)
         self._link_pods()
+        self._link_vrf()
         self.feed = stack.enter_context(Orchestrator(self.host_namespace))
         for number in FRR_LEAVES:
             self.frr[number] = stack.enter_context(Frr(self.leaves[number], self.frr_config(number), bfd=True))
         for number in RAW_LEAVES:
-            self.raw[number] = stack.enter_context(RawLeaf(self.leaves[number], number, ASN[number]))
+            raw = RawLeaf(self.leaves[number], number, ASN[number], self._ends(number))
+            raw.announce_evpn(*self.model.tenant.routes(number))
+            self.raw[number] = stack.enter_context(raw)
         self.bfd = stack.enter_context(Bfd(self.host_namespace))
         self.host: Host = stack.enter_context(ChaosHost(self.host_namespace, self.config()))
         self._starts = Lines(self.host.log_path)
@@ -97,8 +105,9 @@ class Network:
     def _link_leaf(self, number: int) -> None:
         host, leaf_namespace = self.host_namespace, self.leaves[number]
         link(host, f"eth{number - 1}", leaf_namespace, "swp1")
-        host.addresses(f"eth{number - 1}", f"10.0.{number}.1/24", f"2001:db8:{number}::1/64")
-        leaf_namespace.addresses("swp1", f"10.0.{number}.2/24", f"2001:db8:{number}::2/64")
+        numbered = number != UNNUMBERED
+        host.addresses(f"eth{number - 1}", *self.addresses(number))
+        leaf_namespace.addresses("swp1", f"10.0.{number}.2/24", *([f"2001:db8:{number}::2/64"] if numbered else []))
         if number in FRR_LEAVES:
             leaf_namespace.addresses("lo", f"{SERVED[number][1]}/32", f"{SHARED[1]}/32", f"{SHARED_IPV6[1]}/128")
 
@@ -116,6 +125,40 @@ class Network:
             f"nexthop add id {FOREIGN_NEXTHOP} blackhole proto {FOREIGN_PROTOCOL}",
             f"route add blackhole {FOREIGN_TABLE_ROUTE} proto {FOREIGN_PROTOCOL} table 99",
         )
+
+    def _link_vrf(self) -> None:
+        host = self.host_namespace
+        link(host, tenant.VM_INTERFACE, self.vms, "vm1")
+        host.addresses(tenant.VM_INTERFACE, "169.254.1.1/32")
+        self.vms.addresses("vm1", f"{tenant.VM}/32")
+        self.vms.batch("route add 169.254.1.1/32 dev vm1 scope link", "route add default via 169.254.1.1 dev vm1")
+        for number in tenant.ENDS:
+            name = tenant.uplink(number)
+            link(host, name, self.leaves[number], "swp1.101")
+            host.ip("link", "set", name, "address", tenant.uplink_mac(number))
+            host.addresses(name, *tenant.uplink_addresses(number))
+            self.leaves[number].addresses("swp1.101", *tenant.leaf_addresses(number))
+        self.leaves[3].addresses("lo", f"{tenant.SERVED[1]}/32")
+        self.route_back()
+
+    def route_back(self) -> None:
+        """leaf3 answers the VM by its end of the uplink; the kernel forgets that when the end goes down."""
+        gateway = tenant.uplink_addresses(3)[0].partition("/")[0]
+        self.leaves[3].ip("route", "replace", f"{tenant.VM}/32", "via", gateway)
+
+    def addresses(self, number: int) -> tuple[str, ...]:
+        """Those that the host has on its link to a leaf, beside the link-local one that the kernel makes."""
+        ipv4, ipv6 = f"10.0.{number}.1/24", f"2001:db8:{number}::1/64"
+        return (ipv4,) if number == UNNUMBERED else (ipv4, ipv6)
+
+    def _ends(self, number: int) -> Ends:
+        own, host = f"10.0.{number}.2", f"10.0.{number}.1"
+        tenancies = (tenant.tenancy_of_host(number),)
+        if number != UNNUMBERED:
+            return Ends(own, HostSide(host, f"2001:db8:{number}::1", host, tenancies))
+        own = link_local(self.leaves[number], "swp1")
+        by = link_local(self.host_namespace, f"eth{number - 1}")
+        return Ends(own, HostSide(by, by, host, tenancies))
 
     # Configurations.
 
@@ -144,6 +187,10 @@ class Network:
         model, tables = self.model, [MQTT, API, table("[workload.kernel]", interfaces=["pod3"])]
         for number in model.neighbors:
             fields: dict[str, object] = {"asn": ASN[number], "hold_time_s": model.hold_time_s if number == 3 else 9}
+            if number in tenant.ENDS:
+                fields["families"] = ["ipv4-unicast", "ipv6-unicast", "l2vpn-evpn"]
+            if number == UNNUMBERED:
+                fields |= {"address": None, "interface": f"eth{number - 1}"}
             if number == 1 and model.has_policy:
                 fields["import_"] = "some"
             tables.append(leaf(number, **fields).rstrip() + f"\n{BFD if number in FRR_LEAVES else ''}")
@@ -154,6 +201,7 @@ class Network:
             tables.append(table("[[workload.static]]", prefix=f"{EXTRA}/32", interface="pod2"))
         if model.has_policy:
             tables.append(POLICY % ", ".join(f'"10.40.{number}.0/24"' for number in range(0, 60, 3)))
+        tables += vrf_tables(model.tenant) if model.tenant.is_configured else []
         tables += [table("[bfd]", socket=str(self.bfd.socket_path)), table("[drain]", settle_s=1)]
         return config(*tables)
 
@@ -192,6 +240,25 @@ class Network:
         except (OSError, http.client.HTTPException) as error:
             raise LabError(f"{method} /v1/{target}: {error}") from error
         return response.status, json.loads(text) if text else None
+
+    def put_workload(self, id: str, claim: Claim) -> None:
+        """Claim by the API.
+
+        Raises: LabError: it was refused.
+        """
+        body = {"addresses": list(claim.addresses), "interface": claim.interface, "vrf": claim.vrf, "mac": claim.mac}
+        status, answer = self.order("PUT", f"workloads/{id}?timeout_s=1", body)
+        if status not in (200, 202, 409):  # announced, not yet, contested
+            raise LabError(f"{id} was refused: {status} {answer}")
+
+    def delete_workload(self, id: str) -> None:
+        """End a claim of the API.
+
+        Raises: LabError: it was not ended.
+        """
+        status, answer = self.order("DELETE", f"workloads/{id}")
+        if status not in (200, 404):  # 404: asked twice, since the first answer was lost
+            raise LabError(f"{id} was not deleted: {status} {answer}")
 
     def wait_running(self) -> None:
         """Until the daemon answers, and has started."""
@@ -240,7 +307,7 @@ class Network:
     # Traffic.
 
     def start_flows(self) -> None:
-        """Pings from a pod to what is behind leaf1, leaf2, and both."""
+        """Pings from a pod to what is behind leaf1, leaf2, and both, and from a VM to what is behind leaf3."""
         directory = self.pods.make_directory("traffic")
         targets = {
             "leaf1": (SERVED[1][1], PODS[0]),
@@ -248,8 +315,10 @@ class Network:
             "both": (SHARED[1], PODS[0]),
             "both, IPv6": (SHARED_IPV6[1], PODS[1]),
         }
-        for name, (target, source) in targets.items():
-            self._flows[name] = Flow(Pair(self.pods, target, source), directory, interval_s=PING_INTERVAL_S)
+        pairs = {name: Pair(self.pods, target, source) for name, (target, source) in targets.items()}
+        pairs["the VRF"] = Pair(self.vms, tenant.SERVED[1], tenant.VM)
+        for name, pair in pairs.items():
+            self._flows[name] = Flow(pair, directory, interval_s=PING_INTERVAL_S)
         for name, flow in self._flows.items():
             wait_until(flow.has_reply, BACK_S, f"an answer to the ping by {name}")
 
@@ -265,6 +334,27 @@ class ChaosHost(ManagedHost):
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
+
+
+def vrf_tables(model: tenant.Tenant) -> list[str]:
+    """The VRF, and its workload of the configuration."""
+    uplinks = [tenant.uplink(number) for number in tenant.ENDS]
+    imported = [tenant.TARGET, *([tenant.OTHER_TARGET] if model.imports_more else [])]
+    targets = {"import_rt": imported, "export_rt": [tenant.TARGET]}
+    vrf = table("[[vrf]]", name=tenant.VRF, table=tenant.TABLE, vni=tenant.VNI, uplinks=uplinks, **targets)
+    workload = {"prefix": f"{tenant.VM}/32", "interface": tenant.VM_INTERFACE, "vrf": tenant.VRF}
+    return [vrf, table("[[workload.static]]", id="vm", **workload)]
+
+
+def link_local(namespace: Namespace, interface: str) -> str:
+    """The address that the kernel has made for an interface that is up."""
+
+    def found() -> list[str]:
+        shown = json.loads(namespace.ip("-6", "-j", "address", "show", "dev", interface, "scope", "link") or "[]")
+        return [one["local"] for entry in shown for one in entry.get("addr_info", ())]
+
+    wait_until(lambda: bool(found()), BACK_S, f"the link-local address of {interface}")
+    return found()[0]
 
 
 class Lines:

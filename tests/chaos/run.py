@@ -23,6 +23,7 @@ from tests.chaos.host_steps import HostSteps
 from tests.chaos.leaf_steps import LeafSteps
 from tests.chaos.model import Model
 from tests.chaos.network import Network
+from tests.chaos.tenant_steps import TenantSteps
 from tests.chaos.world import World
 
 CALM_S = 120.0
@@ -116,7 +117,7 @@ class Chaos:
 
     def _run(self, network: Network, seconds: float, rounds: Iterable[list[Step]] | None) -> None:
         self._claims = ClaimSteps(self._world)
-        parts = (LeafSteps(self._world), HostSteps(self._world), self._claims)
+        parts = (LeafSteps(self._world), HostSteps(self._world), self._claims, TenantSteps(self._world))
         self._steps = {step.__name__: step for part in parts for step in part.steps()}
         self._witness = Witness(network)
         self._wait_calm(network, "at the start")
@@ -192,7 +193,7 @@ class Chaos:
 
     def _lost(self, results: dict[str, FlowResult]) -> Iterator[str]:
         """What was lost though no step of this round may cost it."""
-        leaves = {"leaf1": {1}, "leaf2": {2}, "both": {1, 2}, "both, IPv6": {1, 2}}
+        leaves = {"leaf1": {1}, "leaf2": {2}, "both": {1, 2}, "both, IPv6": {1, 2}, "the VRF": {3}}
         for name, result in results.items():
             if result.lost and not leaves[name] & self._world.hurt:
                 yield (
@@ -227,7 +228,15 @@ class Chaos:
         return f"{what}\nseed {self.seed}, after these steps:\n{script}\nlogs, journal and kernel: {folder}"
 
 
-KERNEL_STATE = ("-4 route show table all", "-6 route show table all", "nexthop show", "link show", "address show")
+KERNEL_STATE = (
+    "-4 route show table all",
+    "-6 route show table all",
+    "-4 rule show",
+    "-6 rule show",
+    "nexthop show",
+    "link show",
+    "address show",
+)
 
 
 def _sockets(directory: str, names: list[str]) -> list[str]:

@@ -34,7 +34,7 @@ def test_model_has_a_prefix_by_all_leaves_that_announce_it_unless_it_is_taken() 
     assert set(model.kernel()) == set().union(*ALWAYS.values())
     for number in (1, 3, 4):
         model.announced[number] |= set(CHURN[:2])
-    assert model.kernel()[CHURN[0]] == ["10.0.1.2%eth0", "10.0.3.2%eth2", "10.0.4.2%eth3"]
+    assert model.kernel()[CHURN[0]] == ["10.0.1.2%eth0", "10.0.3.2%eth2", "eth3"], "leaf4 is unnumbered"
     model.has_policy, model.without = True, {4}
     assert model.kernel()[CHURN[0]] == ["10.0.3.2%eth2"], "the policy has it"
     assert model.kernel()[CHURN[1]] == ["10.0.1.2%eth0", "10.0.3.2%eth2"]
@@ -60,3 +60,22 @@ def test_service_of_a_drained_host_is_in_its_kernel_and_not_told() -> None:
     model.is_drained = True
     assert "10.64.100.1/32" not in model.told()
     assert model.told() | {"10.64.100.1/32"} == model.local()
+
+
+def test_model_has_of_the_vrf_what_leaves_announce_and_what_is_claimed_there() -> None:
+    model = Model()
+    tenant = model.tenant
+    assert tenant.kernel(model.neighbors)["10.86.0.0/24"] == ["10.1.3.0%eth2.101", "10.1.4.0%eth3.101"]
+    assert tenant.kernel([1, 2, 4])["2001:db8:86::/48"] == ["eth3.101"]
+    assert model.own("blue") == {"10.64.0.1/32": {"vm1"}}
+    assert model.own()["10.64.0.1/32"] == {"pod1"}, "the same address in the main table"
+    tenant.elsewhere["10.81.0.3"] = (4, 10)
+    assert tenant.kernel(model.neighbors)["10.81.0.3/32"] == ["10.1.4.0%eth3.101"]
+    model.api["vm4"] = Claim(("10.81.0.4",), "vm1", "blue", "02:00:00:81:00:04")
+    told = model.told(3) - model.told(1)
+    assert {one for one in told if "/31" not in one and "10.1." not in one and "2001" not in one} == {
+        "evpn 5 10.64.0.1/32",
+        "evpn 5 10.81.0.4/32",
+        "evpn 2 02:00:00:81:00:04 10.81.0.4/32",
+    }
+    assert "evpn 2 02:00:00:01:00:03 10.1.3.1/32" in told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from tests.chaos.model import FRR_LEAVES, Model
+from tests.chaos.model import PINGED, Model
 from tests.chaos.network import Network
 
 
@@ -19,17 +19,17 @@ class World:
         self.detail = ""
         """What the current step chose, for the log."""
         self.touched: set[str] = set()
-        """The addresses of the host that this round's steps have to do with."""
+        """The addresses of the host that this round's steps have to do with, or the name of a VRF: all in it."""
         self.hurt: set[int] = set()
-        """The FRR leaves by which pings may be lost in this round."""
+        """The leaves by which pings may be lost in this round."""
         self._repairs: dict[str, Callable[[], None]] = {}
 
     def may_hurt(self, *leaves: int) -> None:
-        """From now until all is calm again pings by these leaves (of both, where none is named) may be lost."""
-        self.hurt.update(leaves or FRR_LEAVES)
+        """From now until all is calm again pings by these leaves (by all, where none is named) may be lost."""
+        self.hurt.update(leaves or PINGED)
 
     def touch(self, *addresses: str) -> None:
-        """These addresses may be withdrawn in this round."""
+        """These addresses, or all of a VRF, may be withdrawn in this round."""
         self.touched.update(addresses)
 
     def has_broken(self, part: str) -> bool:

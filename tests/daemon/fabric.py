@@ -281,14 +281,10 @@ def _hop(entry: dict[str, Any]) -> str:
 
 
 def nexthops_unused(namespace: Namespace) -> set[int]:
-    """Groups of bgpd's that no route points at, and single next hops that are in no group."""
+    """Groups of bgpd's that no route of any table points at, and single next hops that are in no group."""
     objects = json.loads(namespace.ip("-j", "nexthop", "show"))
-    used = {
-        route["nhid"]
-        for ipv6 in (False, True)
-        for route in kernel_routes(namespace, ipv6=ipv6).values()
-        if "nhid" in route
-    }
+    shown = [namespace.ip(family, "-j", "route", "show", "table", "all", "proto", "217") for family in ("-4", "-6")]
+    used = {route["nhid"] for text in shown for route in json.loads(text or "[]") if "nhid" in route}
     for entry in objects:
         if entry["id"] in used:
             used |= {member["id"] for member in entry.get("group", ())}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,66 @@ def test_routes_of_a_vrf_and_this_hosts_own_go_on() -> None:
         assert host.neighbor("leaf")["established_count"] == 1
         connection.sendall(withdrawal(routes[1]))
         wait_until(lambda: "10.81.0.0/16" not in in_kernel(fabric), WAIT_S, "the withdrawal", logs=host.logs)
+
+
+ENHANCED_REFRESH = bytes((70, 0))
+
+
+def test_leaf_with_enhanced_route_refresh_is_told_nothing_either() -> None:
+    """The beginning and the end of a refresh (RFC 7313) with nothing between them would withdraw all."""
+    config = host_config(1, vrf()).replace("hold_time_s = 9", "hold_time_s = 90")
+    with (
+        EvpnFabric() as fabric,
+        WirePeer(fabric.leaf, "10.0.1.0") as peer,
+        ManagedHost(fabric.hosts[1], config) as host,
+    ):
+        connection = peer.establish(families=(AFI_SAFI,), hold_time_s=90, more=ENHANCED_REFRESH)
+        connection.sendall(END_OF_RIB)
+        add_vm(host, "10.1.1.5")
+        host.wait_ready()
+        assert said(connection)
+        host.hand_over()
+        assert said(connection) == []
+
+
+def test_gateway_that_changes_while_the_processes_change_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The uplink has another address when the next process looks: prefixes are announced again, with that."""
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    (tmp_path / "gate").touch()
+    (tmp_path / "sitecustomize.py").write_text(WAITS_AT_ITS_START)
+    config = host_config(1, vrf()).replace("hold_time_s = 9", "hold_time_s = 90")
+    with (
+        EvpnFabric() as fabric,
+        WirePeer(fabric.leaf, "10.0.1.0") as peer,
+        ManagedHost(fabric.hosts[1], config) as host,
+    ):
+        connection = peer.establish(families=(AFI_SAFI,), hold_time_s=90, more=ENHANCED_REFRESH)
+        connection.sendall(END_OF_RIB)
+        add_vm(host, "10.1.1.5")
+        host.wait_ready()
+        before = [body for _, body in said(connection) if prefix("10.1.1.5/32")[24:29] in body]
+        assert any(socket.inet_aton("10.1.1.1") in body for body in before)
+        (tmp_path / "gate").unlink()
+        left, ready = len(host.log("handover.left")), len(host.log("bgpd.converged"))
+        host.processes[-1].send_signal(signal.SIGUSR1)
+        host.wait(lambda: len(host.log("handover.left")) > left, "the process to leave", timeout_s=60)
+        fabric.hosts[1].batch("address del 10.1.1.1/24 dev eth0.101", "address add 10.1.1.3/24 dev eth0.101")
+        (tmp_path / "gate").touch()
+        host.wait(lambda: len(host.log("bgpd.converged")) > ready, "the next process to converge", timeout_s=60)
+        after = [body for kind, body in said(connection, 1.0) if kind == UPDATE]
+        assert any(prefix("10.1.1.5/32")[24:29] + socket.inet_aton("10.1.1.3") in body for body in after)
+
+
+WAITS_AT_ITS_START = """
+import os, time
+from pathlib import Path
+
+while not Path(os.environ["GATE"]).exists():
+    time.sleep(0.01)
+"""
 
 
 def test_leaf_is_heard_while_its_routes_are_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def mobility(sequence: int, *, sticky: bool = False) -> bytes:
 class Host:
     """One host. Long work is done at once; `turn` lets the exports out."""
 
-    def __init__(self, text: str = CONFIG) -> None:
+    def __init__(self, text: str = CONFIG, *, is_adopting: bool = False) -> None:
         self.config = configuration(text)
         self.now = 1000.0
         self.sources: dict[str, Source] = {}
@@ -132,7 +132,7 @@ class Host:
         )
         self.evpn.connect(claims=self, presences=self)
         self.rib.connect(kernel=self, neighbors=self, evpn=self.evpn, workloads=self)
-        self.evpn.start()
+        self.evpn.start(is_adopting=is_adopting)
         for index, (name, address) in enumerate(LINKS.items(), 1):
             self.link(name, index=index)
             self.address(name, address)

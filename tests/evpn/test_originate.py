@@ -112,6 +112,24 @@ def test_without_an_address_of_the_family_on_the_uplink_nothing_is_told() -> Non
     assert prefixes(host, "leaf2") == {}
 
 
+def test_neighbors_of_another_process_are_sent_all_again_only_if_their_gateway_ip_is_another_one() -> None:
+    """And not before it is known what they were sent: a refresh would end with nothing, and withdraw all."""
+    before = Host()
+    before.up(1), before.up(2)
+    told = before.evpn.gateways()
+    assert {(one.vrf, one.neighbor, one.address.hex(".")) for one in told} >= {("blue", "leaf1", "0a.01.00.01")}
+    for left, resent in ((told, []), (told[1:], [told[0].neighbor]), (None, ["leaf1", "leaf2"])):
+        host = Host(is_adopting=True)
+        host.up(1), host.up(2)
+        host.address("eth0.101", "10.1.0.1/31", gone=True)
+        host.address("eth0.101", "10.1.0.1/31")
+        assert host.resent == []
+        host.evpn.go_on(left)
+        assert host.resent == resent
+        host.address("eth0.101", "10.1.0.1/31", gone=True)
+        assert host.resent == [*resent, "leaf1"], "from now on as ever"
+
+
 def test_learned_routes_are_never_originated() -> None:
     host = Host()
     leaf1 = host.up(1)

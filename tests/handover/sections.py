@@ -18,4 +18,5 @@ SECTIONS: dict[str, bytes] = {
     "kernel": msgspec.msgpack.encode({}),
     "feeds": msgspec.msgpack.encode({}),
     "moves": msgspec.msgpack.encode([]),
+    "gateways": msgspec.msgpack.encode([]),
 }

@@ -48,12 +48,14 @@ def test_sections_that_all_depends_on_leave_nothing_and_say_why(name: str, wrong
 
 @pytest.mark.parametrize("wrong", [b"\x01", DEEP, b"\x95\x91\x96" + NO_UTF8])
 def test_other_sections_cost_themselves(wrong: bytes) -> None:
-    found = read({SNAPSHOT: snapshot.write({**SECTIONS, "kernel": b"\x81" + NO_UTF8 + b"\xc0", "moves": wrong})})
+    others = {"kernel": b"\x81" + NO_UTF8 + b"\xc0", "moves": wrong, "gateways": wrong}
+    found = read({SNAPSHOT: snapshot.write({**SECTIONS, **others})})
     assert found.daemon is not None
     routes = found.routes()
     assert routes is not None
     assert found.tables(routes) == {}
     assert found.moves() == []
+    assert found.gateways() is None
     assert read({SNAPSHOT: snapshot.write({**SECTIONS, "rib": wrong})}).routes() is None
 
 
