@@ -411,10 +411,11 @@ class AdjRibOut:
             yield key, self._advertisements.of(attributes, self.table.labels.overlay(path, key), learned)
 
     def _why_kept_here(self, path: Path) -> str:
-        """Why a learned route may not be passed on to the neighbor, whatever the policy says; "" if it may."""
-        if path.source.is_local:
-            return ""
+        """Why a route may not be passed on to the neighbor, whatever the policy says; "" if it may. One of this host's
+        own may be kept by OTC that a guest has told of it."""
         attributes = path.attributes
+        if path.source.is_local:
+            return self._roles.why_not_sent(self.family, attributes)
         if attributes.has_community(COMMUNITY_NO_ADVERTISE):
             return "it has the community no-advertise (RFC 1997)"
         if attributes.is_least_preferred and not (self._takes_llgr_stale or self._is_ibgp):

@@ -96,15 +96,18 @@ def test_a_route_that_goes_down_or_to_a_peer_gets_otc_of_this_as(role: Role, loc
 
 
 @pytest.mark.parametrize("role", BELOW)
-def test_otc_that_is_there_is_preserved_on_the_way_down(role: Role) -> None:
-    told = sent(role, OTHER_ASN)
+@pytest.mark.parametrize("local", [True, False])
+def test_otc_that_is_there_is_preserved_on_the_way_down(role: Role, local: bool) -> None:
+    """This host's own routes have it from a guest."""
+    told = sent(role, OTHER_ASN, local=local)
     assert told is not None
     assert told.only_to_customer == OTHER_ASN
 
 
 @pytest.mark.parametrize("role", [*ABOVE, Role.PEER])
-def test_a_route_with_otc_goes_to_customers_only(role: Role) -> None:
-    assert sent(role, OTHER_ASN) is None
+@pytest.mark.parametrize("local", [True, False])
+def test_a_route_with_otc_goes_to_customers_only(role: Role, local: bool) -> None:
+    assert sent(role, OTHER_ASN, local=local) is None
 
 
 @pytest.mark.parametrize("role", ABOVE)
