@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_routes_of_a_vrf_and_this_hosts_own_go_on() -> None:
         host.wait_ready()
         sent = said(connection, 1.0)
         assert sent
-        before = host.show("evpn")
+        before, workloads, moment = host.show("evpn"), host.show("workloads"), time.time()
         host.hand_over()
         assert said(connection, 1.0) == []
         assert in_kernel(fabric) >= {"10.80.0.0/16", "10.81.0.0/16"}
@@ -58,6 +59,10 @@ def test_routes_of_a_vrf_and_this_hosts_own_go_on() -> None:
         assert host.neighbor("leaf")["established_count"] == 1
         connection.sendall(withdrawal(routes[1]))
         wait_until(lambda: "10.81.0.0/16" not in in_kernel(fabric), WAIT_S, "the withdrawal", logs=host.logs)
+        assert without_times(host.get("past/evpn", at=f"{moment:.6f}")["rows"]) == without_times(before)
+        assert host.get("past/workloads", at=f"{moment:.6f}")["rows"] == workloads
+        after = host.get("past/evpn", at=f"{time.time():.6f}", neighbor="leaf")["rows"]
+        assert [one["prefix"] for one in after] == ["10.80.0.0/16"]
 
 
 ENHANCED_REFRESH = bytes((70, 0))
@@ -185,11 +190,12 @@ def test_leaf_that_has_not_said_its_route_targets_yet_is_sent_nothing_by_the_nex
         assert not [body for body in bodies if b"\x90\x0f" in body or b"\x80\x0f" in body[:-6]], "nothing is withdrawn"
 
 
-def without_times(routes: list[dict[str, object]]) -> str:
+def without_times(routes: list[dict[str, object]]) -> list[str]:
     for route in routes:
         for candidate in route.get("candidates", []):  # type: ignore[attr-defined]
             candidate.pop("heard_at", None)
-    return str(routes)
+            candidate.pop("resolution", None)  # not kept of an earlier time
+    return sorted(map(str, routes))
 
 
 def test_duplicate_stays_frozen_for_the_time_that_is_left() -> None:

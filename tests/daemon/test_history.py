@@ -28,6 +28,21 @@ def at(host: Host, moment: float, address: str = "10.200.0.1", *options: str) ->
     return found
 
 
+def rows_at(host: Host, moment: float, *options: str) -> list[dict[str, Any]]:
+    """The workloads of then."""
+    when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(moment)) + f"{moment % 1:.6f}"[1:]
+    found: list[dict[str, Any]] = json.loads(host.cli("show", "workloads", "--at", when, "--json", *options))
+    return found
+
+
+def tables_at(host: Host, moment: float) -> object:
+    """Counts of routes of then, as far as they were seen."""
+    try:
+        return host.get("past/overview", at=f"{moment:.6f}")["overview"]["tables"]
+    except LabError:
+        return None
+
+
 def installed(host: Host, fabric: Fabric, *, is_there: bool = True) -> float:
     """When the route was seen in the kernel, or no longer."""
     host.wait(lambda: (NET in kernel_routes(fabric.host)) is is_there, "the route")
@@ -46,6 +61,10 @@ def test_the_chain_is_as_it_was_after_changes_a_crash_and_without_a_daemon(fabri
                 second = installed(host, fabric, is_there=False)
                 connection.sendall(update((NET,), asn=65201))
                 third = installed(host, fabric)
+                workloads = json.loads(host.cli("show", "workloads", "--json"))
+                overview = host.get("overview")["tables"]
+                host.wait(lambda: tables_at(host, time.time()) == overview, "the overview to be kept")
+                kept = time.time()
             host.wait(lambda: host.log("session.closed"), "the loss")
             fourth = installed(host, fabric, is_there=False)
         assert [(one["neighbor"], one["routes"]) for one in host.log("routes.lost")] == [("leaf1", 1)]
@@ -68,6 +87,11 @@ def test_the_chain_is_as_it_was_after_changes_a_crash_and_without_a_daemon(fabri
             ("leaf1", "10.64.1.5/32", "65203")
         ]
         assert own["withheld"] == []
+        assert [(one["prefix"], one["state"], one["neighbors"]) for one in own["claims"]] == [
+            ("10.64.1.5/32", "announced", ["leaf1"])
+        ]
+        assert rows_at(host, third) == workloads
+        assert rows_at(host, fourth)[0]["reason"].startswith("to nobody")
         assert at(host, fourth, "10.64.1.5")["announced"] == []
         changes = json.loads(host.cli("show", "events", "--prefix", NET, "--json"))
         assert [one["event"] for one in changes] == [
@@ -90,9 +114,12 @@ def test_the_chain_is_as_it_was_after_changes_a_crash_and_without_a_daemon(fabri
         assert [one["event"] for one in left][-4:] == [one["event"] for one in changes][-4:]
         assert "went to 10.0.1.2" in at(host, first, "10.200.0.1", *state)["verdict"]
         assert at(host, second, "10.200.0.1", *state)["route"] is None
+        assert rows_at(host, third, "--directory", str(host.directory / "state")) == workloads
         with WirePeer(fabric.leaf1) as peer:
             host.start()
             assert "went to 10.0.1.2" in at(host, first)["verdict"]
+            assert rows_at(host, third) == workloads
+            assert tables_at(host, kept) == overview
             with peer.establish() as connection:
                 host.wait_established("leaf1")
                 connection.sendall(update((NET,), asn=65201))
