@@ -28,6 +28,7 @@ from bgpd.matching import Matching
 from bgpd.model.views.orders import ConfigChangeView, ReloadView
 from bgpd.model.views.sessions import NeighborView
 from bgpd.readiness import Readiness, configuration_view
+from bgpd.reconfigure import reconfigure
 from bgpd.rib.policy_match import PolicyError
 from bgpd.routing import Routing
 from bgpd.runtime.events import log
@@ -197,7 +198,7 @@ class Configuration:
         effective = keep_until_restart(self.config, config)
         matched = made_out(self._with_protocol(effective))
         try:
-            await self._routing.reconfigure(matched.config)
+            await reconfigure(self._routing, matched.config)
         except PolicyError as error:
             return ReloadView(file=self.file, problems=[str(error)])
         if effective.log != self.config.log:
@@ -222,6 +223,6 @@ class Configuration:
         async with self.changing:
             matched = self.matching.made_out(self._with_protocol(self.config))
             if matched.config != self.in_force:
-                await self._routing.reconfigure(matched.config)
+                await reconfigure(self._routing, matched.config)
             self._took(self.config, matched)
         self._readiness.plan_review()

@@ -33,7 +33,8 @@ class Check(Protocol):
     """One comparison of two parts. `name` says which, for people: "routes sent to neighbor leaf1"."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Which one it is."""
 
     def slices(self, size: int) -> Iterator[list[bytes]]:
         """The keys of all routes that it compares, found as the walk goes."""

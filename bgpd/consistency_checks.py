@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from bgpd.consistency import Check
 from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
+from bgpd.own_routes import WORKLOAD_SOURCE
 from bgpd.rib.adj_rib_out import AdjRibOut
-from bgpd.routing import WORKLOAD_SOURCE, Routing
+from bgpd.routing import Routing
 from bgpd.workload.guest_source import GuestSource
 
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)

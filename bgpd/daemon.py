@@ -21,6 +21,7 @@ from bgpd.api.unix_socket import SocketUnusable
 from bgpd.bundles import Bundles
 from bgpd.config.facts import system_hostname
 from bgpd.config.load import Loaded
+from bgpd.config.schema import Config
 from bgpd.configuration import Configuration
 from bgpd.consistency import Consistency
 from bgpd.consistency_checks import checks
@@ -33,6 +34,7 @@ from bgpd.fib.protocol import read_protocol_in_force
 from bgpd.handover.store import SIGNALS
 from bgpd.history.recorder import History
 from bgpd.history.segments import DIRECTORY as HISTORY
+from bgpd.history_bases import say_bases
 from bgpd.inheritance import Inheritance
 from bgpd.journal.journal import NAME as JOURNAL
 from bgpd.journal.journal import Journal
@@ -141,23 +143,8 @@ class Daemon:
         self._shortage = Shortage()
         self._walks = Walks(failed=self._defect)
         sessions = TappedSessions()
-        self._routing = Routing(
-            self._configuration.in_force,
-            dataplane=Dataplane(
-                KernelMonitor(own_protocol=protocol, interval_s=config.fib.reconcile_interval_s), protocol=protocol
-            ),
-            walks=self._walks,
-            nlri_decoders={Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()},
-            hostname=hostname,
-            changed=lambda: self._readiness.plan_review(),
-            memory_freed=self._garbage.much_was_freed,
-            shortage=self._shortage,
-            history=self._history,
-            tap=sessions,
-        )
-        self._exports = Exports(
-            sessions, rib=self._routing.rib, hostname=hostname, config=lambda: self._configuration.config
-        )
+        self._routing = self._make_routing(protocol, hostname, sessions)
+        self._exports = Exports(sessions, rib=self._routing.rib, hostname=hostname, config=self._present_config)
         self._consistency = Consistency(lambda: checks(self._routing))
         self._readiness = Readiness(
             self._routing,
@@ -168,20 +155,8 @@ class Daemon:
             shortage=self._shortage,
             hostname=hostname,
         )
-        self._readiness.matching = self._configuration.matching
-        self._readiness.left = self._left
-        self._twins = Twins(
-            self._routing, config=lambda: self._configuration.config, chosen=lambda: self._readiness.configuration
-        )
-        self._readiness.also_warns = (
-            self._history.warnings,
-            self._configuration.identity.warnings,
-            self._twins.warnings,
-            self._exports.warnings,
-            lambda: self._api.warnings() if self._api is not None else [],
-        )
+        self._twins = Twins(self._routing, config=self._present_config, chosen=lambda: self._readiness.configuration)
         self._drain = Drain(self._routing, config=lambda: self._configuration.in_force, changed=self._drain_changed)
-        self._readiness.why_drained = self._drain.reason
         self._leaving = Leaving(
             self._routing,
             configuration=self._configuration,
@@ -192,27 +167,75 @@ class Daemon:
             started=self._started,
             stop=self._stop,
         )
-        self._backend = DaemonBackend(
+        self._backend = self._make_backend(events)
+        self._bundles = Bundles(
+            config.state.directory,
+            socket=config.api.socket,
+            events=events,
+            health=self._readiness.view,
+            neighbors=self._backend.neighbors,
+            config=self._present_config,
+            is_drained=lambda: bool(self._drain.reason()),
+        )
+        self._api: ApiServer | None = None
+        self._lock = NamespaceLock(protocol, otherwise=Path(config.api.socket).parent)
+        self._connect()
+
+    def _present_config(self) -> Config:
+        return self._configuration.config
+
+    def _make_routing(self, protocol: int, hostname: str, sessions: TappedSessions) -> Routing:
+        config = self._configuration.in_force
+        monitor = KernelMonitor(own_protocol=protocol, interval_s=config.fib.reconcile_interval_s)
+        return Routing(
+            config,
+            dataplane=Dataplane(monitor, protocol=protocol),
+            walks=self._walks,
+            nlri_decoders={Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()},
+            hostname=hostname,
+            changed=lambda: self._readiness.plan_review(),
+            memory_freed=self._garbage.much_was_freed,
+            shortage=self._shortage,
+            history=self._history,
+            tap=sessions,
+        )
+
+    def _make_backend(self, events: EventRing) -> DaemonBackend:
+        upgrade = Upgrade(
+            self._leaving.hand_over,
+            look_at_disk=self._leaving.look_at_disk,
+            spawn=self._spawn,
+            started=self._started.is_set,
+        )
+        return DaemonBackend(
             self._routing,
             walks=self._walks,
             events=events,
-            journal=journal,
-            config=lambda: self._configuration.config,
+            journal=self._journal,
+            config=self._present_config,
             health=self._readiness.view,
             drain=self._drain,
-            past=Past(self._history, config.state.directory),
-            upgrade=Upgrade(
-                self._leaving.hand_over,
-                look_at_disk=self._leaving.look_at_disk,
-                spawn=self._spawn,
-                started=self._started.is_set,
-            ),
+            past=Past(self._history, self._present_config().state.directory),
+            upgrade=upgrade,
             metrics=lambda: self._metrics.render(),
             reload=self._reload,
             confirm=self._configuration.confirm,
             would_be=self._configuration.would_be,
             rules=lambda: self._configuration.rules,
             started=self.has_started,
+        )
+
+    def _connect(self) -> None:
+        """What parts need of others that were made after them."""
+        self._readiness.matching = self._configuration.matching
+        self._readiness.left = self._left
+        self._readiness.why_drained = self._drain.reason
+        self._readiness.also_warns = (
+            self._history.warnings,
+            self._configuration.identity.warnings,
+            self._twins.warnings,
+            self._exports.warnings,
+            lambda: self._api.warnings() if self._api is not None else [],
         )
         self._configuration.connect(
             routing=self._routing,
@@ -223,7 +246,7 @@ class Daemon:
         )
         self._metrics = build_registry(
             self._routing,
-            selector=selector,
+            selector=self._selector,
             neighbors=self._backend.neighbors,
             health=self._readiness.view,
             drain=self._drain.view,
@@ -231,40 +254,15 @@ class Daemon:
             repairs=lambda: self._consistency.repairs,
             exports=self._exports,
         )
-        self._bundles = Bundles(
-            config.state.directory,
-            socket=config.api.socket,
-            events=events,
-            health=self._readiness.view,
-            neighbors=self._backend.neighbors,
-            config=lambda: self._configuration.config,
-            is_drained=lambda: bool(self._drain.reason()),
-        )
-        self._api: ApiServer | None = None
-        self._lock = NamespaceLock(protocol, otherwise=Path(config.api.socket).parent)
 
     async def run(self) -> int:
         """Start, run, stop; the exit code."""
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._loop_exception)
-        loop.add_signal_handler(signal.SIGTERM, lambda: self._spawn(self._leaving.restart()))
-        loop.add_signal_handler(signal.SIGINT, self._stop_for_good)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        self._hear_signals()
         file = self._configuration.file
         log.info("bgpd.starting", version=__version__, form=form().value, pid=os.getpid(), config=file)
         is_left = self._left.daemon is not None
         try:
-            if not is_left:
-                await self._serve()
-            await self._lock.acquire()
-            self._configuration.identity.keep()
-            self._drain.restore(self._left.drain)
-            self._garbage.start()  # before tables are there: looking at those takes long
-            await self._routing.start(self._left)
-            is_adopting = self._left.daemon is not None  # it was readable
-            if not is_adopting:
-                await self._routing.complete(self._left)
+            await self._start()
         except (SocketUnusable, AnotherRuns, LockUnusable, CannotWrite, OSError) as error:
             self._cannot_start(error)
             for task in self._tasks:
@@ -273,6 +271,7 @@ class Daemon:
                 await self._api.stop()
             self._left.sessions.close()
             return 1
+        is_adopting = self._left.daemon is not None  # it was readable
         self._configuration.follow_links()
         self._exports.reconfigure(tables_are_known=not is_adopting)
         await asyncio.sleep(0)
@@ -281,25 +280,7 @@ class Daemon:
             running = [tasks.create_task(self._routing.speaker.run())]
             if is_adopting:
                 await self._complete()
-            parts = (
-                self._routing.run(),
-                self._routing.say_bases(),
-                self._routing.workloads.run(),
-                self._routing.servers.run(),
-                self._configuration.run(),
-                self._readiness.run(),
-                self._drain.run(),
-                self._journal.run(),
-                self._bundles.run(),
-                self._history.run(),
-                OverviewRecords(self._history, self._backend.overview).run(),
-                self._consistency.run(self._walks, repaired=self._readiness.plan_review),
-                self._twins.run(self._walks),
-                self._garbage.run(lambda: self._walks.run(self._routing.shrink())),
-                self._run_api(),
-                _feed_watchdog(),
-            )
-            running += [tasks.create_task(part) for part in parts]
+            running += [tasks.create_task(part) for part in self._parts()]
             await asyncio.sleep(0)  # all have begun
             if is_left:
                 await self._serve_late()
@@ -312,6 +293,48 @@ class Daemon:
             for task in running:
                 task.cancel()
         return self._exit_code
+
+    def _hear_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._loop_exception)
+        loop.add_signal_handler(signal.SIGTERM, lambda: self._spawn(self._leaving.restart()))
+        loop.add_signal_handler(signal.SIGINT, self._stop_for_good)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    async def _start(self) -> None:
+        """All that must be there before a neighbor is heard. The API comes first, unless another process has left its
+        sessions, which cannot wait."""
+        if self._left.daemon is None:
+            await self._serve()
+        await self._lock.acquire()
+        self._configuration.identity.keep()
+        self._drain.restore(self._left.drain)
+        self._garbage.start()  # before tables are there: looking at those takes long
+        await self._routing.start(self._left)
+        if self._left.daemon is None:
+            await self._routing.complete(self._left)
+
+    def _parts(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """What runs until the end, beside the speaker."""
+        return (
+            self._routing.run(),
+            say_bases(self._routing),
+            self._routing.workloads.run(),
+            self._routing.servers.run(),
+            self._configuration.run(),
+            self._readiness.run(),
+            self._drain.run(),
+            self._journal.run(),
+            self._bundles.run(),
+            self._history.run(),
+            OverviewRecords(self._history, self._backend.overview).run(),
+            self._consistency.run(self._walks, repaired=self._readiness.plan_review),
+            self._twins.run(self._walks),
+            self._garbage.run(lambda: self._walks.run(self._routing.rib.shrink())),
+            self._run_api(),
+            _feed_watchdog(),
+        )
 
     async def _complete(self) -> None:
         """The rest of what another process has left is taken up, while its neighbors are heard."""

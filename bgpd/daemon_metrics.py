@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from bgpd import __version__
 from bgpd.api.prometheus import Histogram, Registry, Samples
 from bgpd.export.bmp_station import BmpStation
 from bgpd.export.exports import Exports
+from bgpd.fib.batches import FibCounters
 from bgpd.model.views.host import HealthView
 from bgpd.model.views.orders import DrainView
-from bgpd.model.views.sessions import BfdView, NeighborView
+from bgpd.model.views.sessions import BfdView, FamilyCounts, NeighborView
 from bgpd.routing import Routing
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.loop import BUCKETS_S, Holds, TimedSelector
 
 _STATM = Path("/proc/self/statm")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_View = TypeVar("_View")
 
 
 def build_registry(
@@ -56,6 +60,7 @@ def build_registry(
     _of_sessions(registry, neighbors)
     _of_bfd(registry, routing)
     _of_routes(registry, routing)
+    _of_workloads(registry, routing)
     _of_exports(registry, exports)
     _of_history(registry, routing)
     return registry
@@ -153,144 +158,104 @@ def _of_drain(registry: Registry, drain: Callable[[], DrainView]) -> None:
     )
 
 
-def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]) -> None:
-    def each(read: Callable[[NeighborView], float]) -> Callable[[], Samples]:
-        return lambda: (((view.name,), read(view)) for view in neighbors())
+_Row = tuple[str, str, Callable[[_View], float]]
+"""A metric's name and help, and how it is read of one view."""
 
-    def each_family(name: str) -> Callable[[], Samples]:
-        return lambda: (
-            ((view.name, family), getattr(counts, name))
-            for view in neighbors()
-            for family, counts in view.families.items()
-        )
 
-    registry.gauge(
-        "bgpd_neighbor_established",
-        "1 if the session is established.",
-        each(lambda view: view.state == "established"),
-        labels=("neighbor",),
-    )
-    registry.counter(
-        "bgpd_neighbor_flaps_total",
-        "Established sessions with it that ended.",
-        each(lambda view: view.flaps),
-        labels=("neighbor",),
-    )
-    registry.counter(
-        "bgpd_neighbor_sessions_established_total",
-        "Times it was established.",
-        each(lambda view: view.established_count),
-        labels=("neighbor",),
-    )
-    registry.counter(
-        "bgpd_neighbor_messages_received_total",
-        "Messages received.",
-        each(lambda view: view.messages_received),
-        labels=("neighbor",),
-    )
-    registry.counter(
-        "bgpd_neighbor_messages_sent_total",
-        "Messages sent.",
-        each(lambda view: view.messages_sent),
-        labels=("neighbor",),
-    )
-    registry.gauge(
-        "bgpd_neighbor_prefixes_discarded",
-        "Prefixes that the neighbor announces beyond max_prefixes and that were not taken.",
-        each_family("discarded"),
-        labels=("neighbor", "family"),
-    )
-    registry.counter(
+def _of_each(
+    registry: Registry, label: str, rows: Iterable[_Row[_View]], views: Callable[[], Iterable[tuple[str, _View]]]
+) -> None:
+    """Metrics of which each view, which comes with the label's value, is a sample."""
+    for name, help, read in rows:
+        add = registry.counter if name.endswith("_total") else registry.gauge
+        add(name, help, functools.partial(_samples, views, read), labels=(label,))
+
+
+def _samples(views: Callable[[], Iterable[tuple[str, _View]]], read: Callable[[_View], float]) -> Samples:
+    return (((name,), read(view)) for name, view in views())
+
+
+_NEIGHBOR: Sequence[_Row[NeighborView]] = (
+    ("bgpd_neighbor_established", "1 if the session is established.", lambda view: view.state == "established"),
+    ("bgpd_neighbor_flaps_total", "Established sessions with it that ended.", lambda view: view.flaps),
+    ("bgpd_neighbor_sessions_established_total", "Times it was established.", lambda view: view.established_count),
+    ("bgpd_neighbor_messages_received_total", "Messages received.", lambda view: view.messages_received),
+    ("bgpd_neighbor_messages_sent_total", "Messages sent.", lambda view: view.messages_sent),
+    (
         "bgpd_neighbor_martians_total",
         "Prefixes of the neighbor that were ignored as martians (accept_martians).",
-        each(lambda view: view.martians),
-        labels=("neighbor",),
-    )
-    registry.counter(
+        lambda view: view.martians,
+    ),
+    (
         "bgpd_neighbor_defects_total",
         "Times that bgpd could not cope with a neighbor's messages (bgpd show neighbors --json has them).",
-        each(lambda view: view.defects),
-        labels=("neighbor",),
-    )
-    registry.gauge(
+        lambda view: view.defects,
+    ),
+    (
         "bgpd_neighbor_routes_stale",
         "Routes of its former sessions that are kept while it restarts (RFC 4724).",
-        each(lambda view: view.stale_routes),
-        labels=("neighbor",),
-    )
-    registry.gauge(
+        lambda view: view.stale_routes,
+    ),
+    (
         "bgpd_neighbor_stale_until_timestamp_seconds",
         "Until when they are kept at most, since the epoch; 0: nothing is stale.",
-        each(lambda view: view.stale_until or 0),
-        labels=("neighbor",),
-    )
-    registry.gauge(
+        lambda view: view.stale_until or 0,
+    ),
+    (
         "bgpd_neighbor_hostname_unexpected",
         "1 if it tells another name than expect_hostname says, by BGP or LLDP.",
-        each(lambda view: view.expectation == "unmet"),
-        labels=("neighbor",),
-    )
-    registry.gauge(
+        lambda view: view.expectation == "unmet",
+    ),
+    (
         "bgpd_neighbor_attribute_bytes",
         "Memory that the attributes of its routes take.",
-        each(lambda view: view.attribute_bytes),
-        labels=("neighbor",),
-    )
-    registry.gauge(
+        lambda view: view.attribute_bytes,
+    ),
+    (
         "bgpd_neighbor_attribute_limit_bytes",
         "max_attribute_bytes; more ends the session; 0: no limit.",
-        each(lambda view: view.max_attribute_bytes),
-        labels=("neighbor",),
-    )
-    for name, help in (
-        ("received", "Routes that the neighbor announces."),
-        ("rejected", "Of them, rejected by policy or as loops."),
-        ("announced", "Routes announced to the neighbor."),
-    ):
-        registry.gauge(
-            f"bgpd_neighbor_routes_{name}",
-            help,
-            each_family(name),
-            labels=("neighbor", "family"),
-        )
+        lambda view: view.max_attribute_bytes,
+    ),
+)
+_NEIGHBOR_FAMILY: Sequence[_Row[FamilyCounts]] = (
+    (
+        "bgpd_neighbor_prefixes_discarded",
+        "Prefixes that the neighbor announces beyond max_prefixes and that were not taken.",
+        lambda counts: counts.discarded,
+    ),
+    ("bgpd_neighbor_routes_received", "Routes that the neighbor announces.", lambda counts: counts.received),
+    ("bgpd_neighbor_routes_rejected", "Of them, rejected by policy or as loops.", lambda counts: counts.rejected),
+    ("bgpd_neighbor_routes_announced", "Routes announced to the neighbor.", lambda counts: counts.announced),
+)
+
+
+def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]) -> None:
+    def of_families(read: Callable[[FamilyCounts], float]) -> Samples:
+        for view in neighbors():
+            for family, counts in view.families.items():
+                yield (view.name, family), read(counts)
+
+    _of_each(registry, "neighbor", _NEIGHBOR, lambda: ((view.name, view) for view in neighbors()))
+    for name, help, read in _NEIGHBOR_FAMILY:
+        registry.gauge(name, help, functools.partial(of_families, read), labels=("neighbor", "family"))
+
+
+_BFD: Sequence[_Row[BfdView]] = (
+    ("bgpd_bfd_up", "1 if BFD with the neighbor is Up.", lambda view: view.state == "up"),
+    ("bgpd_bfd_downs_total", "Times that BFD went down from Up.", lambda view: view.downs),
+    ("bgpd_bfd_packets_sent_total", "BFD packets sent.", lambda view: view.packets_sent),
+    ("bgpd_bfd_packets_received_total", "BFD packets received.", lambda view: view.packets_received),
+    (
+        "bgpd_bfd_detection_time_seconds",
+        "For so long the neighbor may be silent; 0: nothing was heard of it.",
+        lambda view: view.detection_time_ms / 1000,
+    ),
+)
 
 
 def _of_bfd(registry: Registry, routing: Routing) -> None:
     views = registry.once(routing.speaker.bfd.views)
-
-    def each(read: Callable[[BfdView], float]) -> Callable[[], Samples]:
-        return lambda: (((view.neighbor,), read(view)) for view in views())
-
-    registry.gauge(
-        "bgpd_bfd_up",
-        "1 if BFD with the neighbor is Up.",
-        each(lambda view: view.state == "up"),
-        labels=("neighbor",),
-    )
-    registry.counter(
-        "bgpd_bfd_downs_total",
-        "Times that BFD went down from Up.",
-        each(lambda view: view.downs),
-        labels=("neighbor",),
-    )
-    registry.counter(
-        "bgpd_bfd_packets_sent_total",
-        "BFD packets sent.",
-        each(lambda view: view.packets_sent),
-        labels=("neighbor",),
-    )
-    registry.counter(
-        "bgpd_bfd_packets_received_total",
-        "BFD packets received.",
-        each(lambda view: view.packets_received),
-        labels=("neighbor",),
-    )
-    registry.gauge(
-        "bgpd_bfd_detection_time_seconds",
-        "For so long the neighbor may be silent; 0: nothing was heard of it.",
-        each(lambda view: view.detection_time_ms / 1000),
-        labels=("neighbor",),
-    )
+    _of_each(registry, "neighbor", _BFD, lambda: ((view.neighbor, view) for view in views()))
     registry.counter(
         "bgpd_bfd_discarded_total",
         "BFD packets that passed the kernel's filter and were not used, by cause.",
@@ -299,45 +264,54 @@ def _of_bfd(registry: Registry, routing: Routing) -> None:
     )
 
 
-def _of_routes(registry: Registry, routing: Routing) -> None:
-    def fibs(name: str) -> Callable[[], Samples]:
-        return lambda: (((vrf,), getattr(fib.counters, name)) for vrf, fib in routing.tables.fibs.items())
+_FIB: Sequence[_Row[FibCounters]] = (
+    ("bgpd_fib_routes_desired", "Kernel routes wanted.", lambda counters: counters.desired),
+    ("bgpd_fib_routes_installed", "Kernel routes there.", lambda counters: counters.installed),
+    (
+        "bgpd_fib_routes_pending",
+        "Kernel routes that wait to be written, or are on their way to the kernel.",
+        lambda counters: counters.pending,
+    ),
+    (
+        "bgpd_fib_routes_failed",
+        "Kernel routes that the kernel refused (bgpd show fib --state failed).",
+        lambda counters: counters.failed,
+    ),
+    (
+        "bgpd_fib_routes_blocked",
+        "Kernel routes not written, because another program has the prefix or it is protected.",
+        lambda counters: counters.blocked,
+    ),
+    (
+        "bgpd_fib_repaired_total",
+        "Kernel routes that somebody changed or deleted, written again.",
+        lambda counters: counters.repaired,
+    ),
+    (
+        "bgpd_fib_nexthop_deletes_total",
+        "Dead gateways taken out of all groups.",
+        lambda counters: counters.nexthop_deletes,
+    ),
+    ("bgpd_fib_batches_total", "Batches of route messages sent.", lambda counters: counters.batches),
+    ("bgpd_fib_messages_total", "Route messages sent.", lambda counters: counters.messages),
+)
 
+
+def _of_routes(registry: Registry, routing: Routing) -> None:
     registry.gauge(
         "bgpd_rib_routes",
         "Prefixes in the RIB.",
         lambda: (((vrf, family), len(table.routes)) for (vrf, family), table in routing.rib.tables.items()),
         labels=("vrf", "family"),
     )
-    for name, help in (
-        ("desired", "Kernel routes wanted."),
-        ("installed", "Kernel routes there."),
-        ("pending", "Kernel routes that wait to be written, or are on their way to the kernel."),
-        ("failed", "Kernel routes that the kernel refused (bgpd show fib --state failed)."),
-        ("blocked", "Kernel routes not written, because another program has the prefix or it is protected."),
-    ):
-        registry.gauge(
-            f"bgpd_fib_routes_{name}",
-            help,
-            fibs(name),
-            labels=("vrf",),
-        )
-    for name, help in (
-        ("repaired", "Kernel routes that somebody changed or deleted, written again."),
-        ("nexthop_deletes", "Dead gateways taken out of all groups."),
-        ("batches", "Batches of route messages sent."),
-        ("messages", "Route messages sent."),
-    ):
-        registry.counter(
-            f"bgpd_fib_{name}_total",
-            help,
-            fibs(name),
-            labels=("vrf",),
-        )
+    _of_each(registry, "vrf", _FIB, lambda: ((vrf, fib.counters) for vrf, fib in routing.tables.fibs.items()))
+
+
+def _of_workloads(registry: Registry, routing: Routing) -> None:
     registry.gauge(
         "bgpd_workloads",
         "Claims of workloads by source and state.",
-        lambda: _workload_states(routing),
+        lambda: sorted(routing.workloads.claims.state_counts().items()),
         labels=("source", "state"),
     )
     registry.counter(
@@ -362,10 +336,6 @@ def _of_routes(registry: Registry, routing: Routing) -> None:
         "Workloads' addresses that a neighbor announces too (bgpd status names them).",
         lambda: len(routing.rib.contested.found),
     )
-
-
-def _workload_states(routing: Routing) -> Samples:
-    return sorted(routing.workloads.claims.state_counts().items())
 
 
 def _resident_bytes() -> float:

@@ -44,6 +44,7 @@ class Watched(msgspec.Struct):
     expected: dict[Counter, float] = {}
 
     def add(self, counter: Counter, of: str) -> None:
+        """Read this counter, too: it is one `of` this."""
         self.counters.setdefault(counter, []).append(of)
 
 

@@ -17,7 +17,8 @@ from bgpd.config.schema import Config, LogConfig
 from bgpd.fib.dataplane import CannotWrite, Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.protocol import read_protocol_in_force
-from bgpd.fib.tables import KernelTables, Place
+from bgpd.fib.tables import KernelTables
+from bgpd.fib.workload_routes import Place
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.log import set_up_logging
 from bgpd.model.iana import Family

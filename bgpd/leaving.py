@@ -183,7 +183,9 @@ def left_behind(routing: Routing, drain: Drain, prepared: PreparedRib, *, unread
     rib, base = prepared.rest()
     return Left(
         daemon=saved_daemon(
-            converged=routing.converged, protocols=routing.foreign_protocols, unread_since=unread_since
+            converged=routing.converged,
+            protocols=routing.monitor.foreign_protocols(),
+            unread_since=unread_since,
         ),
         speaker=speaker,
         rib=rib,

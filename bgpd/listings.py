@@ -40,12 +40,13 @@ from bgpd.model.views.routes import FibRouteView, RouteView, WorkloadView
 from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import WorkloadState
 from bgpd.overview import overview
+from bgpd.own_routes import WORKLOAD_SOURCE
 from bgpd.past import Past
 from bgpd.rib.aggregates import AGGREGATE_SOURCE
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.policy import PolicyError
 from bgpd.rib.views import route_view, routes
-from bgpd.routing import WORKLOAD_SOURCE, Routing
+from bgpd.routing import Routing
 from bgpd.runtime.copy_of_process import CopyFailed
 from bgpd.runtime.turns import Walks
 from bgpd.table_pages import TablePages, refuse_words, with_fib
@@ -156,6 +157,7 @@ class DaemonBackend:
         }
 
     def overview(self) -> OverviewView:
+        """The host on one screen."""
         return overview(
             self._routing,
             health=self.health(),

@@ -165,7 +165,7 @@ class Readiness:
             reasons.append("no neighbor is established")
         elif not routing.converged:
             reasons.append(f"not converged: {self._waits[0][0] if self._waits else ''}")
-        if routing.is_behind_kernel:
+        if routing.monitor.is_behind:
             reasons.append("events of the kernel were lost, and its state is being read again")
         reasons += self._consistency.reasons()
         reasons += filter(None, [self.why_drained()])

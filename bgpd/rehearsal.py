@@ -21,6 +21,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import covers, host_key
+from bgpd.reconfigure import rehearse
 from bgpd.rib.drained import Place
 from bgpd.rib.rib import Rib
 from bgpd.rib.what_if_changed import Around, Before, Outcome
@@ -61,7 +62,7 @@ class Rehearsal:
 
     def reconfigure(self, config: Config) -> None:
         """This configuration is in force. Raises: PolicyError."""
-        self._routing.rehearse_reconfigure(config)
+        rehearse(self._routing, config)
 
     def drain(self, stage: DrainStage, kept: AbstractSet[Place]) -> None:
         """This host is drained so far."""
@@ -90,7 +91,7 @@ class Rehearsal:
                     self._walks.run(routing.rib.next_hop_changed(hop, _DOWN, vrf=vrf))
         events: list[KernelEvent] = []
         host.tell(events.append)
-        routes = [event for event in routing.kernel_routes() if event.route.interface in names]
+        routes = [event for event in routing.monitor.routes.events() if event.route.interface in names]
         for name in names:
             link = host.named(name)
             if link is not None:

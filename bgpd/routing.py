@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,57 +17,49 @@ from pathlib import Path
 from bgpd.config.schema import Config
 from bgpd.config.schema_sessions import SessionConfig
 from bgpd.dependencies import HostNeeds, UsedServers
+from bgpd.ended_sessions import EndedSessions
 from bgpd.evpn.evpn import Evpn
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.tables import KernelTables
-from bgpd.history.base import addresses_of, base
+from bgpd.history.base import addresses_of
 from bgpd.history.recorder import History
 from bgpd.history.records import Tenants
 from bgpd.history.workload_records import WorkloadRecords
 from bgpd.inheritance import Inheritance
 from bgpd.message.open import Negotiated
-from bgpd.model.attributes import Attributes
-from bgpd.model.communities import encode_link_bandwidth
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, LinkChanged, RouteChanged
-from bgpd.model.path import NextHop, RouteBatch, Source, SourceKind
+from bgpd.model.path import NextHop, RouteBatch, Source
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo
+from bgpd.own_routes import WORKLOAD_SOURCE, attributes_of
 from bgpd.rib.losses import Losses
-from bgpd.rib.policy import PolicyError
 from bgpd.rib.prepared import PreparedRib
 from bgpd.rib.rib import Rib
 from bgpd.rib.saved import SavedRib
-from bgpd.rib.stale import Place
 from bgpd.runtime.boot import has_run_since_boot
 from bgpd.runtime.copy_of_process import CopyFailed
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.events import log
 from bgpd.runtime.shared_state import changes_shared_state
-from bgpd.runtime.turns import LoopClock, Walks, in_turn, soon
+from bgpd.runtime.turns import LoopClock, Walks, soon
 from bgpd.speaker.speaker import Speaker
 from bgpd.speaker.tap import SessionTap
 from bgpd.speaker.transport import NewSocket
 from bgpd.workload.guest_source import GuestSource
 from bgpd.workload.workloads import Workloads
 
-WORKLOAD_SOURCE = Source(name="workload", kind=SourceKind.WORKLOAD)
 _ABREAST = 4_096
 """A neighbor that has sent at most this many routes fewer than the leading one also counts as leading."""
 _LOOK_S = 1.0
-_BEHIND_S = 0.05
-"""How long a base waits for sessions that have sent much."""
 MEMBERSHIPS_WAIT_S = 30.0
 """A neighbor that has not sent all its route target memberships by then is sent EVPN routes by those that have come."""
 _PREPARED = 50_000
 """So many routes keep neighbors waiting for a while, if they are written when they are not heard any more."""
 _PREPARE_S = 10.0
 """How long that may take beforehand; all that a process does to leave has 20 s (TimeoutStopSec= of the unit)."""
-_MUCH = 8 << 20
-"""Bytes of a neighbor that has left for which the process does not wait with giving back memory."""
-_BYTES_PER_ROUTE = 200
 
 
 class Routing:
@@ -105,17 +96,17 @@ class Routing:
         self._losses = Losses()
         self._is_change_planned = False
         self._is_adopting = False
-        self._stale_timer: asyncio.TimerHandle | None = None
         self._unread: set[str] = set()
-        self._config = config
-        self._host_needs = HostNeeds(config.guard)
+        self.config = config
+        self.host_needs = HostNeeds(config.guard)
         self.dataplane = dataplane
-        self._monitor = monitor = dataplane.monitor
+        self.monitor = monitor = dataplane.monitor
         self.host = monitor.host
         self.host.loopbacks = [parse_prefix(prefix) for prefix in config.router.loopbacks]
-        self._walks = walks
+        self.walks = walks
         self._changed = changed
         self._memory_freed = memory_freed
+        self._ended = EndedSessions(self, walks=walks, memory_freed=memory_freed)
         self.tables = KernelTables(
             config.fib,
             dataplane=self.dataplane,
@@ -141,7 +132,7 @@ class Routing:
             tap=tap,
             new_socket=new_socket,
         )
-        self.workloads = Workloads(
+        self.workloads: Workloads = Workloads(
             config.workloads,
             owner=self,
             kernel=self.tables,
@@ -152,33 +143,27 @@ class Routing:
             hostname=hostname,
             now=now,
         )
+        self._connect()
+
+    def _connect(self) -> None:
+        """What parts need of others that were made after them."""
         self.rib.connect(
             kernel=self.tables,
             neighbors=self.speaker.neighbors,
             evpn=self.evpn,
             workloads=self.workloads.table,
             guests=self.workloads.find(GuestSource),
-            recorder=history if history.is_on else None,
+            recorder=self.history if self.history.is_on else None,
         )
-        self._own_records = WorkloadRecords(history, self.workloads.claims, self.workloads.services)
-        self.workloads.table.listeners.append(self._own_records)
-        self.workloads.services.listeners.append(self._own_records.service_changed)
+        self.own_records = WorkloadRecords(self.history, self.workloads.claims, self.workloads.services)
+        self.workloads.table.listeners.append(self.own_records)
+        self.workloads.services.listeners.append(self.own_records.service_changed)
         self.tables.connect(self.rib, self.evpn, self.workloads.table)
         self.evpn.connect(claims=self.workloads.table, presences=self.workloads.presences)
 
     def _needs(self, vrf: str) -> Dependencies:
         sources = () if vrf else (*self.rib.received.stale.kept, *self.sources.values(), *self.guests.values())
-        return self._host_needs.of(vrf, sources=sources, servers=self.servers)
-
-    @property
-    def is_behind_kernel(self) -> bool:
-        """Whether events of the kernel were lost, and not all was read again since."""
-        return self._monitor.is_behind
-
-    @property
-    def foreign_protocols(self) -> list[int]:
-        """Of other programs' routes in the kernel."""
-        return self._monitor.foreign_protocols()
+        return self.host_needs.of(vrf, sources=sources, servers=self.servers)
 
     @property
     def routes(self) -> int:
@@ -192,41 +177,41 @@ class Routing:
         Raises: CannotWrite: CAP_NET_ADMIN is missing. OSError: the kernel refused.
         """
         protocols = left.daemon.protocols if left.daemon is not None else []
-        await self._monitor.start(protocols)
+        await self.monitor.start(protocols)
         routes = left.routes()
         if routes is None and protocols:
-            self._monitor.look_at_all_routes()
+            self.monitor.look_at_all_routes()
         self.history.started(addresses_of(self.host), is_adopting=routes is not None)
         if routes is not None:
             self._is_adopting = True
             await left.adopt(self.speaker)  # their sessions are among what the kernel's tables guard from the start on
-        await self.tables.start(self._config.vrf, None if routes is None else left.tables(routes))
-        has_run = await asyncio.to_thread(has_run_since_boot, Path(self._config.state.directory))
+        await self.tables.start(self.config.vrf, None if routes is None else left.tables(routes))
+        has_run = await asyncio.to_thread(has_run_since_boot, Path(self.config.state.directory))
         self.speaker.restarting = self.tables.installed > 0 or has_run
         self.evpn.start(is_adopting=routes is not None)
-        self._say_tenants()
+        self.say_tenants()
         for event in self.host.events():
             self.speaker.kernel_changed(event)
-        self._monitor.subscribe(self._kernel_changed)
+        self.monitor.subscribe(self._kernel_changed)
         if routes is not None:
             await self._restore_sessions(routes)
             self.evpn.go_on(left.gateways())
         self.speaker.host_is_followed()
         for interface in {source.interface for source in (*self.sources.values(), *self.guests.values())}:
-            self._walks.run(self.rib.received.networks_changed(interface))
-        self._monitor.subscribe(self.workloads.kernel.event, replay=True, replay_routes=True, is_prompt=True)
+            self.walks.run(self.rib.received.networks_changed(interface))
+        self.monitor.subscribe(self.workloads.kernel.event, replay=True, replay_routes=True, is_prompt=True)
         self.workloads.kernel.replayed()
-        self._monitor.burst_ended.append(self._kernel_reported)
-        self._monitor.events_lost.append(self._changed)
+        self.monitor.burst_ended.append(self._kernel_reported)
+        self.monitor.events_lost.append(self._changed)
 
     async def _restore_sessions(self, routes: SavedRib) -> None:
         """Before a session ends: what its routes led to is known then, and what of them is to be kept."""
         former = self.rib.received.restore_former(routes)
         for state in former.values():
-            if state.source.name not in self._established(state.source):
+            if state.source.name not in self.established(state.source):
                 self.evpn.neighbor_up(state.source, state.families)
                 self.evpn.neighbor_away(state.source)
-        await self._walks.run_to_end(self.rib.received.restore_sessions(routes, former))
+        await self.walks.run_to_end(self.rib.received.restore_sessions(routes, former))
 
     async def complete(self, left: Inheritance) -> None:
         """The rest of a start: all routes that another process has left, then the claims of workloads.
@@ -234,18 +219,18 @@ class Routing:
         Raises: OSError: the kernel refused.
         """
         if self._is_adopting:
-            await self._walks.run_to_end(self.rib.received.restore_routes())
+            await self.walks.run_to_end(self.rib.received.restore_routes())
             self.speaker.routes_are_complete()
-            self.tables.compare_known(self._monitor.look_at_all_routes)
+            self.tables.compare_known(self.monitor.look_at_all_routes)
             self._memory_freed()
-            self._watch_stale()
+            self._ended.watch()
             self.evpn.endpoints.moves_left(left.moves())
         await self.workloads.start(left.feeds)
 
     def _release(self) -> Iterator[None]:
         """Neighbors that were adopted are sent what is different, once all that is going on has come to an end, but
         for those that have yet to say which route targets they want."""
-        while self._walks:
+        while self.walks:
             yield
         for source, family in self.speaker.awaiting_end_of_rib():
             if family is Family.ROUTE_TARGET:
@@ -285,30 +270,10 @@ class Routing:
             seconds = round(_now() - one.since, 1)
             log.warning("routes.withdrawn", neighbor=one.neighbor, before=one.before, now=one.now, seconds=seconds)
 
-    async def say_bases(self) -> None:
-        """Whenever the history needs it, say all that the tables have, until cancelled; a defect costs only it."""
-        while self.history.is_on:
-            await asyncio.sleep(_LOOK_S)
-            if not self.history.wants_base or self.history.is_writing:
-                continue
-            walk = base(self.history, self.rib, self.host, self._is_behind_history, self._own_records)
-            step = functools.partial(next, walk, None)
-            try:
-                while (waits := await in_turn(step)) is not None:
-                    if waits:
-                        await asyncio.sleep(_BEHIND_S)
-            except Exception as error:
-                self.history.give_up(error)
-
-    def _is_behind_history(self) -> bool:
-        """Whether something recorded has not come into the tables yet: what was read, or what a refresh has ended."""
-        is_behind = any(one.exchange is not None and one.exchange.is_behind for one in self.speaker.neighbors)
-        return is_behind or self.rib.received.is_sweeping or self.evpn.is_importing
-
     async def stop(self) -> None:
         """Write what is queued and stop using the kernel; routes stay."""
         await self.tables.stop()
-        await self._monitor.stop()
+        await self.monitor.stop()
 
     def converge(self) -> None:
         """The first state is complete: delete kernel routes that nobody wants."""
@@ -317,80 +282,9 @@ class Routing:
         self.evpn.converged()
         self.tables.sweep()
 
-    def shrink(self) -> Iterator[None]:
-        """Give back the room of tables that held far more, in steps; the FIB's do so after each comparison."""
-        for table in list(self.rib.tables.values()):
-            yield from table.shrink()
-
-    async def reconfigure(self, config: Config) -> None:
-        """Take over a configuration; a part whose own part of it is as before is not called.
-
-        A VRF's kernel table is there before anything is said of the VRF, and goes last. Between the two the loop does
-        not turn: a session that is established has the policies that the RIB has.
-
-        Raises: PolicyError: nothing was changed.
-        """
-        former = self._config
-        is_vrf_due = config.vrf != former.vrf or bool(self.tables.vrfs.problems)
-        if is_vrf_due:
-            await self.tables.vrfs.add(config.vrf)
-        try:
-            walk = self.rib.reconfigure(config.rib) if config.rib != former.rib else None
-        except PolicyError:
-            if is_vrf_due:
-                await self.tables.vrfs.add(former.vrf)
-                await self.tables.vrfs.remove(former.vrf)
-            raise
-        self._config = config
-        self.host.loopbacks = [parse_prefix(prefix) for prefix in config.router.loopbacks]
-        if _names_source_by(config) != _names_source_by(former):
-            self.tables.set_preferred_source(config.fib.preferred_source)
-        if config.guard != former.guard:
-            self._host_needs = HostNeeds(config.guard)
-        if config.evpn != former.evpn:
-            self.evpn.reconfigure(config.evpn)
-            self._say_tenants()
-        self.speaker.reconfigure(config.speaker)  # always: password files may have other contents
-        if walk is not None:
-            self._walks.run(walk)
-        self._reconfigure_workloads(config, former)
-        if config.speaker != former.speaker:
-            self.workloads.neighbors_changed()
-        if config.guard != former.guard:
-            self.tables.needs_changed()
-        if is_vrf_due:
-            await self.tables.vrfs.remove(config.vrf)
-
-    def _say_tenants(self) -> None:
-        """The VRFs are others now."""
+    def say_tenants(self) -> None:
+        """The VRFs are others now: the history is told."""
         self.history.stands(Tenants(self.history.now(), self.evpn.tenants()))
-
-    def kernel_routes(self) -> Iterator[RouteChanged]:
-        """The routes of other programs, and the kernel's own, as events."""
-        return self._monitor.routes.events()
-
-    def rehearse_reconfigure(self, config: Config) -> None:
-        """What `reconfigure` does, but for sessions and kernel tables: in a copy of the process (rehearsal.py).
-
-        Raises: PolicyError.
-        """
-        former, self._config = self._config, config
-        walk = self.rib.reconfigure(config.rib)
-        self.host.loopbacks = [parse_prefix(prefix) for prefix in config.router.loopbacks]
-        if config.evpn != former.evpn:
-            self.evpn.reconfigure(config.evpn)
-        self._walks.run(walk)
-        self._reconfigure_workloads(config, former)
-
-    def _reconfigure_workloads(self, config: Config, former: Config) -> None:
-        if config.workloads != former.workloads:
-            self.workloads.reconfigure(config.workloads)
-            for event in self.kernel_routes():
-                if event.route.table != config.fib.table:
-                    self.workloads.kernel.event(event)
-        if config.router.asn != former.router.asn:
-            for vrf, family, key in list(self.rib.drained.services()):
-                self.workloads.table.carry_out_again((vrf, family), [key])  # their link bandwidth names the AS
 
     def _kernel_changed(self, event: KernelEvent) -> None:
         if isinstance(event, RouteChanged):
@@ -400,16 +294,13 @@ class Routing:
         if isinstance(event, LinkChanged) and event.is_another:
             self.link_changed(event.link.name)
         if isinstance(event, AddressChanged):
-            self._note_address(event)
-            self._walks.run(self.rib.received.networks_changed(event.address.interface))
+            one = event.address
+            self.history.own_address(self.host.vrf_of(one.interface), one.interface, one.packed, is_gone=event.gone)
+            self.walks.run(self.rib.received.networks_changed(event.address.interface))
         if isinstance(event, LinkChanged | AddressChanged):
             self.workloads.host_changed(event)
         self.speaker.kernel_changed(event)
         self.evpn.kernel_changed(event)
-
-    def _note_address(self, event: AddressChanged) -> None:
-        one = event.address
-        self.history.own_address(self.host.vrf_of(one.interface), one.interface, one.packed, is_gone=event.gone)
 
     def _kernel_reported(self) -> None:
         """A workload's new route is announced in the same turn of the loop."""
@@ -417,8 +308,8 @@ class Routing:
             self.rib.flush()
             self.workloads.report()
 
-    def _established(self, source: Source) -> dict[str, Source]:
-        """The established sessions that one belongs to: of guests, or of neighbors."""
+    def established(self, source: Source) -> dict[str, Source]:
+        """The established sessions that one belongs to, by name: of guests, or of neighbors."""
         return self.guests if source.guest else self.sources
 
     # Sessions (SpeakerEvents).
@@ -426,25 +317,25 @@ class Routing:
     @changes_shared_state
     def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
         going = self.rib.received.neighbor_back(source, negotiated, config, now=_now())
-        self._remove(going, why="the neighbor is back and does not say that it forwards on")
-        self._established(source)[source.name] = source
+        self._ended.remove(going, why="the neighbor is back and does not say that it forwards on")
+        self.established(source)[source.name] = source
         self.evpn.neighbor_up(source, negotiated.families)
         self.rib.received.neighbor_up(source, negotiated, config)
         self.rib.received.await_memberships(source, until=_now() + MEMBERSHIPS_WAIT_S)
-        self._watch_stale()
+        self._ended.watch()
         self._neighbors_changed()
 
     @changes_shared_state
     def session_adopted(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
-        self._established(source)[source.name] = source
+        self.established(source)[source.name] = source
         self.evpn.neighbor_up(source, negotiated.families)
         self.rib.received.neighbor_up(source, negotiated, config, is_adopted=True)
         self._neighbors_changed()
 
     @changes_shared_state
     def session_closed(self, source: Source, reason: str, *, is_graceful: bool = False) -> None:
-        if self._established(source).get(source.name) is source:
-            del self._established(source)[source.name]
+        if self.established(source).get(source.name) is source:
+            del self.established(source)[source.name]
         if self.ending:
             return
         received = self.rib.received
@@ -454,81 +345,25 @@ class Routing:
             self.evpn.neighbor_away(source)
             routes, _ = received.kept_of([(source, family) for family in received.stale.kept[source]])
             log.warning("graceful_restart.routes_kept", neighbor=source.name, routes=routes, reason=reason)
-        self._remove(going, why=reason, ended=source)
-        self._watch_stale()
+        self._ended.remove(going, why=reason, ended=source)
+        self._ended.watch()
         self._neighbors_changed()
 
     @changes_shared_state
     def path_failed(self, source: Source) -> None:
         """Also once more when the session is closed: it may have named others meanwhile."""
-        self._next_hops_lost(self.rib.received.places(source.name))
+        self._ended.next_hops_lost(self.rib.received.places(source.name))
 
     def keeps_routes(self, name: str) -> bool:
         return bool(self.rib.received.stale.of(name))
 
     @changes_shared_state
     def forwarding_lost(self, name: str, reason: str) -> None:
-        self._remove(self.rib.received.stale.forget(name), why=reason)
-        self._watch_stale()
+        self._ended.remove(self.rib.received.stale.forget(name), why=reason)
+        self._ended.watch()
 
     def all_end(self) -> None:
         self.ending = True
-
-    def _next_hops_lost(self, places: Sequence[Place]) -> None:
-        lost = self.rib.received.next_hops_of_only(places)
-        if lost:
-            self.rib.commit_gathered()  # what waits in the kernel's tables is asked for again, what waits here is not
-            self.tables.next_hops_lost(lost)
-
-    def _remove(self, places: Sequence[Place], *, why: str, ended: Source | None = None, is_back: bool = False) -> None:
-        """Remove routes of former sessions, in slices; unless the neighbor `is_back` and forwards, their next hops
-        leave the kernel at once. `ended`: the session that has ended just now, of which nothing was stale."""
-        if not places:
-            return
-        received = self.rib.received
-        if not is_back:
-            self._next_hops_lost(places)
-        for source in dict.fromkeys(source for source, _ in places):
-            if not received.is_kept(source):
-                self.evpn.neighbor_down(source)
-            elif (source, Family.L2VPN_EVPN) in places:
-                self.evpn.routes_lost(source)
-            if source is not ended:
-                stale = [str(family) for one, family in places if one is source]
-                log.warning("graceful_restart.routes_removed", neighbor=source.name, families=stale, reason=why)
-        for name in dict.fromkeys(source.name for source, _ in places):
-            lost, _ = received.kept_of([place for place in places if place[0].name == name])
-            if lost:
-                log.info("routes.lost", neighbor=name, routes=lost, reason=why)
-        routes, size = received.kept_of(places)
-        walk = received.remove(places, is_back=is_back)
-        much = size + _BYTES_PER_ROUTE * routes > _MUCH
-        self._walks.run(walk, done=self._memory_freed if much else None)
-
-    def _watch_stale(self) -> None:
-        """Have what is kept of former sessions looked at when its time is over."""
-        deadline = self.rib.received.stale.deadline()
-        if self._stale_timer is not None:
-            self._stale_timer.cancel()
-            self._stale_timer = None
-        if deadline is not None and not self.ending:
-            self._stale_timer = asyncio.get_running_loop().call_at(deadline, self._stale_due)
-
-    @changes_shared_state
-    def _stale_due(self) -> None:
-        self._stale_timer = None
-        if self.ending or not self.rib.received.is_complete:  # what is left of their routes is looked at afterwards
-            return
-        going, long_lived = self.rib.received.stale.due(_now())
-        for source, family in long_lived:
-            log.warning("graceful_restart.long_lived", neighbor=source.name, family=str(family))
-        if long_lived:
-            self._walks.run(self.rib.received.become_long_lived(long_lived))
-        back = [place for place in going if place[0].name in self._established(place[0])]
-        self._remove(back, why="no End-of-RIB came in time", is_back=True)
-        away = [place for place in going if place[0].name not in self._established(place[0])]
-        self._remove(away, why="the neighbor did not come back in time")
-        self._watch_stale()
 
     def updates_read(self, source: Source, bodies: Sequence[bytes], batches: Sequence[RouteBatch]) -> None:
         self.history.heard(source, bodies, batches)
@@ -537,13 +372,13 @@ class Routing:
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.rib.received.end_of_rib_received(source, family)
         going = self.rib.received.stale.end_of_rib(source.name, family)
-        self._remove(going, why="the neighbor has sent its routes again", is_back=True)
-        self._watch_stale()
+        self._ended.remove(going, why="the neighbor has sent its routes again", is_back=True)
+        self._ended.watch()
         self._changed()
 
     @changes_shared_state
     def refresh_ended(self, source: Source, family: Family) -> None:
-        self._walks.run(self.rib.received.refresh_ended(source, family))
+        self.walks.run(self.rib.received.refresh_ended(source, family))
 
     def _neighbors_changed(self) -> None:
         self.tables.main_needs_changed()
@@ -578,15 +413,14 @@ class Routing:
             self.evpn.fib_acknowledged(vrf, family, keys)
 
     def reachability_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
-        self._walks.run(self.rib.next_hop_changed(next_hop, why, vrf=vrf))
+        self.walks.run(self.rib.next_hop_changed(next_hop, why, vrf=vrf))
 
     # Workloads (workloads.Owner).
 
     def announce_workloads(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
-        exception, is_service = info.exception, info.is_service
-        attributes = _attributes(self._config.router.asn, info)
+        attributes = attributes_of(self.config.router.asn, info)
         self.rib.announce_local(
-            WORKLOAD_SOURCE, family, keys, attributes, vrf=vrf, exception=exception, is_service=is_service
+            WORKLOAD_SOURCE, family, keys, attributes, vrf=vrf, exception=info.exception, is_service=info.is_service
         )
         if vrf:
             self.evpn.workloads_announced(vrf, family, keys, info)
@@ -608,27 +442,9 @@ class Routing:
         self.rib.dissemination.synchronised()
         if self._is_adopting:
             self._is_adopting = False
-            self._walks.run(self._release())
+            self.walks.run(self._release())
         self._changed()
-
-
-@functools.lru_cache(maxsize=1024)
-def _attributes(asn: int, info: ClaimInfo) -> Attributes:
-    """What workloads are announced with: origin IGP, an empty AS path, the link bandwidth of a service address, and
-    what a guest says."""
-    return Attributes.of(
-        med=info.med,
-        only_to_customer=info.only_to_customer,
-        extended_communities=(encode_link_bandwidth(asn, info.bandwidth),) if info.bandwidth else (),
-        packed_communities=info.communities.standard,
-        packed_large_communities=info.communities.large,
-    )
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _names_source_by(config: Config) -> tuple[object, object]:
-    """What the preferred source of routes follows from."""
-    return config.fib.preferred_source, config.router.loopbacks

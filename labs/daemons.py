@@ -180,11 +180,28 @@ class Frr(Daemon):
         """The neighbors (addresses, interfaces) whose session is Established."""
         return sorted(name for name, peer in self._peers().items() if peer.get("state") == "Established")
 
+    def sessions(self) -> dict[str, dict[str, Any]]:
+        """What must not change of a session that goes on unnoticed, by neighbor (address, interface)."""
+        views = self.vtysh_json("show bgp neighbors json")
+        return {name: _session(view) for name, view in views.items()}
+
     def _peers(self) -> dict[str, Any]:
         peers: dict[str, Any] = {}
         for family in self.vtysh_json("show bgp summary json").values():
             peers.update(family.get("peers", {}))
         return peers
+
+
+def _session(view: dict[str, Any]) -> dict[str, Any]:
+    counts = view["messageStats"]
+    return {
+        "state": view["bgpState"],
+        "ports": (view.get("portForeign"), view.get("portLocal")),
+        "established": (view["connectionsEstablished"], view["connectionsDropped"]),
+        "opens": (counts["opensSent"], counts["opensRecv"]),
+        "notifications": (counts["notificationsSent"], counts["notificationsRecv"]),
+        "updates": (counts["updatesSent"], counts["updatesRecv"]),
+    }
 
 
 def _take_precedence(pid: int) -> None:

@@ -6,18 +6,17 @@ import itertools
 import re
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from labs.namespace import Namespace
-from labs.process import LabError, LoggedProcess, run_command
+from labs.process import LabError, LoggedProcess, run_command, wait_until
 
 REPLY = re.compile(r"^\[(\d+\.\d+)\] \d+ bytes from .* icmp_seq=(\d+) ", re.MULTILINE)
 TOTALS = re.compile(r"(\d+) packets transmitted, (\d+) received")
-
-
 _HALF = 1 << 15
 
 
@@ -67,6 +66,18 @@ class Flow:
         """
         self._process.stop(signal.SIGINT)
         return count(self.pair, self._process.log_path.read_text(errors="replace"), self._interval_s)
+
+
+@contextmanager
+def flowing(pairs: Sequence[Pair], directory: Path, *, interval_s: float) -> Iterator[list[FlowResult]]:
+    """Flows that have had their first replies; what was lost of each is in the list at the end of the block."""
+    flows = [Flow(pair, directory, interval_s=interval_s) for pair in pairs]
+    results: list[FlowResult] = []
+    try:
+        wait_until(lambda: all(flow.has_reply() for flow in flows), 10, "the first replies")
+        yield results
+    finally:
+        results += [flow.stop() for flow in flows]
 
 
 def count(pair: Pair, output: str, interval_s: float) -> FlowResult:

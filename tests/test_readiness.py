@@ -114,7 +114,7 @@ class Parts:
     def __init__(self) -> None:
         self.synchronised = True
         self.converged = False
-        self.is_behind_kernel = False
+        self.monitor = SimpleNamespace(is_behind=False)
         self.routes = 7
         self.sources: dict[str, Source] = {}
         self.told = 0
@@ -200,7 +200,7 @@ async def test_host_without_an_established_neighbor_is_not_ready(parts: Parts) -
 
 async def test_each_part_that_is_behind_has_its_reason(parts: Parts) -> None:
     readiness = judged(parts, repairing=("2 routes were not as they should be",))
-    parts.converged, parts.sources, parts.is_behind_kernel, parts.tables.failed = True, {"leaf1": LEAF1}, True, 3
+    parts.converged, parts.sources, parts.monitor.is_behind, parts.tables.failed = True, {"leaf1": LEAF1}, True, 3
     reason = await reviewed(readiness)
     assert "events of the kernel were lost" in reason
     assert "2 routes were not as they should be" in reason

@@ -20,6 +20,7 @@ from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Source, SourceKind
 from bgpd.model.workload import ClaimInfo, Communities
+from bgpd.reconfigure import reconfigure
 from bgpd.rib.policy import PolicyError
 from bgpd.routing import Routing
 from bgpd.runtime.descriptors import Shortage
@@ -268,7 +269,7 @@ def reconfigurable(rig: Rig) -> None:
 
 async def reconfigured(rig: Rig, text: str) -> list[str]:
     reconfigurable(rig)
-    await rig.routing.reconfigure(config(text))
+    await reconfigure(rig.routing, config(text))
     return rig.names()
 
 
@@ -303,7 +304,7 @@ async def test_no_session_comes_up_between_the_policies_of_the_rib_and_those_of_
 
     rig.routing.tables.vrfs._answers["add"] = slow  # type: ignore[attr-defined]
     rig.note(rib={"reconfigure": answer})
-    await rig.routing.reconfigure(config(TEXT.replace('"all"', '"none"') + BLUE))
+    await reconfigure(rig.routing, config(TEXT.replace('"all"', '"none"') + BLUE))
     await asyncio.sleep(0)
     names = rig.names()
     assert names.index("vrfs.add") < names.index("rib.reconfigure")
@@ -326,11 +327,11 @@ async def test_policy_that_cannot_be_used_changes_nothing(rig: Rig) -> None:
     rig.note(rib={"reconfigure": refuse})
     wrong = msgspec.structs.replace(before, neighbor=())
     with pytest.raises(PolicyError, match="no such policy"):
-        await rig.routing.reconfigure(wrong)
+        await reconfigure(rig.routing, wrong)
     assert rig.names() == ["rib.reconfigure"]
     rig.calls.clear()
     with pytest.raises(PolicyError, match="no such policy"):
-        await rig.routing.reconfigure(msgspec.structs.replace(config(TEXT + BLUE), neighbor=()))
+        await reconfigure(rig.routing, msgspec.structs.replace(config(TEXT + BLUE), neighbor=()))
     assert [(name, [vrf.name for vrf in vrfs]) for name, vrfs in rig.calls if name.startswith("vrfs")] == [
         ("vrfs.add", ["blue"]),
         ("vrfs.add", []),

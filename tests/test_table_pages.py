@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bgpd import page_keys, table_pages
 from bgpd.api.backend import Rejected
 from bgpd.evpn.key_search import evpn_routes_with
-from bgpd.fib.routes import PendingChanges
+from bgpd.fib.pending import PendingChanges
 from bgpd.model.communities import parse_route_distinguisher
 from bgpd.model.containers import ShardedDict
 from bgpd.model.evpn import mac_ip_key, prefix_key

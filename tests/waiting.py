@@ -11,14 +11,17 @@ from labs.process import wait_until
 PATIENCE_S = 30.0
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object], shown: Callable[[], object] = lambda: "") -> None:
     """Until `condition()` is true, while the loop works on.
 
-    Raises: TimeoutError: not within `PATIENCE_S`.
+    Raises: AssertionError: not within `PATIENCE_S`; it has what `shown()` says.
     """
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.01)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"not within {PATIENCE_S:.0f} s: {shown()}") from None
 
 
 def wait_for_links() -> None:

@@ -74,16 +74,20 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     needs_body: bool = True
 
 
+def _in_path(name: str, help: str) -> Parameter:
+    return Parameter(name, help, place="path", required=True)
+
+
 def _of(kind: type[msgspec.Struct]) -> tuple[Parameter, ...]:
     """The fields of a query struct."""
     return tuple(Parameter(one.name, "", one.type, required=one.required) for one in msgspec.structs.fields(kind))
 
 
 _VRF = Parameter("vrf", 'the VRF; "": the main table')
-_NAME = Parameter("name", "of a neighbor, or a table", place="path", required=True)
+_NAME = _in_path("name", "of a neighbor, or a table")
 _PAGES = (Parameter("page", "number of the page, from 0", int), Parameter("page_size", "routes of a page; 0: all", int))
 _TABLES = ("table/{name}", "table/{name}/filtered")
-_ID = Parameter("id", "of the workload, or name of the service", place="path", required=True)
+_ID = _in_path("id", "of the workload, or name of the service")
 LISTINGS: Mapping[str, Any] = {
     "neighbors": NeighborView,
     "bfd": BfdView,
@@ -101,142 +105,92 @@ LISTINGS: Mapping[str, Any] = {
 _PAYLOADS = {"workloads": (Workload, WorkloadReport), "services": (Service, ServiceView)}
 
 
-def _read() -> Iterable[Operation]:
-    for name, view in LISTINGS.items():
-        many: Any = list[view]  # type: ignore[valid-type]  # a value
-        yield Operation(method="get", path=f"/v1/{name}", summary=name, answers=(many,), parameters=_of(ViewQuery))
-    for path, summary, answer, parameters in (
-        ("/v1/events", "what happened, oldest first", list[EventView], _of(ViewQuery)),
-        ("/v1/overview", "the host on one screen", OverviewView, ()),
-        ("/v1/config", "the configuration in force", Config, ()),
-        ("/v1/interfaces", "the VRF of each interface", dict[str, str], ()),
-        ("/v1/drain", "how far the host is out of service", DrainView, ()),
-        ("/v1/upgrade", "what runs, and what became of the last upgrade", UpgradeView, ()),
-    ):
-        yield Operation(method="get", path=path, summary=summary, answers=(answer,), parameters=parameters)
-    yield Operation(
-        method="get",
-        path="/v1/health",
-        summary="whether it may be relied on",
-        answers=(HealthView,),
-        codes=(503,),
-    )
-    yield Operation(
-        method="get",
-        path="/v1/pages/{kind}",
-        summary="one page of a table",
-        answers=(PageView,),
-        parameters=(Parameter("kind", "of the table", place="path", required=True), *_of(PageQuery)),
-    )
-    yield Operation(
-        method="get",
-        path="/v1/explain/{address}",
-        summary="the path of an address; with `at` as it was then",
-        answers=(ExplainView, PastView),
-        parameters=(
-            Parameter("address", "an IP address", place="path", required=True),
-            _VRF,
-            Parameter("at", "seconds since the epoch", float),
-        ),
-    )
-    yield Operation(
-        method="get",
-        path="/v1/past/routes",
-        summary="routes of an earlier time",
-        answers=(PastRoutesView,),
-        parameters=_of(PastQuery),
-    )
-    yield Operation(
-        method="get",
-        path="/v1/past/overview",
-        summary="the host at an earlier time",
-        answers=(PastOverviewView,),
-        parameters=_of(AtQuery),
-    )
-    yield Operation(
-        method="get",
-        path="/v1/past/{kind}",
-        summary="EVPN routes, workloads or services of an earlier time",
-        answers=(PastTableView,),
-        parameters=(Parameter("kind", "of the table", place="path", required=True), *_of(PastTableQuery)),
-    )
-    yield Operation(
-        method="get",
-        path="/v1/why-not",
-        summary="what keeps a prefix from being used or announced",
-        answers=(WhyNotView,),
+def _get(path: str, summary: str, *answers: Any, **fields: Any) -> Operation:
+    return Operation(method="get", path=path, summary=summary, answers=answers, **fields)
+
+
+_READ = (
+    _get("/v1/events", "what happened, oldest first", list[EventView], parameters=_of(ViewQuery)),
+    _get("/v1/overview", "the host on one screen", OverviewView),
+    _get("/v1/config", "the configuration in force", Config),
+    _get("/v1/interfaces", "the VRF of each interface", dict[str, str]),
+    _get("/v1/drain", "how far the host is out of service", DrainView),
+    _get("/v1/upgrade", "what runs, and what became of the last upgrade", UpgradeView),
+    _get("/v1/health", "whether it may be relied on", HealthView, codes=(503,)),
+    _get(
+        "/v1/pages/{kind}",
+        "one page of a table",
+        PageView,
+        parameters=(_in_path("kind", "of the table"), *_of(PageQuery)),
+    ),
+    _get(
+        "/v1/explain/{address}",
+        "the path of an address; with `at` as it was then",
+        ExplainView,
+        PastView,
+        parameters=(_in_path("address", "an IP address"), _VRF, Parameter("at", "seconds since the epoch", float)),
+    ),
+    _get("/v1/past/routes", "routes of an earlier time", PastRoutesView, parameters=_of(PastQuery)),
+    _get("/v1/past/overview", "the host at an earlier time", PastOverviewView, parameters=_of(AtQuery)),
+    _get(
+        "/v1/past/{kind}",
+        "EVPN routes, workloads or services of an earlier time",
+        PastTableView,
+        parameters=(_in_path("kind", "of the table"), *_of(PastTableQuery)),
+    ),
+    _get(
+        "/v1/why-not",
+        "what keeps a prefix from being used or announced",
+        WhyNotView,
         parameters=(
             Parameter("prefix", "a prefix or an address", required=True),
             Parameter("neighbor", "only as to this neighbor"),
             _VRF,
         ),
-    )
-    yield Operation(
-        method="get",
-        path="/v1/what-if",
-        summary="what would become of the routes",
-        answers=(WhatIfView,),
+    ),
+    _get(
+        "/v1/what-if",
+        "what would become of the routes",
+        WhatIfView,
         errors=(409,),
         parameters=(
             Parameter("down", "a neighbor or an interface"),
             Parameter("drain", '"services" or "all"'),
             Parameter("force", "also the last host of a service", bool),
         ),
-    )
-    yield Operation(method="get", path="/v1/live", summary="server-sent events of the page", content=_STREAM)
-    yield Operation(method="get", path="/metrics", summary="metrics for Prometheus", content="text/plain")
-    yield Operation(method="get", path="/openapi.json", summary="this description", answers=(_OBJECT,))
-    for path in ("status", "protocols", "protocols/bgp", "protocols/short"):
-        yield Operation(method="get", path=f"/birdwatcher/{path}", summary="for alice-lg", answers=(_OBJECT,))
-    for kind in ("protocol/{name}", "filtered/{name}", "noexport/{name}", "export/{name}", *_TABLES):
-        yield Operation(
-            method="get",
-            path=f"/birdwatcher/routes/{kind}",
-            summary="for alice-lg",
-            answers=(_OBJECT,),
-            parameters=(_NAME, *_PAGES),
-        )
-    for name, (_, report) in _PAYLOADS.items():
-        yield Operation(
-            method="get",
-            path=f"/v1/{name}/{{id}}",
-            summary=f"what became of one of {name}",
-            answers=(report,),
-            errors=(405,),
-            error=(ErrorView, ErrorReport),
-            parameters=(_ID,),
-        )
-
-
-def _orders() -> Iterable[Operation]:
-    yield Operation(
-        method="get",
-        path="/v1/monitor",
-        summary="events as they happen",
+    ),
+    _get("/v1/live", "server-sent events of the page", content=_STREAM),
+    _get("/metrics", "metrics for Prometheus", content="text/plain"),
+    _get("/openapi.json", "this description", _OBJECT),
+)
+_BIRDWATCHER = "status", "protocols", "protocols/bgp", "protocols/short"
+_BIRDWATCHER_ROUTES = "protocol/{name}", "filtered/{name}", "noexport/{name}", "export/{name}", *_TABLES
+_ORDERS = (
+    _get(
+        "/v1/monitor",
+        "events as they happen",
         content=_LINES,
         parameters=(Parameter("since", "begin after this event", int),),
-    )
-    yield Operation(
-        method="get", path="/v1/mrt", summary="a table of MRT", content="application/octet-stream", parameters=(_VRF,)
-    )
-    yield Operation(
+    ),
+    _get("/v1/mrt", "a table of MRT", content="application/octet-stream", parameters=(_VRF,)),
+    Operation(
         method="post",
         path="/v1/what-if",
         summary="what another configuration would do",
         answers=(WhatIfView,),
         errors=(409, 415, 422),
         body=Config,
-    )
-    yield Operation(
+    ),
+    Operation(
         method="post",
         path="/v1/reload",
         summary="read the configuration again",
         answers=(ReloadView,),
         codes=(422,),
         parameters=(Parameter("confirm_s", "on trial for so many seconds", int),),
-    )
-    yield Operation(method="post", path="/v1/confirm", summary="keep what is on trial", status=204, errors=(409,))
-    yield Operation(
+    ),
+    Operation(method="post", path="/v1/confirm", summary="keep what is on trial", status=204, errors=(409,)),
+    Operation(
         method="put",
         path="/v1/drain",
         summary="take the host out of service",
@@ -244,9 +198,9 @@ def _orders() -> Iterable[Operation]:
         errors=(409, 415),
         body=DrainRequest,
         needs_body=False,
-    )
-    yield Operation(method="delete", path="/v1/drain", summary="bring it back", answers=(DrainView,))
-    yield Operation(
+    ),
+    Operation(method="delete", path="/v1/drain", summary="bring it back", answers=(DrainView,)),
+    Operation(
         method="post",
         path="/v1/upgrade",
         summary="become the installed version",
@@ -255,11 +209,39 @@ def _orders() -> Iterable[Operation]:
         errors=(409, 415),
         body=UpgradeRequest,
         needs_body=False,
-    )
-    mac = Parameter("address", "a MAC address", place="path", required=True)
-    yield Operation(
-        method="delete", path="/v1/frozen/{address}", summary="thaw a MAC", answers=(ThawReport,), parameters=(mac,)
-    )
+    ),
+    Operation(
+        method="delete",
+        path="/v1/frozen/{address}",
+        summary="thaw a MAC",
+        answers=(ThawReport,),
+        parameters=(_in_path("address", "a MAC address"),),
+    ),
+)
+
+
+def _read() -> Iterable[Operation]:
+    for name, view in LISTINGS.items():
+        many: Any = list[view]  # type: ignore[valid-type]  # a value
+        yield _get(f"/v1/{name}", name, many, parameters=_of(ViewQuery))
+    yield from _READ
+    for path in _BIRDWATCHER:
+        yield _get(f"/birdwatcher/{path}", "for alice-lg", _OBJECT)
+    for kind in _BIRDWATCHER_ROUTES:
+        yield _get(f"/birdwatcher/routes/{kind}", "for alice-lg", _OBJECT, parameters=(_NAME, *_PAGES))
+    for name, (_, report) in _PAYLOADS.items():
+        yield _get(
+            f"/v1/{name}/{{id}}",
+            f"what became of one of {name}",
+            report,
+            errors=(405,),
+            error=(ErrorView, ErrorReport),
+            parameters=(_ID,),
+        )
+
+
+def _orders() -> Iterable[Operation]:
+    yield from _ORDERS
     for name, (payload, report) in _PAYLOADS.items():
         path = f"/v1/{name}/{{id}}"
         yield Operation(

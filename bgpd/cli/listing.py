@@ -19,7 +19,8 @@ View = Mapping[str, Any]
 class Writer(Protocol):
     """Writes views as they come."""
 
-    def write(self, views: Sequence[View]) -> None: ...
+    def write(self, views: Sequence[View]) -> None:
+        """Put these views out."""
 
     def end(self) -> bool:
         """There are no more; whether there were any."""

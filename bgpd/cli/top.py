@@ -124,10 +124,12 @@ class Pane(Screen[None]):
         yield Static("escape back   up, down, page up, page down, home, end", id="keys")
 
     def on_mount(self) -> None:
+        """It has the keyboard."""
         self.query_one(VerticalScroll).focus()
         self.draw()
 
     def on_resize(self, event: Resize) -> None:
+        """Its lines are made for the width."""
         self.draw()
 
     def draw(self) -> None:
@@ -171,6 +173,7 @@ class Top(App[int]):
         yield Input(id="search")
 
     def on_mount(self) -> None:
+        """Follow the daemon."""
         self.run_worker(self._follow(), exclusive=True)
 
     async def _follow(self) -> None:
@@ -189,6 +192,7 @@ class Top(App[int]):
         self._draw()
 
     def on_resize(self, event: Resize) -> None:
+        """What fits depends on the size."""
         self._draw()
 
     def _draw(self) -> None:
@@ -209,16 +213,19 @@ class Top(App[int]):
         return action != "ask" or not (isinstance(self.screen, Pane) or isinstance(self.focused, Input))
 
     def action_ask(self) -> None:
+        """Ask what becomes of a destination."""
         search = self.query_one("#search", Input)
         search.placeholder = _ASKS
         self.screen.set_focus(search)  # at once, and so by a binding with priority: the next key belongs to it
 
     def action_leave(self) -> None:
+        """Back from the question to the screen."""
         self.query_one("#search", Input).value = ""
         self.screen.set_focus(None)
         self._draw()
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Answer the question."""
         what = event.value.strip()
         self.action_leave()
         if what:
@@ -240,6 +247,8 @@ class Top(App[int]):
         return lines
 
     def action_neighbors(self) -> None:
+        """Show all neighbors."""
+
         def lines(width: int) -> Iterable[Line]:
             view = self._seen.overview
             if view is None:
@@ -249,12 +258,15 @@ class Top(App[int]):
         self.push_screen(Pane(lines))
 
     def action_events(self) -> None:
+        """Show the last events, newest first."""
         self.push_screen(Pane(lambda width: [*top_lines.event_lines(self._seen.events)][::-1] or [Line("no events")]))
 
     def action_keys(self) -> None:
+        """Show what each key does."""
         self.push_screen(Pane(lambda width: map(Line, _HELP.split("\n"))))
 
     def action_pause(self) -> None:
+        """Hold the screen still, or go on."""
         self._is_paused = not self._is_paused
         self._draw()
 

@@ -58,6 +58,7 @@ class UnixConnection:
                 yield part
 
     def close(self) -> None:
+        """Close the connection; an answer that is not read to its end is given up."""
         self._reader.close()
         self._socket.close()
 

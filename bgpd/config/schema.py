@@ -255,14 +255,17 @@ class Config(Strict, frozen=True, kw_only=True):
 
     @property
     def speaker(self) -> SpeakerConfig:
+        """What sessions take."""
         return SpeakerConfig(router=self.router, neighbor=self.neighbor, listen=self.ranges)
 
     @property
     def exports(self) -> ExportsConfig:
+        """What BMP stations and MRT files take."""
         return ExportsConfig(bmp=self.bmp, mrt=self.mrt)
 
     @property
     def rib(self) -> RibConfig:
+        """What the RIB takes."""
         return RibConfig(
             router=self.router,
             neighbor=self.neighbor,
@@ -273,6 +276,7 @@ class Config(Strict, frozen=True, kw_only=True):
 
     @property
     def evpn(self) -> EvpnConfig:
+        """What EVPN takes."""
         return EvpnConfig(router=self.router, vrf=self.vrf)
 
     @property
@@ -292,6 +296,7 @@ class Config(Strict, frozen=True, kw_only=True):
 
     @property
     def guard(self) -> GuardConfig:
+        """What says which prefixes this host needs for itself."""
         return GuardConfig(neighbor=self.neighbor, vrf=self.vrf, workload=self.workload)
 
 

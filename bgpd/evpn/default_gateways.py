@@ -58,4 +58,5 @@ class DefaultGateways:
         return changed
 
     def vrf_removed(self, vrf: str) -> None:
+        """Forget what is known of a VRF."""
         self._known.pop(vrf, None)

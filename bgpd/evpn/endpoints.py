@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bgpd.evpn.mac_mobility import Endpoint, EndpointState, MacMobility, Mobility, SavedMoves, Verdict
 from bgpd.evpn.originate import Originator
-from bgpd.evpn.ports import ClaimPort, Clock, PresencePort
+from bgpd.evpn.ports import ClaimPort, PresencePort
 from bgpd.evpn.vrf import Vrf
 from bgpd.evpn.vrf_routes import VrfRoutes
 from bgpd.model.evpn import origin_of
@@ -22,6 +22,7 @@ from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address
 from bgpd.model.workload import ClaimInfo, Presence
 from bgpd.runtime.events import log
+from bgpd.runtime.turns import Clock
 
 _Where = tuple[str, bytes]
 """VRF and host prefix (route key)."""

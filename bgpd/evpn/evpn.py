@@ -13,7 +13,7 @@ from bgpd.config.schema import EvpnConfig, VrfConfig
 from bgpd.evpn.endpoints import Endpoints
 from bgpd.evpn.importer import Importer, ReceivedKeys
 from bgpd.evpn.originate import EVPN_SOURCE, Originator
-from bgpd.evpn.ports import ClaimPort, Clock, KernelPort, PresencePort, RibPort, WalkPort
+from bgpd.evpn.ports import ClaimPort, KernelPort, PresencePort, RibPort, WalkPort
 from bgpd.evpn.resolve import vrf_of
 from bgpd.evpn.route_targets import Memberships, OwnMemberships
 from bgpd.evpn.uplinks import SavedGateway, Uplinks
@@ -26,6 +26,7 @@ from bgpd.model.kernel import KernelEvent
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source
 from bgpd.model.workload import ClaimInfo, Presence
 from bgpd.runtime.shared_state import changes_shared_state
+from bgpd.runtime.turns import Clock
 
 _SLICE = 1024
 """EVPN routes of one step of an import of all."""

@@ -76,6 +76,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def announced(self) -> bool:
+        """Whether this host announces the endpoint."""
         return self.state is EndpointState.LOCAL
 
 

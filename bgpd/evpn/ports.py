@@ -17,13 +17,16 @@ class Decided(Protocol):
     """A decision of the RIB."""
 
     @property
-    def candidates(self) -> tuple[Path, ...]: ...
+    def candidates(self) -> tuple[Path, ...]:
+        """All paths, those that are not used too."""
 
     @property
-    def multipath(self) -> tuple[Path, ...]: ...
+    def multipath(self) -> tuple[Path, ...]:
+        """The paths in use, the best one first; () if none is usable."""
 
     @property
-    def is_local(self) -> bool: ...
+    def is_local(self) -> bool:
+        """Whether the best path is one of this host's own."""
 
     def role(self, path: Path) -> str:
         """What a candidate is for the route: "best", "multipath", "lost" or "rejected"."""
@@ -40,16 +43,19 @@ class Stale(Protocol):
     """Of which time the session of a stale route ended, and until when it is kept at most."""
 
     @property
-    def since(self) -> float: ...
+    def since(self) -> float:
+        """When the session ended, in seconds since the epoch."""
 
     @property
-    def ends_at(self) -> float: ...
+    def ends_at(self) -> float:
+        """Until when it is kept at most, by the loop's clock."""
 
 
 class RibRoutes(Protocol):
     """The decisions of a table, which may be very many, by key."""
 
-    def get(self, key: bytes) -> Decided | None: ...
+    def get(self, key: bytes) -> Decided | None:
+        """The decision of one key."""
 
     def slices(self, size: int) -> Iterator[list[bytes]]:
         """All keys, so many at a time."""
@@ -68,13 +74,16 @@ class RibTable(Protocol):
     def routes(self) -> RibRoutes: ...
 
     @property
-    def local(self) -> Mapping[bytes, None]: ...
+    def local(self) -> Mapping[bytes, None]:
+        """This host's own keys."""
 
     @property
-    def received(self) -> Mapping[Source, int]: ...
+    def received(self) -> Mapping[Source, int]:
+        """How many routes it has of each session."""
 
     @property
-    def labels(self) -> RibLabels: ...
+    def labels(self) -> RibLabels:
+        """The labels that are not those of paths."""
 
     def distinct(self) -> Collection[Decided]:
         """All decisions that keys have."""
@@ -97,9 +106,11 @@ class RibPort(Protocol):
     """The RIB."""
 
     @property
-    def received(self) -> NeighborsPort: ...
+    def received(self) -> NeighborsPort:
+        """The routes of neighbors."""
 
-    def table(self, vrf: str, family: Family) -> RibTable: ...
+    def table(self, vrf: str, family: Family) -> RibTable:
+        """One table; made if there is none."""
 
     def import_routes(self, vrf: str, family: Family, keys: Sequence[bytes], path: Path) -> None:
         """Routes of a VRF that EVPN routes became."""
@@ -107,7 +118,8 @@ class RibPort(Protocol):
     def import_few(self, vrf: str, family: Family, routes: Sequence[tuple[bytes, Path]]) -> None:
         """The same of routes that have a path each."""
 
-    def withdraw_imported(self, vrf: str, family: Family, source: Source, keys: Sequence[bytes]) -> None: ...
+    def withdraw_imported(self, vrf: str, family: Family, source: Source, keys: Sequence[bytes]) -> None:
+        """These keys are no longer imported from `source`."""
 
     def remove_imported(self, vrf: str, family: Family, source: Source) -> Iterator[None]:
         """Stepping removes all imported routes of a source."""
@@ -117,7 +129,8 @@ class RibPort(Protocol):
     ) -> None:
         """Routes of this host."""
 
-    def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes]) -> None: ...
+    def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes]) -> None:
+        """Originate these no longer."""
 
     def next_hop_changed(self, next_hop: NextHop, why: str, *, vrf: str) -> Iterator[None]:
         """Stepping decides anew where a next hop counts, which can be reached now ("") or no longer, and why."""
@@ -150,12 +163,5 @@ class PresencePort(Protocol):
 class WalkPort(Protocol):
     """Where long work is stepped."""
 
-    def run(self, walk: Iterator[None]) -> None: ...
-
-
-class Clock(Protocol):
-    """Monotonic seconds, and a callback at one of them."""
-
-    def time(self) -> float: ...
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> object: ...
+    def run(self, walk: Iterator[None]) -> None:
+        """Have a walk stepped, among others, until it ends."""

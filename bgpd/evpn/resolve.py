@@ -138,6 +138,7 @@ class Resolver:
                 self._prefixes[len(address)].discard(bytes((8 * len(address),)) + address)
 
     def uplinks(self) -> tuple[Uplink, ...]:
+        """The uplinks that next hops are resolved to."""
         return tuple(self._uplinks.values())
 
     def uplinks_changed(self, uplinks: Mapping[str, Uplink]) -> dict[NextHop, Resolution]:

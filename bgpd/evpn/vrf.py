@@ -99,6 +99,7 @@ class Vrf:
 
     @property
     def uplinks(self) -> tuple[Uplink, ...]:
+        """The uplinks that its next hops are resolved to."""
         return self._resolver.uplinks()
 
     @property

@@ -16,7 +16,8 @@ from typing import Protocol
 
 from bgpd.fib.examine import Examiner
 from bgpd.fib.nexthop_objects import NexthopObjects
-from bgpd.fib.routes import FamilyRoutes, Plan, TargetChange
+from bgpd.fib.plan import Plan, TargetChange
+from bgpd.fib.routes import FamilyRoutes
 from bgpd.kernel.netlink import MessageKind
 from bgpd.kernel.route_messages import RouteForm, encode_deletes, is_there_already, read_key
 from bgpd.kernel.writer import Outcome

@@ -19,8 +19,9 @@ from bgpd.fib.answers import Answers
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.examine import Examiner
 from bgpd.fib.ownership import Ownership
+from bgpd.fib.plan import Plan
 from bgpd.fib.rechecks import SLICE, Rechecks
-from bgpd.fib.routes import FamilyRoutes, FibCounters, Plan
+from bgpd.fib.routes import FamilyRoutes
 from bgpd.fib.targets import Targets
 from bgpd.kernel.route_messages import RouteForm, encode_adds, encode_deletes
 from bgpd.kernel.writer import Outcome
@@ -79,6 +80,25 @@ class ChangedMeanwhile(msgspec.Struct):
             self.are_too_many = True
         else:
             self.keys.update(plan.written())
+
+
+class FibCounters(msgspec.Struct):
+    """Plain numbers for metrics. Routes: `installed` are those that the kernel has; `pending` wait to be written, or
+    are on their way; `desired` are all that are installed, failed, blocked, or on their way.
+
+    Since the start: `repaired` routes that the kernel had lost or held otherwise, `nexthop_deletes` lost gateways,
+    `batches` and route `messages` sent.
+    """
+
+    desired: int = 0
+    installed: int = 0
+    pending: int = 0
+    failed: int = 0
+    blocked: int = 0
+    repaired: int = 0
+    nexthop_deletes: int = 0
+    batches: int = 0
+    messages: int = 0
 
 
 class _Batch(msgspec.Struct, frozen=True, eq=False):

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from bgpd.fib.dataplane import Dataplane
-from bgpd.fib.nexthop_objects import by_known_sources
+from bgpd.fib.group_sources import by_known_sources
 from bgpd.fib.ownership import describe
 from bgpd.fib.routes import FamilyRoutes
 from bgpd.kernel.route_decoder import RouteRun

@@ -11,20 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from itertools import repeat
 
 import msgspec
 
 from bgpd.fib.group_room import GroupRoom
+from bgpd.fib.group_sources import MIXED
+from bgpd.fib.nexthop_ids import NexthopIds
 from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, encode_group, encode_nexthop
-from bgpd.kernel.route_decoder import RouteRun
-from bgpd.kernel.route_messages import UNKNOWN
 from bgpd.model.path import NextHop, NextHops
 
-MIXED = b"?"
-"""Source of a group of an earlier run whose routes have several; equal to no desired one."""
-IDS_PER_PROTOCOL = 1_000_000
-"""Protocol 217 has nexthops from 217,000,001 and groups from 217,500,001."""
 MOST_COLLECTED = 256
 """Unused objects that are deleted together."""
 _Kind = tuple[Members, bytes]
@@ -74,7 +69,7 @@ class Loss(msgspec.Struct, kw_only=True):
 
 
 class NexthopObjects:
-    """Nexthops and groups by id; ids come from two ranges of the protocol's own, and are not used twice in a run.
+    """Nexthops and groups by id.
 
     `dead`: group id -> routes that still name it although the kernel has flushed them. `version` grows with every
     change.
@@ -97,10 +92,8 @@ class NexthopObjects:
         self._nexthop_ids: dict[tuple[bytes, int], int] = {}
         self._group_ids: dict[_Kind, set[int]] = {}
         self._observed: set[int] = set()
-        self._taken: set[int] = set()
         self._doubtful: dict[int, float | None] = {}
-        self._next_nexthop = protocol * IDS_PER_PROTOCOL
-        self._next_group = protocol * IDS_PER_PROTOCOL + IDS_PER_PROTOCOL // 2
+        self._ids = NexthopIds(protocol)
         self._created = bytearray()
         self._created_ids: list[int] = []
 
@@ -117,7 +110,7 @@ class NexthopObjects:
         if found is None:
             if hop.address not in self.room.neighbors and not self.room.is_left(len(self.groups)):
                 return None
-            found = self._next_nexthop = self._free(self._next_nexthop)
+            found = self._ids.nexthop()
             self._enter_nexthop(Nexthop(id=found, hop=hop, ifindex=ifindex))
             self._create(found, encode_nexthop(found, self.protocol, hop.address, ifindex))
         return found
@@ -145,7 +138,7 @@ class NexthopObjects:
         has_place = of_neighbors and len(members) == 1
         if not has_place and not self.room.is_left(len(self.groups), of_neighbors=of_neighbors):
             return None
-        identifier = self._next_group = self._free(self._next_group)
+        identifier = self._ids.group()
         self._enter_group(Group(id=identifier, members=members, reduced=reduced, source=source))
         self._create(identifier, encode_group(identifier, self.protocol, members))
         return identifier
@@ -167,7 +160,7 @@ class NexthopObjects:
         """Id of a new group that is not shared by others with equal members; None if there is no room for it."""
         if not self.room.is_left(len(self.groups)):
             return None
-        identifier = self._next_group = self._free(self._next_group)
+        identifier = self._ids.group()
         group = Group(id=identifier, members=members, bound=True, resilient=resilient, source=source)
         self._enter_group(group)
         self._create(identifier, self._encode(group, members))
@@ -231,7 +224,7 @@ class NexthopObjects:
 
     def is_lost(self, identifier: int) -> bool:
         """Whether a group of this run was deleted with its last next hop; not one that the kernel refused to create."""
-        return identifier > 0 and identifier not in self.groups and identifier not in self._taken
+        return identifier > 0 and identifier not in self.groups and identifier not in self._ids
 
     def is_within(self, target: int, other: int) -> bool:
         """Whether `other`, the new target, contains every live next hop of `target`; a dead group has none."""
@@ -335,7 +328,7 @@ class NexthopObjects:
             and all(self.nexthops[nexthop].present for nexthop, _ in group.members)
         ):
             self.not_resilient = why
-        self._taken.add(identifier)
+        self._ids.take(identifier)
         self.vanished([identifier])
 
     def doubt(self, identifiers: Iterable[int]) -> None:
@@ -386,19 +379,19 @@ class NexthopObjects:
         """Take over what an earlier run left; ids of other owners in our ranges are avoided. `name_of` an interface."""
         for found in objects:
             if found.protocol != self.protocol:
-                self._taken.add(found.id)
+                self._ids.take(found.id)
             elif found.gateway:
                 scoped = len(found.gateway) == 16 and found.gateway[0] == 0xFE
                 hop = NextHop(found.gateway, name_of(found.ifindex) if scoped else "")
                 if (found.gateway, found.ifindex) not in self._nexthop_ids:
                     self._enter_nexthop(Nexthop(id=found.id, hop=hop, ifindex=found.ifindex, present=True))
-                self._taken.add(found.id)
+                self._ids.take(found.id)
             elif not found.members:  # another program has changed it
-                self._taken.add(found.id)
+                self._ids.take(found.id)
                 self.leftovers.append(found.id)
         for found in objects:
             if found.protocol == self.protocol and found.members:
-                self._taken.add(found.id)
+                self._ids.take(found.id)
                 if all(nexthop in self.nexthops for nexthop, _weight in found.members):
                     self._enter_group(
                         Group(
@@ -461,12 +454,6 @@ class NexthopObjects:
                 del self._nexthop_ids[nexthop.hop.address, nexthop.ifindex]
         return encode_delete(unused), len(unused) >= MOST_COLLECTED
 
-    def _free(self, identifier: int) -> int:
-        identifier += 1
-        while identifier in self._taken:
-            identifier += 1
-        return identifier
-
     def _create(self, identifier: int, message: bytes) -> None:
         self._created += message
         self._created_ids.append(identifier)
@@ -514,20 +501,6 @@ def _ratio(members: Members) -> Members:
     """The members with the smallest weights that spread alike: what is left of a weighted group may do as it is."""
     divisor = math.gcd(*(weight for _, weight in members))
     return members if divisor <= 1 else tuple((nexthop, weight // divisor) for nexthop, weight in members)
-
-
-def by_known_sources(run: RouteRun, known: Mapping[int, bytes]) -> RouteRun:
-    """A run of bgpd's own routes, with those as UNKNOWN that name another source than is `known` of their group."""
-    if not run.sources and not known:
-        return run
-    pairs = set(zip(run.targets, run.sources or repeat(b"")))
-    wrong = {
-        (target, source) for target, source in pairs if target > 0 and known.get(target, b"") not in (source, MIXED)
-    }
-    if not wrong:
-        return run
-    named = zip(run.targets, run.sources or repeat(b""))
-    return msgspec.structs.replace(run, targets=[UNKNOWN if pair in wrong else pair[0] for pair in named])
 
 
 _NOWHERE: frozenset[str] = frozenset()

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Callable, Iterable
 
 from bgpd.config.schema import FibConfig
-from bgpd.fib.nexthop_objects import IDS_PER_PROTOCOL
+from bgpd.fib.nexthop_ids import IDS_PER_PROTOCOL
 from bgpd.kernel.nexthop_messages import NexthopObject
 from bgpd.kernel.reader import has_routes, read_nexthops
 from bgpd.runtime.events import log

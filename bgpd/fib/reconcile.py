@@ -17,7 +17,7 @@ import msgspec
 
 from bgpd.fib.batches import ChangedMeanwhile, TableWriter
 from bgpd.fib.dataplane import Dataplane
-from bgpd.fib.nexthop_objects import by_known_sources
+from bgpd.fib.group_sources import by_known_sources
 from bgpd.fib.rechecks import SLICE
 from bgpd.fib.routes import FamilyRoutes
 from bgpd.fib.saved import KnownTable

@@ -1,174 +1,26 @@
-"""The routes of one family of one table: installed routes, pending changes and failed writes.
+"""The routes of one family of one table: installed routes, pending changes (pending.py) and failed writes.
 
-Decides what needs a kernel message: a route whose group already has the desired members is not written again. Changes
-are written in the order in which they were asked for, in slices; of several changes of one prefix only the latest.
+Decides what needs a kernel message (plan.py): a route whose group already has the desired members is not written again.
 Hot path: a route costs one entry of `installed`, and the usual batch takes a few C calls. Sans-IO.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice, repeat
 
-import msgspec
-
 from bgpd.fib.guard import Block
 from bgpd.fib.nexthop_objects import NexthopObjects
+from bgpd.fib.pending import PendingChanges
+from bgpd.fib.plan import SERVICE, Plan, Target, TargetChange, TargetOf
 from bgpd.model.containers import PART_OF, ShardedDict
 from bgpd.model.path import NextHops
-
-_LOT = 32768
-"""Keys per chunk. A full chunk is closed: one dict of a million routes would be copied each time that it grows."""
-
-_LOTS_ASKED = 3
-
-
-class PendingChanges:
-    """Pending changes in chunks; new ones go to the newest chunk, writing takes from the oldest.
-
-    A key that is also in one of the next few chunks is skipped. Further chunks are not checked: with such a backlog an
-    outdated write, followed by the later one, costs less than the checks.
-    """
-
-    def __init__(self, *, lot: int = _LOT) -> None:
-        self._lot = lot
-        self._lots: deque[dict[bytes, NextHops | None]] = deque(({},))
-        self._keys: Iterator[bytes] | None = None
-        self._values: Iterator[NextHops | None] = iter(())
-        self._left = 0
-        self._waiting = 0
-
-    def __len__(self) -> int:
-        """Pending changes; a key in two chunks counts twice."""
-        return self._waiting
-
-    def __contains__(self, key: object) -> bool:
-        """Whether a key is pending; a key just taken may count as pending until its whole chunk is taken."""
-        return any(key in lot for lot in self._lots)
-
-    def merge(self, changes: Mapping[bytes, NextHops | None]) -> None:
-        """Add changes; each replaces an earlier one of its key."""
-        lot = self._lots[-1]
-        before = len(lot)
-        if before and before + len(changes) > self._lot:
-            lot, before = {}, 0
-            self._lots.append(lot)
-        lot.update(changes)
-        self._waiting += len(lot) - before
-
-    def take(self, limit: int) -> tuple[list[bytes], list[NextHops | None]]:
-        """Up to `limit` keys and their desired next hops; empty only when nothing is pending."""
-        while self._waiting:
-            keys, values = self._take_oldest(limit)
-            first = int(self._keys is not None)
-            for newer in itertools.islice(self._lots, first, first + _LOTS_ASKED):
-                if newer and not newer.keys().isdisjoint(keys):
-                    stays = [key not in newer for key in keys]
-                    keys = list(itertools.compress(keys, stays))
-                    values = list(itertools.compress(values, stays))
-            if keys:
-                return keys, values
-        return [], []
-
-    def _take_oldest(self, limit: int) -> tuple[list[bytes], list[NextHops | None]]:
-        oldest = self._lots[0]
-        if self._keys is None:
-            self._keys, self._values, self._left = iter(oldest), iter(oldest.values()), len(oldest)
-            if len(self._lots) == 1:
-                self._lots.append({})
-        keys = list(itertools.islice(self._keys, limit))
-        values = list(itertools.islice(self._values, limit))
-        self._left -= len(keys)
-        self._waiting -= len(keys)
-        if not self._left:
-            self._lots.popleft()
-            self._keys = None
-        return keys, values
-
-    def slices(self, size: int) -> Iterator[list[bytes]]:
-        """Pending keys in lists of up to `size`, for views: no step looks at more than one chunk. A key in two chunks
-        is in it twice, and some that were just taken are, too."""
-        for lot in list(self._lots):
-            keys = list(lot)
-            for start in range(0, len(keys), size):
-                yield keys[start : start + size]
-
-
-class FibCounters(msgspec.Struct):
-    """Plain numbers for metrics. Routes: `installed` are those that the kernel has; `pending` wait to be written, or
-    are on their way; `desired` are all that are installed, failed, blocked, or on their way.
-
-    Since the start: `repaired` routes that the kernel had lost or held otherwise, `nexthop_deletes` lost gateways,
-    `batches` and route `messages` sent.
-    """
-
-    desired: int = 0
-    installed: int = 0
-    pending: int = 0
-    failed: int = 0
-    blocked: int = 0
-    repaired: int = 0
-    nexthop_deletes: int = 0
-    batches: int = 0
-    messages: int = 0
-
 
 _WALK = 8192
 _FEW = 64
 """Keys with the same next hops up to which a loop costs less than passes."""
-SERVICE = "@service"
-"""The interface of the recursive next hop of a service, which resolves to its backends."""
-
-
-class Target(msgspec.Struct, frozen=True):
-    """What routes are to point at: its id, all targets that do as well, and why there is none ("" if there is)."""
-
-    id: int = 0
-    same: AbstractSet[int] = frozenset()
-    why: str = ""
-
-
-TargetOf = Callable[[NextHops, Collection[int | None]], Target]
-"""From next hops, and what routes of an earlier run that are to go by them point at now, to the target."""
-
-
-class TargetChange(msgspec.Struct, frozen=True):
-    """Routes that get another target: written behind those of `before`, which are deleted once that is done.
-
-    The kernel could replace a route in one step, but would replace whatever route of the prefix and metric is there by
-    then: also one that another program put into the place of ours a moment ago.
-    """
-
-    target: int
-    keys: list[bytes]
-    before: list[int]
-
-
-class Plan(msgspec.Struct, kw_only=True):
-    """Kernel work of one slice of changes. `settled` are keys that are as desired without a message.
-
-    `adds` are routes where the kernel has none. `refused`: why -> keys that are desired and are not written.
-    `newly_blocked`: those of them that must not be written, for a reason that is new; `displaced`: that were installed.
-    """
-
-    adds: list[tuple[int, list[bytes]]] = []
-    changes: list[TargetChange] = []
-    deletes: list[bytes] = []
-    settled: list[bytes] = []
-    refused: dict[str, list[bytes]] = {}
-    newly_blocked: list[bytes] = []
-    displaced: list[bytes] = []
-
-    def written(self) -> Iterator[bytes]:
-        """Keys that need a message."""
-        for _target, keys in self.adds:
-            yield from keys
-        for change in self.changes:
-            yield from change.keys
-        yield from self.deletes
 
 
 class FamilyRoutes:

@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from bgpd.config.schema import FibConfig
-from bgpd.fib.batches import TableOwner, TableWriter
+from bgpd.fib.batches import FibCounters, TableOwner, TableWriter
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.events import TableEvents
 from bgpd.fib.preferred_source import PreferredSource
 from bgpd.fib.rechecks import SLICE
 from bgpd.fib.reconcile import Upkeep
-from bgpd.fib.routes import FibCounters
 from bgpd.fib.saved import KnownTable
 from bgpd.fib.targets import Service, service_hop
 from bgpd.model.iana import Family

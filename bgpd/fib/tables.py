@@ -8,21 +8,22 @@ a table, batches.py how routes are written.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from itertools import islice
-from typing import Protocol
 
 from bgpd.config.schema import FibConfig, VrfConfig
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
+from bgpd.fib.ports import KernelListener, LearnedRoutes, RecursiveNextHops, WorkloadAddresses
 from bgpd.fib.probe_routes import ProbeRoutes
 from bgpd.fib.saved import Columns, KnownTable, SavedKernelTable
 from bgpd.fib.saved import save as save_table
 from bgpd.fib.table import Fib
-from bgpd.fib.targets import Service, service_hop
+from bgpd.fib.targets import Service
 from bgpd.fib.vrf_tables import ConfiguredVrfs
+from bgpd.fib.workload_routes import WorkloadRoutes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.runtime.background import start_in_background
@@ -37,148 +38,6 @@ _READ_AGAIN = 131_072
 """Pending kernel routes below which reading goes on."""
 _UNREAD_MOST_S = 1.0
 """Longest pause in reading: far shorter than a hold time, whatever delays the kernel."""
-
-Place = tuple[str, Family]
-"""VRF name ("" for the main table) and unicast family."""
-
-
-class LearnedTable(Protocol):
-    """One table of the RIB."""
-
-    @property
-    def routes(self) -> Collection[bytes]:
-        """Its keys."""
-
-
-class LearnedRoutes(Protocol):
-    """The RIB: what neighbors' routes want of the kernel."""
-
-    def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
-        """What the kernel should forward a key by; None: no learned route."""
-
-    def desired_all(self, vrf: str, family: Family, keys: Sequence[bytes]) -> list[NextHops | None]:
-        """`desired` of each of these, which may be many."""
-
-    def fallback(self, vrf: str, lost: AbstractSet[NextHop]) -> Callable[[NextHops], NextHops | None]:
-        """A function that gives the next hops to use in place of a set that would become empty."""
-
-    def table(self, vrf: str, family: Family) -> LearnedTable:
-        """The routes of one table."""
-
-    def asked_next_hops(self, vrf: str) -> Collection[NextHop]:
-        """The next hops of a VRF of which it knows whether they can be reached."""
-
-    def commit_gathered(self) -> None:
-        """Call `update_learned` now for what has changed in this turn of the loop."""
-
-    def fib_refused(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        """These are desired, and the kernel does not forward them."""
-
-
-class RecursiveNextHops(Protocol):
-    """EVPN: resolves recursive next hops."""
-
-    def resolve(self, next_hop: NextHop) -> NextHops:
-        """Which next hops it leads to now, () if none."""
-
-
-class WorkloadAddresses(Protocol):
-    """The workloads: what their own routes and addresses have to do with the kernel."""
-
-    def route_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        """The kernel forwards these to workloads of this host."""
-
-    def route_refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
-        """These routes to workloads are not in the kernel; they are tried again."""
-
-    def look_again(self, table: Place, keys: Iterable[bytes]) -> None:
-        """The answer of `reserved` may have changed for these."""
-
-
-class KernelListener(Protocol):
-    """Notifies several parts, in the right order, of the kernel's answers."""
-
-    def kernel_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        """The kernel forwards these as desired."""
-
-    def reachability_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
-        """A next hop that `resolve` was asked about can be reached now (""), or no longer, and why."""
-
-    def kernel_is_behind(self) -> None:
-        """Neighbors are far ahead of the kernel: read no more from those that lead. Called again while it is so."""
-
-    def kernel_caught_up(self) -> None:
-        """The kernel has caught up with the neighbors, or takes too long: read on."""
-
-
-class WorkloadRoutes:
-    """Kernel routes of this host's workloads, by table. A workload's own route wins over a learned one, unless it is
-    that of a service that yields: one that this host has withdrawn.
-    """
-
-    def __init__(self) -> None:
-        self._tables: dict[Place, dict[bytes, NextHops]] = {}
-        self._services: dict[Place, dict[bytes, Service]] = {}
-        self._yielding: dict[Place, set[bytes]] = {}
-
-    def __len__(self) -> int:
-        return sum(map(len, self._tables.values()))
-
-    def get(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
-        """The route of a workload to a prefix."""
-        own = self._tables.get((vrf, family))
-        return own.get(key) if own else None
-
-    def set(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
-        """Workloads want these routes now; None: none any more."""
-        own = self._tables.setdefault((vrf, family), {})
-        services = self._services.get((vrf, family))
-        if services:
-            for key in services.keys() & changes.keys():
-                del services[key]
-                self._yielding[vrf, family].discard(key)
-        for key, hops in changes.items():
-            if hops is None:
-                own.pop(key, None)
-            else:
-                own[key] = hops
-
-    def set_service(self, vrf: str, family: Family, key: bytes, service: Service, *, yields: bool) -> None:
-        """A service wants the route of its address; if it `yields`, only while there is no learned one."""
-        self._tables.setdefault((vrf, family), {})[key] = (service_hop(key),)
-        self._services.setdefault((vrf, family), {})[key] = service
-        yielding = self._yielding.setdefault((vrf, family), set())
-        (yielding.add if yields else yielding.discard)(key)
-
-    def yielding(self, vrf: str, family: Family, keys: Iterable[bytes]) -> dict[bytes, Service]:
-        """Those of the keys whose learned route takes the place of a service's."""
-        yielding = self._yielding.get((vrf, family))
-        if not yielding:
-            return {}
-        services = self._services[vrf, family]
-        return {key: services[key] for key in keys if key in yielding}
-
-    def services(self, vrf: str, family: Family) -> list[tuple[bytes, Service, bool]]:
-        """The services of one table, and whether they yield."""
-        yielding = self._yielding.get((vrf, family), ())
-        return [(key, one, key in yielding) for key, one in self._services.get((vrf, family), {}).items()]
-
-    def plain(self, vrf: str, family: Family) -> dict[bytes, NextHops]:
-        """All of one table, without those of services."""
-        own, services = self._tables.get((vrf, family), {}), self._services.get((vrf, family), {})
-        return {key: hops for key, hops in own.items() if key not in services}
-
-    def overlay(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
-        """The RIB's changes without those of prefixes that workloads have."""
-        own = self._tables.get((vrf, family))
-        if not own or own.keys().isdisjoint(changes.keys()):
-            return changes
-        return {key: hops for key, hops in changes.items() if key not in own}
-
-    def among(self, vrf: str, family: Family, keys: Sequence[bytes]) -> list[bytes]:
-        """The keys that are routes of workloads."""
-        own = self._tables.get((vrf, family))
-        return list(filter(own.__contains__, keys)) if own else []
 
 
 class KernelTables:

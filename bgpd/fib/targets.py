@@ -23,7 +23,7 @@ import msgspec
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.group_room import NO_ROOM
 from bgpd.fib.nexthop_objects import Loss
-from bgpd.fib.routes import SERVICE, Target, TargetOf
+from bgpd.fib.plan import SERVICE, Target, TargetOf
 from bgpd.kernel.host import Host
 from bgpd.kernel.nexthop_messages import MAX_WEIGHT, Members
 from bgpd.kernel.route_messages import BLACKHOLE as BLACKHOLE_TARGET

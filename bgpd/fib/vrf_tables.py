@@ -19,7 +19,8 @@ from bgpd.fib.batches import TableOwner
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.table import Fib
-from bgpd.fib.vrfs import KernelVrfs, VrfRefused, VrfSpec
+from bgpd.fib.vrf_devices import VrfRefused
+from bgpd.fib.vrfs import KernelVrfs, VrfSpec
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.runtime.background import start_in_background

@@ -14,14 +14,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
-import importlib
 from collections.abc import Callable, Container, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.table import Fib
+from bgpd.fib.vrf_devices import VrfDevices, VrfRefused, is_made_by_bgpd
 from bgpd.fib.vrf_rules import (
     FAMILIES,
     PolicyRules,
@@ -40,7 +39,6 @@ from bgpd.model.kernel import (
     KernelEvent,
     KernelResynchronised,
     KernelRoute,
-    Link,
     LinkChanged,
     RouteChanged,
     RoutingRule,
@@ -49,18 +47,9 @@ from bgpd.model.path import NextHop
 from bgpd.runtime.background import start_in_background
 from bgpd.runtime.events import log
 
-if TYPE_CHECKING:
-    from bgpd.kernel.rtnl import Rtnl, VrfDevice
-
-
-_ALIAS = "bgpd: VRF "
 _RETRY_S = 5.0
 _REMOVAL_PAUSE_S = 0.5
 _REMOVAL_TRIES = 3
-
-
-class VrfRefused(Exception):
-    """A VRF cannot be in the kernel as configured; the text says why, and what to do."""
 
 
 class VrfSpec(msgspec.Struct, frozen=True):
@@ -112,10 +101,8 @@ class KernelVrfs:
         self._dataplane = dataplane
         self._applied = applied
         self._protocol = dataplane.objects.protocol
-        self._use_devices = use_devices
-        self._rtnl: Rtnl | None = None
+        self._devices = VrfDevices(dataplane.host, are_possible=use_devices)
         self._vrfs: dict[str, _Vrf] = {}
-        self._device_tables: dict[int, int] = {}
         self._dirty: dict[str, None] = {}
         self._lock = asyncio.Lock()
         self._worker: asyncio.Task[None] | None = None
@@ -138,8 +125,7 @@ class KernelVrfs:
         if self._worker is not None:
             await asyncio.gather(self._worker, return_exceptions=True)
         self._vrfs.clear()
-        if self._rtnl is not None:
-            self._rtnl.stop()
+        self._devices.stop()
 
     async def add(self, spec: VrfSpec, fib: Fib) -> None:
         """Have a VRF in the kernel; `fib` is its table, started. What the kernel would not tell is asked again later.
@@ -199,10 +185,7 @@ class KernelVrfs:
         found = {rule.table: "" for rule in rules if rule.protocol == self._protocol and rule != common}
         for family in FAMILIES:
             found.update(dict.fromkeys(await self._tables_with_routes(family), ""))
-        for link in list(self._dataplane.host.links.values()):
-            device = await (await self._devices()).device(link.name) if link.kind == "vrf" else None
-            if device is not None and device.alias.startswith(_ALIAS):
-                found[device.table] = device.name
+        found.update({device.table: device.name for device in await self._devices.made_by_bgpd()})
         return {table: name for table, name in found.items() if table not in kept and table not in (0, 253, 255)}
 
     async def _tables_with_routes(self, family: Family) -> set[int]:
@@ -267,49 +250,19 @@ class KernelVrfs:
     async def check(self, spec: VrfSpec, fib: Fib) -> None:
         """Whether the kernel can have a VRF. Raises: VrfRefused: no, and why. OSError: the kernel would not tell."""
         rules = await self._read_rules()
-        device = await (await self._devices()).device(spec.name)
-        is_ours = bool(
-            fib.counters.installed
-            or rules.of(spec.table, self._protocol)
-            or (device is not None and device.alias.startswith(_ALIAS))
-        )
+        device = await self._devices.named(spec.name)
+        is_ours = bool(fib.counters.installed or rules.of(spec.table, self._protocol) or is_made_by_bgpd(device))
         routes = self._dataplane.monitor.routes.of_table(spec.table)
         why = why_not_usable(spec.table, self._protocol, routes, is_ours=is_ours)
         if device is not None and device.kind != "vrf":
             why = f"an interface named {spec.name} exists and is no VRF device: choose another name"
         elif device is not None and device.table != spec.table:
             why = f"the VRF device {spec.name} has table {device.table}, not {spec.table}: make them equal"
-        other = await self._device_of(spec.table)
+        other = await self._devices.of_table(spec.table)
         if other is not None and other.name != spec.name:
             why = f"table {spec.table} belongs to the VRF device {other.name}: choose another"
         if why:
             raise VrfRefused(f"VRF {spec.name}: {why}")
-
-    async def _devices(self) -> Rtnl:
-        """Who is asked about VRF devices: loaded when the first is, since a host without VRFs does without pyroute2,
-        which takes 7 MB. Its import takes a tenth of a second, in a thread."""
-        if self._rtnl is None:
-            try:
-                module = await asyncio.to_thread(importlib.import_module, "bgpd.kernel.rtnl")
-            except Exception as error:
-                why = f"what VRF devices need cannot be loaded ({error}): restart bgpd if it was upgraded"
-                raise OSError(errno.ENOPKG, why) from error
-            if self._rtnl is None:
-                self._rtnl = module.Rtnl()
-                self._rtnl.start()
-        return self._rtnl
-
-    async def _device_of(self, table: int) -> VrfDevice | None:
-        """The VRF device that has a table, if any; a device's table never changes, so each is asked for it once."""
-        for link in [link for link in self._dataplane.host.links.values() if link.kind == "vrf"]:
-            if self._device_tables.get(link.index, table) != table:
-                continue
-            device = await (await self._devices()).device(link.name)
-            if device is not None:
-                self._device_tables[device.index] = device.table
-                if device.table == table:
-                    return device
-        return None
 
     async def _read_rules(self) -> PolicyRules:
         """All policy rules; read again only after another program changed some: each VRF has several."""
@@ -327,10 +280,10 @@ class KernelVrfs:
         """Make what is missing. Raises: VrfRefused: it cannot be a VRF at all."""
         vrf.problem = ""
         requests = [self._end(vrf, family) for family in FAMILIES if family not in vrf.ended]
-        if self._use_devices:
+        if self._devices.are_possible:
             await self._change(vrf, requests)
             requests = []
-        vrf.by_device = self._use_devices and await self._apply_device(vrf)
+        vrf.by_device = self._devices.are_possible and await self._apply_device(vrf)
         rules = await self._read_rules()
         wanted = device_rules()
         if not vrf.by_device:
@@ -354,47 +307,33 @@ class KernelVrfs:
     async def _apply_device(self, vrf: _Vrf) -> bool:
         """The VRF device and the interfaces in it; False where the kernel has no such devices."""
         spec = vrf.spec
-        device = await (await self._devices()).device(spec.name)
+        device = await self._devices.named(spec.name)
         if device is None:
-            error = await (await self._devices()).add_vrf_device(spec.name, spec.table)
-            if error is not None and error.code == errno.EOPNOTSUPP:
-                self._use_devices = False
-                log.info("vrf.using_policy_rules", reason="the kernel has no VRF devices", error=str(error))
-                return False
-            if error is not None and error.code != errno.EEXIST:
-                raise VrfRefused(f"VRF {spec.name}: the kernel made no VRF device of that name: {error}")
-            device = await (await self._devices()).device(spec.name)
+            device, refused = await self._devices.make(spec.name, spec.table)
             if device is None:
-                raise OSError(errno.ENODEV, f"the VRF device {spec.name} was deleted as soon as it was made")
-            self._note(vrf, await (await self._devices()).set_alias(device.index, _ALIAS + spec.name))
-            log.info("vrf.device_created", vrf=spec.name, table=spec.table)
-        self._note(vrf, await (await self._devices()).set_link_up(device.index))
+                return False
+            self._note(vrf, refused)
+        self._note(vrf, await self._devices.set_up(device))
         links = self._dataplane.host.links
         for link in [link for link in links.values() if link.index != device.index]:
             inside = link.vrf == spec.name
-            ours = link.name in vrf.entered | vrf.left or (self._swept and device.alias.startswith(_ALIAS))
+            ours = link.name in vrf.entered | vrf.left or (self._swept and is_made_by_bgpd(device))
             if link.name in vrf.interfaces and not inside:
-                await self._move(vrf, link, device.index)
+                self._note(vrf, await self._devices.move(link, device.index))
                 vrf.entered.add(link.name)
             elif link.name not in vrf.interfaces and inside and ours:
-                await self._move(vrf, link, 0)
+                self._note(vrf, await self._devices.move(link, 0))
                 vrf.entered.discard(link.name)
         return True
 
-    async def _move(self, vrf: _Vrf, link: Link, master: int) -> None:
-        """Into or out of a VRF device; the kernel takes the link down for it."""
-        async with (await self._devices()).addresses_kept(link.index):
-            self._note(vrf, await (await self._devices()).set_master(link.index, master))
-
     async def _remove_device(self, vrf: _Vrf) -> None:
-        device = await (await self._devices()).device(vrf.spec.name) if vrf.by_device else None
+        device = await self._devices.named(vrf.spec.name) if vrf.by_device else None
         if device is None:
             return
         for link in list(self._dataplane.host.links.values()):
             if link.vrf == vrf.spec.name and link.name in vrf.interfaces | vrf.entered:
-                await self._move(vrf, link, 0)
-        if device.alias.startswith(_ALIAS):
-            self._note(vrf, await (await self._devices()).delete_link(device.index), errno.ENODEV)
+                self._note(vrf, await self._devices.move(link, 0))
+        self._note(vrf, await self._devices.delete(device))
 
     def _keep_connected(self, vrf: _Vrf) -> None:
         """In a VRF's device the kernel has the connected networks in the table; elsewhere they are copied there."""
@@ -458,7 +397,7 @@ class KernelVrfs:
         match event:
             case LinkChanged(link=link):
                 if event.gone or event.is_another:
-                    self._device_tables.pop(link.index, None)
+                    self._devices.forget_tables(link.index)
                 for concerned in filter(None, (self._vrf_of(link.name), self._vrfs.get(link.name))):
                     self._schedule(concerned.spec.name)
             case RouteChanged(route=route, gone=gone):
@@ -467,7 +406,7 @@ class KernelVrfs:
                 if vrf is not None:
                     self._keep_connected(vrf)
             case KernelResynchronised():
-                self._device_tables.clear()
+                self._devices.forget_tables()
                 for vrf in self._vrfs.values():
                     vrf.ended.clear()
                 self._rules_changed()

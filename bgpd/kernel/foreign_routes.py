@@ -44,11 +44,6 @@ class ForeignRoutes:
         self._elsewhere: dict[int, dict[Place, None]] = {}
         self._by_nexthop: dict[int, set[Place]] = {}
 
-    @property
-    def uses_nexthops(self) -> bool:
-        """Whether routes of others go by nexthop objects."""
-        return bool(self._by_nexthop)
-
     def events(self) -> Iterator[RouteChanged]:
         """All that is, as events."""
         for route in [route for routes in self.routes.values() for route in routes]:

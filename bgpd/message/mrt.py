@@ -207,9 +207,11 @@ class Fields:
         return found
 
     def number(self, size: int) -> int:
+        """The next field of `size` bytes, as a number. Raises: ValueError: there are fewer."""
         return int.from_bytes(self.take(size))
 
     def rest(self) -> bytes:
+        """All that has not been taken."""
         return self.take(len(self._data) - self._at)
 
 

@@ -129,6 +129,7 @@ class Negotiated(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_ibgp(self) -> bool:
+        """Whether both sides are in one AS."""
         return self.local_asn == self.peer_asn
 
     @property

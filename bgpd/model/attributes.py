@@ -175,58 +175,72 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def origin(self) -> Origin:
+        """ORIGIN (RFC 4271 section 5.1.1)."""
         return self.fields.origin
 
     @property
     def packed_as_path(self) -> bytes:
+        """AS_PATH as segments with AS numbers of four octets (RFC 6793)."""
         return self.fields.packed_as_path
 
     @property
     def med(self) -> int | None:
+        """MULTI_EXIT_DISC (RFC 4271 section 5.1.4); None: not sent."""
         return self.fields.med
 
     @property
     def local_pref(self) -> int | None:
+        """LOCAL_PREF (RFC 4271 section 5.1.5); None: not sent."""
         return self.fields.local_pref
 
     @property
     def atomic_aggregate(self) -> bool:
+        """ATOMIC_AGGREGATE (RFC 4271 section 5.1.6)."""
         return self.fields.atomic_aggregate
 
     @property
     def aggregator(self) -> Aggregator | None:
+        """AGGREGATOR (RFC 4271 section 5.1.7)."""
         return self.fields.aggregator
 
     @property
     def packed_communities(self) -> bytes:
+        """COMMUNITIES (RFC 1997), four bytes each."""
         return self.fields.packed_communities
 
     @property
     def packed_extended_communities(self) -> bytes:
+        """EXTENDED COMMUNITIES (RFC 4360), eight bytes each."""
         return _list_in(self.block, _EXTENDED_COMMUNITIES) if self.code & 1 else b""
 
     @property
     def packed_large_communities(self) -> bytes:
+        """LARGE_COMMUNITY (RFC 8092), twelve bytes each."""
         return self.fields.packed_large_communities
 
     @property
     def originator_id(self) -> bytes | None:
+        """ORIGINATOR_ID (RFC 4456), four bytes."""
         return None if self.is_simple else self.fields.originator_id
 
     @property
     def packed_cluster_list(self) -> bytes:
+        """CLUSTER_LIST (RFC 4456), four bytes each."""
         return b"" if self.is_simple else self.fields.packed_cluster_list
 
     @property
     def only_to_customer(self) -> int | None:
+        """OTC, an AS number (RFC 9234)."""
         return self.fields.only_to_customer if _ONLY_TO_CUSTOMER in self.block else None
 
     @property
     def unknown(self) -> tuple[UnknownAttribute, ...]:
+        """Transitive ones that bgpd does not know and passes on (RFC 4271 section 9)."""
         return self.fields.unknown
 
     @property
     def partial(self) -> tuple[int, ...]:
+        """Types of the others that some router on the way did not know (RFC 4271 section 5)."""
         return self.fields.partial
 
     @property

@@ -36,10 +36,12 @@ class Family(enum.StrEnum):
 
     @property
     def afi(self) -> Afi:
+        """Its address family."""
         return _FAMILY_CODES[self][0]
 
     @property
     def safi(self) -> Safi:
+        """Its subsequent address family."""
         return _FAMILY_CODES[self][1]
 
 

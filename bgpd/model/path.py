@@ -29,6 +29,7 @@ class NextHop(msgspec.Struct, frozen=True, gc=False, order=True, cache_hash=True
 
     @property
     def is_recursive(self) -> bool:
+        """Whether something resolves it: EVPN to uplinks, a service to its backends."""
         return self.interface[:1] == "@"
 
     def __str__(self) -> str:
@@ -175,18 +176,22 @@ class Path(msgspec.Struct, eq=False, gc=False):
 
     @property
     def source(self) -> Source:
+        """Who says it."""
         return self.via.source
 
     @property
     def next_hop(self) -> NextHop | None:
+        """What it names as the next hop; None: a route of this host to itself."""
         return self.via.next_hop
 
     @property
     def heard_at(self) -> float:
+        """When it came, in seconds since the epoch."""
         return self.via.heard_at
 
     @property
     def rejected(self) -> str:
+        """Why it is not used, "" if it may be."""
         return self.via.rejected
 
     @property
@@ -195,14 +200,17 @@ class Path(msgspec.Struct, eq=False, gc=False):
 
     @property
     def is_usable(self) -> bool:
+        """Whether it may be chosen."""
         return self.via.is_usable
 
     @property
     def next_hops(self) -> NextHops | None:
+        """What the kernel forwards by, if it is the only path; None: no route."""
         return self.via.next_hops
 
     @property
     def candidates(self) -> tuple[Path, ...]:
+        """Itself, as the decision of a key that has one path."""
         return (self,)
 
     @property
@@ -212,6 +220,7 @@ class Path(msgspec.Struct, eq=False, gc=False):
 
     @property
     def best(self) -> Path | None:
+        """Itself, as the decision of a key that has one path; None: it is not usable."""
         return self if self.via.is_usable else None
 
     @property

@@ -34,7 +34,8 @@ _Where = tuple[str, Family]
 class AggregationPorts(Protocol):
     """What of the RIB aggregation uses."""
 
-    def table(self, vrf: str, family: Family) -> LocRib: ...
+    def table(self, vrf: str, family: Family) -> LocRib:
+        """One table; made if there is none."""
 
     def announce_local(
         self,
@@ -45,11 +46,14 @@ class AggregationPorts(Protocol):
         *,
         vrf: str = "",
         next_hop: NextHop | None = None,
-    ) -> None: ...
+    ) -> None:
+        """Originate routes, as `Rib.announce_local`."""
 
-    def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes], *, vrf: str = "") -> None: ...
+    def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes], *, vrf: str = "") -> None:
+        """Originate these no longer."""
 
-    def export_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None: ...
+    def export_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """These may have to be advertised differently, though they are the same."""
 
 
 class Aggregation:

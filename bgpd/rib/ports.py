@@ -33,12 +33,14 @@ class KernelRoutes(Protocol):
 class Neighbors(Protocol):
     """The established sessions. What is asked for a session that has ended has no effect."""
 
-    def send(self, source: Source, batch: RouteBatch) -> None: ...
+    def send(self, source: Source, batch: RouteBatch) -> None:
+        """Send these routes in UPDATE messages."""
 
     def as_sent(self, source: Source, batch: RouteBatch) -> tuple[Attributes, bytes] | None:
         """The attributes and the next hop field that these routes are sent with; None if they cannot be sent."""
 
-    def send_end_of_rib(self, source: Source, family: Family) -> None: ...
+    def send_end_of_rib(self, source: Source, family: Family) -> None:
+        """All of a family has been sent (RFC 4724)."""
 
     def send_refresh_began(self, source: Source, family: Family) -> None:
         """All of a family is sent again from here on (RFC 7313)."""

@@ -110,6 +110,11 @@ class Rib:
             for session in chain(self.received.configs(), self._config.neighbor, self._config.listen)
         )
 
+    def shrink(self) -> Iterator[None]:
+        """Give back the room of tables that held far more, in steps; the FIB's do so after each comparison."""
+        for table in list(self.tables.values()):
+            yield from table.shrink()
+
     # VRF routes made from EVPN routes
 
     def import_routes(self, vrf: str, family: Family, keys: Sequence[bytes], path: Path) -> None:

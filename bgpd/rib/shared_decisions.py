@@ -39,6 +39,7 @@ class Decision(msgspec.Struct, eq=False, gc=False):
 
     @property
     def best(self) -> Path | None:
+        """The best path; None if none is usable."""
         return self.multipath[0] if self.multipath else None
 
     def path_of(self, name: str) -> Path | None:

@@ -16,7 +16,7 @@ import contextlib
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 TURN_S = 0.004
 """No step is begun later in a turn than this."""
@@ -158,6 +158,16 @@ async def in_turn(step: Callable[[], T]) -> T:
 
     soon(run)
     return await done
+
+
+class Clock(Protocol):
+    """What tells the time, for parts that tests drive."""
+
+    def time(self) -> float:
+        """Monotonic seconds."""
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> object:
+        """Call it at that time."""
 
 
 class LoopClock:

@@ -28,6 +28,7 @@ from bgpd.log import EventRing
 from bgpd.model.prefix import format_key
 from bgpd.model.views.orders import DrainRequest
 from bgpd.readiness import Readiness
+from bgpd.reconfigure import reconfigure
 from bgpd.routing import Routing
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.loop import TimedSelector
@@ -328,7 +329,7 @@ class SimulatedHost:
             await asyncio.sleep(0.01)
         if daemon is not None and daemon.process.is_alive:
             daemon.readiness.neighbors = config.neighbor
-            await daemon.process.start(daemon.routing.reconfigure(config))
+            await daemon.process.start(reconfigure(daemon.routing, config))
 
     async def put_workload(self, address: str, interface: str = "veth0") -> None:
         """An orchestrator puts a workload by the API."""

@@ -111,7 +111,8 @@ class RouteTaker(Protocol):
 class SpeakerEvents(Protocol):
     """What sessions report to the rest of the daemon, but for their routes: called in the event loop, quick."""
 
-    def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None: ...
+    def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
+        """Routes of this source may come; the tables are to be sent to it."""
 
     def session_adopted(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
         """One that another process has brought to Established: its routes are told by the RIB's part of a snapshot."""
@@ -134,7 +135,8 @@ class SpeakerEvents(Protocol):
     def updates_read(self, source: Source, bodies: Sequence[bytes], batches: Sequence[RouteBatch]) -> None:
         """These UPDATEs, without their headers, were read; their routes follow."""
 
-    def end_of_rib_received(self, source: Source, family: Family) -> None: ...
+    def end_of_rib_received(self, source: Source, family: Family) -> None:
+        """The neighbor has sent all routes of a family (RFC 4724)."""
 
     def refresh_ended(self, source: Source, family: Family) -> None:
         """Remove routes that were not sent again since `refresh_began` (RFC 7313 EoRR)."""

@@ -41,9 +41,12 @@ class Candidate(Protocol):
     """A dynamic neighbor. `takes_place`: it is established, or refused for cause."""
 
     @property
-    def peering(self) -> Peering: ...
+    def peering(self) -> Peering:
+        """What is known of it."""
+
     @property
-    def takes_place(self) -> bool: ...
+    def takes_place(self) -> bool:
+        """Whether it counts."""
 
 
 C = TypeVar("C", bound=Candidate)

@@ -12,8 +12,8 @@ import errno
 import os
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -115,6 +115,8 @@ class Wire(asyncio.BufferedProtocol):
         self._lost: Callable[[str], None] | None = None
         self._drained: Callable[[], None] | None = None
         self._is_finished = False
+        self._written: deque[bytes] = deque()
+        self._written_bytes = 0
         self.is_full = False
         self.authentication: Authentication | None = None
         """The keys that its socket has, as far as is known here."""
@@ -186,16 +188,21 @@ class Wire(asyncio.BufferedProtocol):
     @property
     def unsent_bytes(self) -> bytes:
         """What waits in this process, for another one to send."""
-        buffer: Any = getattr(self._transport, "_buffer", b"")  # of asyncio's own transport: nothing else has it
-        data = bytes(buffer) if isinstance(buffer, bytearray) else b"".join(buffer)
-        if len(data) != self.unsent:
-            raise OSError(f"asyncio keeps {self.unsent} unsent bytes elsewhere")
-        return data
+        return b"".join(self._written)[-self.unsent :] if self.unsent else b""
 
     def write(self, data: bytes) -> None:
         """Send; waits in memory while the kernel's buffer is full. A wire that is finished or closed takes no more."""
         if self._transport is not None and not self._is_finished and not self._transport.is_closing():
             self._transport.write(data)
+            self._written.append(data)
+            self._written_bytes += len(data)
+            self._forget_sent()
+
+    def _forget_sent(self) -> None:
+        """asyncio says how many bytes wait, and not which: they are the last of those that were written."""
+        unsent = self.unsent
+        while self._written and self._written_bytes - len(self._written[0]) >= unsent:
+            self._written_bytes -= len(self._written.popleft())
 
     def pause(self) -> None:
         """Read no further for now."""
@@ -247,6 +254,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self.is_full = False
+        self._forget_sent()
         if self._drained is not None:
             self._drained()
 

@@ -15,13 +15,13 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 import msgspec
 
 from bgpd.model.prefix import format_key
 from bgpd.runtime.events import log
 from bgpd.runtime.rates import LineBudget
+from bgpd.runtime.turns import Clock
 from bgpd.workload.standing import Place
 
 HALF_LIFE_S = 10.0
@@ -32,14 +32,6 @@ MOST = 10_000
 _FORGET_AT_ONCE = 500
 """Records that are forgotten in one step, at most."""
 HELD_BACK = f"it comes and goes: announced again once it has stayed, at most {STAY_S:.0f} s after it last went"
-
-
-class Clock(Protocol):
-    """`runtime.turns.LoopClock`."""
-
-    def time(self) -> float: ...
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> object: ...
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,9 +15,11 @@ from bgpd.workload.table import WorkloadTable
 class Checked(Protocol):
     """Services, which are not claimed before their checks have said something (`service.Services`)."""
 
-    def undecided(self) -> bool: ...
+    def undecided(self) -> bool:
+        """Whether there are some of which no check has said anything yet."""
 
-    def release(self, done: Callable[[], None]) -> None: ...
+    def release(self, done: Callable[[], None]) -> None:
+        """Claim what waits; `done` is called when that has been settled."""
 
 
 class FirstState:

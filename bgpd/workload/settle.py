@@ -50,7 +50,8 @@ class KernelRoutes(Protocol):
 class StateListener(Protocol):
     """Who hears of other states of claims; also of claims that were given up, no longer announced."""
 
-    def states_changed(self, changed: Sequence[ClaimStatus]) -> None: ...
+    def states_changed(self, changed: Sequence[ClaimStatus]) -> None:
+        """These claims have another state now."""
 
 
 class Settlement:

@@ -17,8 +17,9 @@ from bgpd.model.kernel import AddressChanged, LinkChanged
 from bgpd.model.path import NextHops
 from bgpd.model.prefix import format_key
 from bgpd.model.workload import WorkloadState
+from bgpd.runtime.turns import Clock
 from bgpd.workload.claims import Claims
-from bgpd.workload.damping import Clock, Damping
+from bgpd.workload.damping import Damping
 from bgpd.workload.foreign import ForeignRoutes
 from bgpd.workload.settle import Announcer, KernelRoutes, Settlement, StateListener
 from bgpd.workload.sources import kinds

@@ -292,16 +292,18 @@ def nexthops_unused(namespace: Namespace) -> set[int]:
 
 
 class RouteWatch:
-    """What becomes of the routes of a namespace: `ip monitor route`, started when the context is entered."""
+    """What becomes of the routes of a namespace, or of other `objects`: `ip monitor`, started when the context is
+    entered."""
 
-    def __init__(self, namespace: Namespace, directory: Path) -> None:
+    def __init__(self, namespace: Namespace, directory: Path, *objects: str) -> None:
         self._namespace = namespace
+        self._objects = objects or ("route",)
         self._log_path = directory / "routes.log"
         self._marks = 0
         self._process: LoggedProcess | None = None
 
     def __enter__(self) -> RouteWatch:
-        self._process = self._namespace.popen("ip", "-N", "-o", "monitor", "route", log_path=self._log_path)
+        self._process = self._namespace.popen("ip", "-N", "-o", "monitor", *self._objects, log_path=self._log_path)
         self._mark()
         return self
 

@@ -7,29 +7,33 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from labs.process import LabError
-from tests.daemon.fabric import Fabric, kernel_routes, leaf, started, table
+from tests.daemon.fabric import Fabric, Host, kernel_routes, leaf, started, table
 from tests.daemon.managed import managed
 from tests.daemon.wire_peer import WirePeer, update, withdrawal
 
 pytestmark = pytest.mark.netns
 
+AnyHost = TypeVar("AnyHost", bound=Host)
 FIRST, SECOND = "10.200.0.0/24", "10.201.0.0/24"
 POD = table("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
 
 
 class Disk:
-    """A small file system of its own, mounted at `directory`."""
+    """A small file system of its own, mounted at `directory`; `state` is the [state] table that has it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.state = table("[state]", directory=str(directory))
 
     def hang(self) -> None:
         subprocess.run(["fsfreeze", "--freeze", str(self.directory)], check=True)
@@ -58,16 +62,22 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         yield found
 
 
+@contextmanager
+def established(
+    fabric: Fabric, disk: Disk, daemon: AbstractContextManager[AnyHost]
+) -> Iterator[tuple[AnyHost, socket.socket]]:
+    """A daemon with the disk, and leaf1's side of their session. The disk goes on before the daemon is ended."""
+    with daemon as host, WirePeer(fabric.leaf1) as peer, peer.establish() as connection:
+        try:
+            host.wait_established("leaf1")
+            yield host, connection
+        finally:
+            disk.go_on()
+
+
 def test_sessions_routes_and_answers_do_not_wait_for_a_disk_that_hangs(fabric: Fabric, disk: Disk) -> None:
-    state = table("[state]", directory=str(disk.directory))
-    with (
-        ExitStack() as stack,
-        started(fabric, leaf(1), POD, state, table("[workload.api]")) as host,
-        WirePeer(fabric.leaf1) as peer,
-        peer.establish() as connection,
-    ):
-        stack.callback(disk.go_on)
-        host.wait_established("leaf1")
+    daemon = started(fabric, leaf(1), POD, disk.state, table("[workload.api]"))
+    with established(fabric, disk, daemon) as (host, connection):
         connection.sendall(update((FIRST,), asn=65201))
         host.wait(lambda: FIRST in kernel_routes(fabric.host), "the route")
         disk.hang()
@@ -92,15 +102,7 @@ def test_sessions_routes_and_answers_do_not_wait_for_a_disk_that_hangs(fabric: F
 
 def test_a_stop_does_not_wait_for_it(fabric: Fabric, disk: Disk) -> None:
     """The neighbor is told at once; the process is gone when the disk goes on, at the latest: the kernel keeps it."""
-    state = table("[state]", directory=str(disk.directory))
-    with (
-        ExitStack() as stack,
-        started(fabric, leaf(1), state) as host,
-        WirePeer(fabric.leaf1) as peer,
-        peer.establish() as connection,
-    ):
-        stack.callback(disk.go_on)
-        host.wait_established("leaf1")
+    with established(fabric, disk, started(fabric, leaf(1), disk.state)) as (host, connection):
         disk.hang()
         connection.sendall(update((FIRST,), asn=65201))
         host.wait(lambda: FIRST in kernel_routes(fabric.host), "the route")
@@ -120,15 +122,7 @@ def test_a_stop_does_not_wait_for_it(fabric: Fabric, disk: Disk) -> None:
 def test_no_process_leaves_its_sessions_while_it_cannot_end(fabric: Fabric, disk: Disk, by_itself: bool) -> None:
     """Its neighbors heard nothing for as long as the disk hung, neither of it nor of the next process. An upgrade is
     refused; a restart, which is no question, is a graceful one."""
-    state = table("[state]", directory=str(disk.directory))
-    with (
-        ExitStack() as stack,
-        managed(fabric, leaf(1), state) as host,
-        WirePeer(fabric.leaf1) as peer,
-        peer.establish() as connection,
-    ):
-        stack.callback(disk.go_on)
-        host.wait_established("leaf1")
+    with established(fabric, disk, managed(fabric, leaf(1), disk.state)) as (host, connection):
         disk.hang()
         if by_itself:
             with pytest.raises(LabError, match="the disk of the state directory does not answer"):

@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 
-from labs.namespace import Namespace
-from labs.process import wait_until
-from tests.daemon.fabric import WAIT_S, Fabric, Host, kernel_routes, leaf, started, table
+from tests.daemon.fabric import Fabric, Host, RouteWatch, kernel_routes, leaf, started, table
 from tests.daemon.wire_peer import (
     CEASE,
     END_OF_RIB,
@@ -37,37 +35,6 @@ pytestmark = pytest.mark.netns
 ONE, TWO, THREE = "10.81.0.0/24", "10.82.0.0/24", "10.83.0.0/24"
 HOLD_TIMER_EXPIRED = 4
 GRACEFUL = Restart()
-
-
-class NetlinkWatch:
-    """What the kernel is told of routes and nexthops of a namespace: `ip monitor`, which a change of ours ends."""
-
-    def __init__(self, namespace: Namespace, directory: Path) -> None:
-        self._namespace = namespace
-        self._log_path = directory / "netlink.log"
-        self._marks = 0
-
-    def __enter__(self) -> NetlinkWatch:
-        self._process = self._namespace.popen("ip", "-N", "-o", "monitor", "route", "nexthop", log_path=self._log_path)
-        self.lines()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._process.stop()
-
-    def lines(self) -> list[str]:
-        """All messages of protocol 217 until now, after one of another program that follows them."""
-        self._marks += 1
-        mark = f"203.0.113.{self._marks}"
-
-        def seen() -> bool:
-            self._namespace.ip("route", "replace", "blackhole", mark, "table", "9999")
-            self._namespace.ip("route", "del", "blackhole", mark, "table", "9999")
-            return mark in self._log_path.read_text()
-
-        wait_until(seen, WAIT_S, "ip monitor to follow")
-        lines = self._log_path.read_text().splitlines()
-        return [line for line in lines if "proto 217" in line]
 
 
 def neighbor(words: str = "restart_time_s = 30", **fields: object) -> str:
@@ -117,7 +84,7 @@ def test_restart_costs_the_kernel_no_message_and_the_sweep_only_the_difference(
     fabric: Fabric, peer: WirePeer, host: Host, tmp_path: Path
 ) -> None:
     session = speak(peer, host, GRACEFUL, ONE, TWO)
-    with NetlinkWatch(fabric.host, tmp_path) as watch:
+    with RouteWatch(fabric.host, tmp_path, "route", "nexthop") as watch:
         before = watch.lines()
         lose(session, host)
         view = host.neighbor("leaf1")

@@ -22,7 +22,7 @@ from bgpd.message.bmp import BmpType
 from bgpd.message.exabgp_codec import Notification
 from bgpd.model.iana import Family
 from bgpd.model.path import RouteBatch, Source
-from bgpd.routing import WORKLOAD_SOURCE
+from bgpd.own_routes import WORKLOAD_SOURCE
 from bgpd.speaker.tap import TappedSession
 from tests.export.test_mrt_files import LEAF, SESSION
 from tests.rib.build import V4, Recorder, attributes, configuration, hop, key, leaf, session

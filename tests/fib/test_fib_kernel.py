@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +18,7 @@ from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged, RouteChange
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
 from tests.fib.harness import ScriptedOwner
+from tests.own_network import ip, own_network
 from tests.waiting import until, wait_for_links
 
 pytestmark = pytest.mark.netns
@@ -30,12 +28,6 @@ LEAF1, LEAF2 = NextHop(parse_address("10.0.0.0")), NextHop(parse_address("10.0.1
 LEAF1_V6, LEAF2_V6 = NextHop(parse_address("fe80::1"), "eth0"), NextHop(parse_address("fe80::2"), "eth1")
 BOTH, BOTH_V6 = (LEAF1, LEAF2), (LEAF1_V6, LEAF2_V6)
 METRIC = FibConfig().metric
-CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def ip(command: str) -> str:
-    return subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True).stdout
 
 
 def ours(family: str = "-4") -> list[str]:
@@ -48,11 +40,8 @@ def disable_ipv6(interface: str, value: str) -> None:
 
 @pytest.fixture
 def host() -> Iterator[None]:
-    """A namespace with two uplinks; nameless, so it is gone with the test."""
-    home = os.open("/proc/self/ns/net", os.O_RDONLY)
-    assert _libc.unshare(CLONE_NEWNET) == 0
-    try:
-        ip("link set lo up")
+    """A namespace with two uplinks."""
+    with own_network():
         for index in (0, 1):
             ip(f"link add eth{index} type veth peer name leaf{index}")
             ip(f"link set leaf{index} up")
@@ -60,9 +49,6 @@ def host() -> Iterator[None]:
             ip(f"addr add 10.0.{index}.1/31 dev eth{index}")
         wait_for_links()
         yield
-    finally:
-        assert _libc.setns(home, CLONE_NEWNET) == 0
-        os.close(home)
 
 
 class Host:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -14,7 +11,8 @@ import pytest
 from bgpd.config.schema import FibConfig
 from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import Dataplane
-from bgpd.fib.nexthop_objects import MIXED, NexthopObjects, by_known_sources
+from bgpd.fib.group_sources import MIXED, by_known_sources
+from bgpd.fib.nexthop_objects import NexthopObjects
 from bgpd.fib.table import Fib
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.kernel.route_decoder import RouteRun
@@ -23,18 +21,13 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
 from tests.fib.harness import ScriptedOwner
+from tests.own_network import ip, own_network
 from tests.waiting import until, wait_for_links
 
 V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
 LEAF1, LEAF2 = NextHop(parse_address("fe80::1"), "eth0"), NextHop(parse_address("fe80::2"), "eth1")
 BOTH = (LEAF1, LEAF2)
 ROUTES = {"10.64.0.0/16": BOTH, "10.65.0.1/32": (LEAF1,), "2001:db8:7::/48": BOTH, "2001:db8:8::/48": (LEAF1,)}
-CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def ip(command: str) -> str:
-    return subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True).stdout
 
 
 def ours() -> dict[str, str]:
@@ -56,11 +49,8 @@ def named(ipv4: str, ipv6: str) -> dict[str, str]:
 
 @pytest.fixture
 def host() -> Iterator[None]:
-    """A namespace with two uplinks without addresses, and a loopback; nameless, so it is gone with the test."""
-    home = os.open("/proc/self/ns/net", os.O_RDONLY)
-    assert _libc.unshare(CLONE_NEWNET) == 0
-    try:
-        ip("link set lo up")
+    """A namespace with two uplinks without addresses, and a loopback."""
+    with own_network():
         for index in (0, 1):
             ip(f"link add eth{index} type veth peer name leaf{index}")
             ip(f"link set leaf{index} up")
@@ -69,9 +59,6 @@ def host() -> Iterator[None]:
         ip("addr add fd00::1/128 dev lo")
         wait_for_links()
         yield
-    finally:
-        assert _libc.setns(home, CLONE_NEWNET) == 0
-        os.close(home)
 
 
 class Host:

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpd.fib.routes import FamilyRoutes, PendingChanges, Target
+from bgpd.fib.pending import PendingChanges
+from bgpd.fib.plan import Target
+from bgpd.fib.routes import FamilyRoutes
 from bgpd.model.path import NextHop
 
 HOPS = [(NextHop(bytes((10, 0, 0, number))),) for number in range(4)]

@@ -16,8 +16,9 @@ from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.table import Fib
-from bgpd.fib.tables import KernelTables, Place, WorkloadRoutes
+from bgpd.fib.tables import KernelTables
 from bgpd.fib.targets import service_hop
+from bgpd.fib.workload_routes import Place, WorkloadRoutes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, RouteBatch
 from bgpd.model.prefix import parse_prefix

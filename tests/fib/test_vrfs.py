@@ -19,8 +19,9 @@ from bgpd.fib import vrf_tables, vrfs
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.table import Fib
+from bgpd.fib.vrf_devices import VrfRefused
 from bgpd.fib.vrf_tables import ConfiguredVrfs
-from bgpd.fib.vrfs import KernelVrfs, VrfRefused, VrfSpec
+from bgpd.fib.vrfs import KernelVrfs, VrfSpec
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.iana import Family
 from bgpd.model.kernel import RoutingRule
@@ -28,6 +29,7 @@ from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
 from labs.namespace import CLONE_NEWNET, NETNS_DIR, Namespace
 from tests.fib.harness import ScriptedOwner
+from tests.own_network import ip
 from tests.waiting import until, wait_for_links
 
 BLUE, RED = VrfSpec("blue", 1001, ("b1", "b2")), VrfSpec("red", 1002, ("r1",))
@@ -36,10 +38,6 @@ LEAF1_V6 = NextHop(parse_address("2001:db8:1::1"))
 GATEWAY = NextHop(parse_address("10.9.9.9"), "@blue/4:")
 UPLINKS = {GATEWAY: (NextHop(LEAF1.address, "b1"), NextHop(LEAF2.address, "b2"))}
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def ip(command: str) -> str:
-    return subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True).stdout
 
 
 def table(number: int, family: str = "-4") -> list[str]:

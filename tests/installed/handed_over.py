@@ -11,7 +11,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from labs.daemons import Bird, Frr, Gobgp
 from labs.machine import Machine
 from labs.namespace import Namespace, link
 from labs.process import LabError, wait_until
-from labs.traffic import Flow, FlowResult, Pair
+from labs.traffic import FlowResult, Pair, flowing
 from tests.installed.test_unit import Unit, install
 
 SECRET = "a secret of both"
@@ -151,24 +151,11 @@ class Seen:
     """What the leaves say of their sessions with the server: none of it may change when it hands over."""
 
     def __init__(self, rig: Rig) -> None:
-        views = rig.frr.vtysh_json("show bgp neighbors json")
-        self.frr = {name: self._of_frr(view) for name, view in views.items()}
+        self.frr = rig.frr.sessions()
         self.bfd = [(one["status"], one["id"]) for one in rig.frr.vtysh_json("show bfd peers json")]
         self.bfd_downs = sum(one["session-down"] for one in rig.frr.vtysh_json("show bfd peers counters json"))
         self.bird = self._of_bird(rig.bird.birdc("show protocols all host"))
         self.gobgp = self._of_gobgp(rig.gobgp.json("neighbor", "10.0.3.1"))
-
-    @staticmethod
-    def _of_frr(view: dict[str, Any]) -> dict[str, Any]:
-        stats = view["messageStats"]
-        return {
-            "state": view["bgpState"],
-            "ports": (view.get("portForeign"), view.get("portLocal")),
-            "established": (view["connectionsEstablished"], view["connectionsDropped"]),
-            "opens": (stats["opensSent"], stats["opensRecv"]),
-            "notifications": (stats["notificationsSent"], stats["notificationsRecv"]),
-            "updates": (stats["updatesSent"], stats["updatesRecv"]),
-        }
 
     @staticmethod
     def _of_bird(text: str) -> dict[str, str]:
@@ -259,17 +246,10 @@ class Rig:
         found: dict[str, Any] = json.loads(self.machine.run("/usr/local/bin/bgpd", "status", "--json", check=False))
         return found
 
-    @contextmanager
-    def flows(self) -> Iterator[list[FlowResult]]:
+    def flows(self) -> AbstractContextManager[list[FlowResult]]:
         """A thousand packets a second each way, from pod to fabric and back; what they lost, at the end."""
         pairs = (Pair(self.pod, "10.9.0.1"), Pair(self.leaf1, "10.64.1.5"))
-        flows = [Flow(pair, self.directory, interval_s=0.001) for pair in pairs]
-        results: list[FlowResult] = []
-        try:
-            wait_until(lambda: all(flow.has_reply() for flow in flows), 10, "the first replies")
-            yield results
-        finally:
-            results += [flow.stop() for flow in flows]
+        return flowing(pairs, self.directory, interval_s=0.001)
 
     @contextmanager
     def churn(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from labs.namespace import Namespace, link
@@ -19,6 +20,8 @@ from tests.interop.matrix import CANNOT, CAPABILITIES
 ASN, HOST_ASN = 65201, 65203
 WIDE_ASN = 4_200_000_001
 """An AS number that two octets do not hold."""
+WIDE_BEYOND = 4_200_000_009
+"""Another one, which the peer puts into the paths of the line "old"."""
 AS_TRANS = 23456
 """What a peer that knows two octets only has in its place (RFC 6793)."""
 NAMES = (
@@ -227,6 +230,40 @@ def check_cannot(host: Host, speaker: str) -> None:
 def received(host: Host, name: str) -> set[str]:
     """The prefixes that bgpd has of a neighbor."""
     return {route["prefix"] for route in host.get("received", neighbor=name)}
+
+
+def rows_with(log: Path, words: str) -> list[str]:
+    """The lines of a peer's log that have these words."""
+    return [row for row in log.read_text().splitlines() if words in row]
+
+
+def check_signed(host: Host, peer: Peer) -> None:
+    """A session with TCP MD5 signatures and GTSM."""
+    check_routes(host, peer, "signed")
+    assert host.neighbor("signed")["authentication"] == "md5"
+
+
+def check_old(host: Host, peer: Peer) -> None:
+    """One side knows AS numbers of two octets only; bgpd takes the others from AS4_PATH (RFC 6793)."""
+    check_routes(host, peer, "old")
+    assert "four-octet-as" not in host.neighbor("old")["negotiated"]
+    paths = {route["as_path"] for route in host.get("received", neighbor="old")}
+    assert paths == {f"{ASN} {WIDE_BEYOND}"}
+
+
+def check_six(host: Host, peer: Peer) -> None:
+    """IPv4 routes by IPv6 next hops, both ways (RFC 8950)."""
+    check_up(host, peer, "six")
+    assert "extended-next-hop" in host.neighbor("six")["negotiated"]
+    host.wait(lambda: peer.hears("six", PODS[0]), "the peer to have an IPv4 route")
+    host.wait(lambda: set(NETWORKS) <= received(host, "six"), "bgpd to have IPv4 routes")
+    assert {":" in route["next_hop"] for route in host.get("received", neighbor="six")} == {True}
+
+
+def check_ranged(host: Host, peer: Peer) -> None:
+    """The peer is one that bgpd knows by a range of addresses."""
+    check_routes(host, peer, "ranged", name=DYNAMIC_NAME)
+    assert host.neighbor(DYNAMIC_NAME)["dynamic"]
 
 
 def check_bulky(host: Host, line: str = "bulky") -> None:

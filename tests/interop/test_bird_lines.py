@@ -12,7 +12,6 @@ from tests.daemon.fabric import Fabric, Host
 from tests.interop.lines import (
     ASN,
     COMMUNITIES,
-    DYNAMIC_NAME,
     HOST_ASN,
     LINES,
     NETWORK6,
@@ -20,6 +19,7 @@ from tests.interop.lines import (
     PEER_COMMUNITIES,
     PODS,
     WIDE_ASN,
+    WIDE_BEYOND,
     LinedFabric,
     bgpd,
     check_bulky,
@@ -31,10 +31,13 @@ from tests.interop.lines import (
     check_limited,
     check_limiting,
     check_loose,
+    check_old,
+    check_ranged,
     check_room,
     check_routes,
     check_up,
     received,
+    rows_with,
 )
 
 pytestmark = pytest.mark.netns
@@ -53,7 +56,6 @@ USED = (
     "ranged",
     "loose",
 )
-WIDE = 4_200_000_009
 LASTING = (
     "graceful restart yes",
     "graceful restart time 1",
@@ -80,6 +82,7 @@ protocol bgp {line} {{
 
 
 ADDED = " ".join(f"bgp_community.add(({one.replace(':', ',')}));" for one in PEER_COMMUNITIES)
+PREPENDED = f"if source = RTS_STATIC then {{ bgp_path.prepend({WIDE_BEYOND}); accept; }} reject;"
 RANGING = f"local {LINES['ranging'].peer} as {ASN}; neighbor range 10.0.1.160/28 as {HOST_ASN};"
 CONFIG = f"""
 router id 10.255.0.1;
@@ -97,7 +100,7 @@ protocol radv {{ interface "swp9" {{ max ra interval 4; }}; }}
             "old",
             "enable as4 no",
             asn="external",
-            ipv4=f"export filter {{ if source = RTS_STATIC then {{ bgp_path.prepend({WIDE}); accept; }} reject; }};",
+            ipv4=f"export filter {{ {PREPENDED} }};",
         ),
         protocol(
             "bulky",
@@ -146,7 +149,7 @@ class BirdPeer:
             return False  # a dynamic protocol that there is not yet
 
     def told(self, line: str) -> str:
-        log = [row for row in self.bird.log_path.read_text().splitlines() if f" {named(line)}: " in row]
+        log = rows_with(self.bird.log_path, f" {named(line)}: ")
         return "\n".join([self.bird.birdc(f"show protocols all {named(line)}"), *log])
 
     def shown(self, line: str) -> str:
@@ -188,11 +191,8 @@ def test_unnumbered(host: Host, peer: BirdPeer) -> None:
 
 @pytest.mark.interop("BIRD", "two-octet")
 def test_two_octet_as_numbers(host: Host, peer: BirdPeer) -> None:
-    check_routes(host, peer, "old")
-    assert "four-octet-as" not in host.neighbor("old")["negotiated"]
+    check_old(host, peer)
     assert f"BGP.as_path: {WIDE_ASN}" in peer.shown("old"), "BIRD takes it from AS4_PATH"
-    paths = {route["as_path"] for route in host.get("received", neighbor="old")}
-    assert paths == {f"{ASN} {WIDE}"}
 
 
 @pytest.mark.interop("BIRD", "extended-messages")
@@ -219,8 +219,7 @@ def test_more_than_bird_takes(host: Host, peer: BirdPeer) -> None:
 
 @pytest.mark.interop("BIRD", "dynamic-here")
 def test_bird_is_a_dynamic_neighbor(host: Host, peer: BirdPeer) -> None:
-    check_routes(host, peer, "ranged", name=DYNAMIC_NAME)
-    assert host.neighbor(DYNAMIC_NAME)["dynamic"]
+    check_ranged(host, peer)
 
 
 @pytest.mark.interop("BIRD", "dynamic-there")

@@ -16,7 +16,6 @@ from tests.interop.lines import (
     AS_TRANS,
     ASN,
     COMMUNITIES,
-    DYNAMIC_NAME,
     HOST_ASN,
     LINES,
     NETWORK6,
@@ -24,14 +23,19 @@ from tests.interop.lines import (
     PEER_COMMUNITIES,
     PODS,
     WIDE_ASN,
+    WIDE_BEYOND,
     bgpd,
     check_bulky,
     check_cannot,
     check_internal,
     check_limited,
+    check_old,
     check_one_connection,
+    check_ranged,
     check_room,
     check_routes,
+    check_signed,
+    check_six,
     check_up,
     received,
 )
@@ -40,7 +44,6 @@ from tests.interop.matrix import CANNOT
 pytestmark = pytest.mark.netns
 
 USED = ("plain", "signed", "old", "six", "bulky", "inside", "room", "limited", "crossed", "ranging", "ranged")
-WIDE = 4_200_000_009
 SCRIPT = """#!/bin/sh
 # Writes what ExaBGP says, and says what stands in the file of commands.
 tail -n +1 -s 0.1 -f --pid=$$ {directory}/commands &
@@ -76,7 +79,7 @@ neighbor {remote or host} {{
 
 
 def config(directory: Path) -> str:
-    wide = "".join(f"route {one} next-hop {LINES['old'].peer} as-path [ {ASN} {WIDE} ]; " for one in NETWORKS)
+    wide = "".join(f"route {one} next-hop {LINES['old'].peer} as-path [ {ASN} {WIDE_BEYOND} ]; " for one in NETWORKS)
     communities = " ".join(PEER_COMMUNITIES)
     bulky = f"route {NETWORKS[0]} next-hop {LINES['bulky'].peer} community [ {communities} ]; "
     return f"process said {{ run {directory}/script; encoder json; }}\n" + "".join(
@@ -173,27 +176,20 @@ def test_both_families_both_ways(host: Host, peer: ExaBgpPeer) -> None:
 @pytest.mark.interop("ExaBGP", "rfc8950")
 @pytest.mark.interop("ExaBGP 4", "rfc8950")
 def test_ipv4_by_ipv6_next_hops(host: Host, peer: ExaBgpPeer) -> None:
-    check_up(host, peer, "six")
-    assert "extended-next-hop" in host.neighbor("six")["negotiated"]
-    host.wait(lambda: peer.hears("six", PODS[0]), "ExaBGP to have an IPv4 route")
+    check_six(host, peer)
     assert LINES["six"].host in peer.announcements("six", PODS[0])[0]["announce"]["ipv4 unicast"]
-    host.wait(lambda: set(NETWORKS) <= received(host, "six"), "bgpd to have IPv4 routes")
 
 
 @pytest.mark.interop("ExaBGP", "md5", "gtsm")
 @pytest.mark.interop("ExaBGP 4", "md5", "gtsm")
 def test_md5_and_ttl_security(host: Host, peer: ExaBgpPeer) -> None:
-    check_routes(host, peer, "signed")
-    assert host.neighbor("signed")["authentication"] == "md5"
+    check_signed(host, peer)
 
 
 @pytest.mark.interop("ExaBGP", "two-octet")
 @pytest.mark.interop("ExaBGP 4", "two-octet")
 def test_two_octet_as_numbers(host: Host, peer: ExaBgpPeer) -> None:
-    check_routes(host, peer, "old")
-    assert "four-octet-as" not in host.neighbor("old")["negotiated"]
-    paths = {route["as_path"] for route in host.get("received", neighbor="old")}
-    assert paths == {f"{ASN} {WIDE}"}
+    check_old(host, peer)
     assert str(WIDE_ASN) in str(peer.announcements("old", PODS[0])[0]["attribute"]), "from AS4_PATH"
 
 
@@ -222,8 +218,7 @@ def test_more_than_bgpd_takes(host: Host, peer: ExaBgpPeer) -> None:
 @pytest.mark.interop("ExaBGP", "dynamic-here")
 @pytest.mark.interop("ExaBGP 4", "dynamic-here")
 def test_exabgp_is_a_dynamic_neighbor(host: Host, peer: ExaBgpPeer) -> None:
-    check_routes(host, peer, "ranged", name=DYNAMIC_NAME)
-    assert host.neighbor(DYNAMIC_NAME)["dynamic"]
+    check_ranged(host, peer)
 
 
 @pytest.mark.interop("ExaBGP", "dynamic-there")

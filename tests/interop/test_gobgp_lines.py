@@ -12,7 +12,6 @@ from labs.daemons import Gobgp
 from tests.daemon.fabric import Fabric, Host
 from tests.interop.lines import (
     ASN,
-    DYNAMIC_NAME,
     HOST_ASN,
     LINES,
     NETWORK6,
@@ -26,10 +25,13 @@ from tests.interop.lines import (
     check_limited,
     check_limiting,
     check_one_connection,
+    check_ranged,
     check_room,
     check_routes,
+    check_signed,
+    check_six,
     check_up,
-    received,
+    rows_with,
 )
 
 pytestmark = pytest.mark.netns
@@ -125,8 +127,7 @@ class GobgpPeer:
 
     def told(self, line: str) -> str:
         """GoBGP shows no reason but in its log."""
-        rows = self.gobgp.log_path.read_text().splitlines()
-        return "\n".join(row for row in rows if LINES[line].host in row)
+        return "\n".join(rows_with(self.gobgp.log_path, LINES[line].host))
 
     def order(self, line: str, *words: str) -> str:
         return self.gobgp.run("neighbor", LINES[line].host, *words)
@@ -154,18 +155,13 @@ def test_what_it_cannot_do_is_not_offered(host: Host, peer: GobgpPeer) -> None:
 
 @pytest.mark.interop("GoBGP", "md5", "gtsm")
 def test_md5_and_ttl_security(host: Host, peer: GobgpPeer) -> None:
-    check_routes(host, peer, "signed")
-    assert host.neighbor("signed")["authentication"] == "md5"
+    check_signed(host, peer)
 
 
 @pytest.mark.interop("GoBGP", "rfc8950")
 def test_ipv4_by_ipv6_next_hops(host: Host, peer: GobgpPeer) -> None:
-    check_up(host, peer, "six")
-    assert "extended-next-hop" in host.neighbor("six")["negotiated"]
-    host.wait(lambda: peer.hears("six", PODS[0]), "GoBGP to have an IPv4 route")
+    check_six(host, peer)
     assert LINES["six"].host in str(peer.heard("six")[PODS[0]])
-    host.wait(lambda: set(NETWORKS) <= received(host, "six"), "bgpd to have IPv4 routes")
-    assert {":" in route["next_hop"] for route in host.get("received", neighbor="six")} == {True}
 
 
 @pytest.mark.interop("GoBGP", "internal")
@@ -187,8 +183,7 @@ def test_more_than_gobgp_takes(host: Host, peer: GobgpPeer) -> None:
 
 @pytest.mark.interop("GoBGP", "dynamic-here")
 def test_gobgp_is_a_dynamic_neighbor(host: Host, peer: GobgpPeer) -> None:
-    check_routes(host, peer, "ranged", name=DYNAMIC_NAME)
-    assert host.neighbor(DYNAMIC_NAME)["dynamic"]
+    check_ranged(host, peer)
 
 
 @pytest.mark.interop("GoBGP", "dynamic-there")

@@ -12,7 +12,6 @@ from labs.daemons import OpenBgpd
 from tests.daemon.fabric import Fabric, Host
 from tests.interop.lines import (
     ASN,
-    DYNAMIC_NAME,
     HOST_ASN,
     LINES,
     NETWORK6,
@@ -25,8 +24,11 @@ from tests.interop.lines import (
     check_limited,
     check_limiting,
     check_one_connection,
+    check_ranged,
     check_routes,
+    check_signed,
     check_up,
+    rows_with,
 )
 
 pytestmark = pytest.mark.netns
@@ -87,8 +89,7 @@ class OpenBgpdPeer:
 
     def told(self, line: str) -> str:
         host = LINES[line].host
-        log = [row for row in self.daemon.log_path.read_text().splitlines() if host in row]
-        return "\n".join([self.daemon.ctl("show", "neighbor", host), *log])
+        return "\n".join([self.daemon.ctl("show", "neighbor", host), *rows_with(self.daemon.log_path, host)])
 
     def order(self, line: str, *words: str) -> str:
         """`bgpctl neighbor ADDRESS WORDS`."""
@@ -128,8 +129,7 @@ def test_both_families_both_ways(host: Host, peer: OpenBgpdPeer) -> None:
 
 @pytest.mark.interop("OpenBGPD", "md5", "gtsm")
 def test_md5_and_ttl_security(host: Host, peer: OpenBgpdPeer) -> None:
-    check_routes(host, peer, "signed")
-    assert host.neighbor("signed")["authentication"] == "md5"
+    check_signed(host, peer)
 
 
 @pytest.mark.interop("OpenBGPD", "two-octet")
@@ -169,8 +169,7 @@ def test_more_than_openbgpd_takes(host: Host, peer: OpenBgpdPeer) -> None:
 
 @pytest.mark.interop("OpenBGPD", "dynamic-here")
 def test_openbgpd_is_a_dynamic_neighbor(host: Host, peer: OpenBgpdPeer) -> None:
-    check_routes(host, peer, "ranged", name=DYNAMIC_NAME)
-    assert host.neighbor(DYNAMIC_NAME)["dynamic"]
+    check_ranged(host, peer)
 
 
 @pytest.mark.interop("OpenBGPD", "dynamic-there")

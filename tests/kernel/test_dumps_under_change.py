@@ -14,7 +14,7 @@ from bgpd.kernel.foreign_routes import Place, Routes
 from bgpd.kernel.netlink import open_socket
 from bgpd.kernel.route_messages import RouteForm, encode_adds, encode_deletes
 from bgpd.model.iana import Family
-from tests.workload.broker import own_network
+from tests.own_network import ip_batch, own_network
 
 pytestmark = pytest.mark.netns
 
@@ -30,7 +30,7 @@ def names() -> Iterator[dict[int, str]]:
         lines = [f"link add c{n} index {n + 10} type veth peer name p{n} index {n + 100}" for n in range(8)]
         lines += [f"link set {end}{n} up" for n in range(8) for end in "cp"]
         lines += [f"route add 2001:db8:66::{n:x}/128 dev c{n % 8}" for n in range(1, 301)]
-        subprocess.run(["ip", "-batch", "-"], input="\n".join(lines).encode(), check=True)
+        ip_batch(*lines)
         yield {1: "lo", **{n + 10: f"c{n}" for n in range(8)}, **{n + 100: f"p{n}" for n in range(8)}}
 
 

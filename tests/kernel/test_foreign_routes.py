@@ -154,7 +154,6 @@ def test_route_by_nexthop_object_leads_where_that_leads_and_goes_with_it() -> No
     rig.nexthop(NexthopObject(id=5, protocol=4), gone=True)
     assert rig.told == ["-pod3"]
     assert not rig.routes
-    assert not rig.uses_nexthops
 
 
 def test_route_by_a_group_follows_its_members() -> None:

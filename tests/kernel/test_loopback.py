@@ -12,7 +12,7 @@ from bgpd.kernel.host import Host
 from bgpd.kernel.loopback import Loopback, loopback_of, read_loopback
 from bgpd.model.kernel import Address, Link
 from bgpd.model.prefix import parse_address, parse_prefix
-from tests.workload.broker import own_network
+from tests.own_network import own_network
 
 LO = Link(index=1, name="lo", up=True)
 DUMMY = Link(index=7, name="dummy0", up=True, kind="dummy")

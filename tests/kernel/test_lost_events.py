@@ -7,7 +7,6 @@ it once (netlink_overrun, NETLINK_S_CONGESTED).
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
 
 import pytest
@@ -15,7 +14,8 @@ import pytest
 from bgpd.kernel import monitor as monitor_module
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.kernel import KernelEvent, KernelResynchronised
-from tests.workload.broker import own_network, until
+from tests.own_network import ip, ip_batch, own_network
+from tests.waiting import until
 
 pytestmark = pytest.mark.netns
 
@@ -23,16 +23,12 @@ TURN_S = 0.005
 FLOOD = 3000
 
 
-def ip(command: str) -> None:
-    subprocess.run(["ip", *command.split()], check=True)
-
-
 def flood() -> None:
     """More events than the queue holds, none of which matters."""
     lines = [
         f"route {act} blackhole 10.9.{n >> 8}.{n & 255} table 999" for act in ("add", "del") for n in range(FLOOD // 2)
     ]
-    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines).encode(), check=True)
+    ip_batch(*lines)
 
 
 async def test_what_is_dropped_while_the_queue_is_still_full_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import subprocess
 from typing import Any
 
 import pytest
@@ -12,17 +11,10 @@ import pytest
 from bgpd.kernel import monitor as monitor_module
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.kernel import KernelEvent, LinkChanged, RouteChanged
-from tests.workload.broker import own_network, until
+from tests.own_network import ip, ip_batch, own_network
+from tests.waiting import until
 
 pytestmark = pytest.mark.netns
-
-
-def ip(command: str) -> None:
-    subprocess.run(["ip", *command.split()], check=True)
-
-
-def batch(*lines: str) -> None:
-    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines).encode(), check=True)
 
 
 @pytest.mark.parametrize("part", ["links", "routes"])
@@ -93,7 +85,7 @@ async def test_a_route_alone_is_acted_on_before_others_hear_of_it_and_links_keep
             heard.clear()
             lines = ["route add 10.65.1.2/32 dev cali1", "route add 10.65.1.3/32 dev cali1", "link set cali1 mtu 1400"]
             lines.append("route del 10.65.1.2/32 dev cali1")
-            batch(*lines)
+            ip_batch(*lines)
             await until(lambda: "later -2" in heard)
         finally:
             await monitor.stop()

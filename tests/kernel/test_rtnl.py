@@ -6,7 +6,6 @@ import asyncio
 import ctypes
 import errno
 import socket
-import subprocess
 from collections.abc import AsyncIterator
 
 import pytest
@@ -20,7 +19,8 @@ from bgpd.kernel.route_messages import encode_last_resort
 from bgpd.kernel.rtnl import Rtnl
 from bgpd.model.iana import Family
 from bgpd.model.kernel import RoutingRule
-from tests.workload.broker import own_network, until
+from tests.own_network import ip, own_network
+from tests.waiting import until
 
 pytestmark = pytest.mark.netns
 
@@ -29,10 +29,6 @@ IN = RoutingRule(family=V4, priority=1000, protocol=217, table=100_001, iif="eth
 OUT = RoutingRule(family=V6, priority=1000, protocol=217, table=1001, oif="eth0")
 LINK_LOCAL = RoutingRule(family=V6, priority=999, protocol=217, table=254, to=b"\x0a\xfe\x80")
 OF_DEVICES = RoutingRule(family=V6, priority=1000, protocol=2, l3mdev=True)
-
-
-def ip(command: str) -> str:
-    return subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True).stdout
 
 
 @pytest_asyncio.fixture

@@ -15,17 +15,14 @@ import pytest
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.kernel import RouteChanged
 from bgpd.model.prefix import format_key
-from tests.workload.broker import own_network, until
+from tests.own_network import ip, own_network
+from tests.waiting import until
 
 pytestmark = pytest.mark.netns
 
 Way = tuple[str, str]
 """Prefix and interface."""
 PODS = ("cali1", "cali2")
-
-
-def ip(command: str) -> None:
-    subprocess.run(["ip", *command.split()], check=True)
 
 
 def sysctl(setting: str) -> None:

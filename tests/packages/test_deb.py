@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from labs.daemons import Frr
 from labs.machine import Machine
 from labs.namespace import Namespace, link
 from labs.process import LabError, wait_until
-from labs.traffic import Flow, FlowResult, Pair
+from labs.traffic import FlowResult, Pair, flowing
 from tests.packages.built import ROOT, make_deb
 
 pytestmark = [pytest.mark.netns, pytest.mark.long]
@@ -131,7 +131,7 @@ class Host:
 
     def wait_converged(self) -> None:
         """Session and BFD up, routes in both kernels."""
-        self.wait(lambda: self._neighbor()["bgpState"] == "Established", "the session")
+        self.wait(lambda: self._session()["state"] == "Established", "the session")
         self.wait(lambda: [view["state"] for view in self.json("show", "bfd") or ()] == ["up"], "BFD")
         self.wait(lambda: "10.9.0.0/16" in self.routes(), "the leaf's route in the kernel")
         self.wait(lambda: "10.64.1.5" in self.leaf.ip("route", "show"), "the pod's route at the leaf")
@@ -139,38 +139,27 @@ class Host:
     def routes(self) -> str:
         return self.machine.run("ip", "route", "show", "proto", "217")
 
-    def _neighbor(self) -> Any:
-        return self.frr.vtysh_json("show bgp neighbors json")["10.0.1.1"]
+    def _session(self) -> dict[str, Any]:
+        return self.frr.sessions()["10.0.1.1"]
 
     def seen(self) -> dict[str, Any]:
         """What the leaf knows of the session: none of it changes when nobody notices."""
-        view = self._neighbor()
-        counted = view["messageStats"]
-        names = ("opensRecv", "opensSent", "notificationsRecv", "notificationsSent", "updatesRecv", "updatesSent")
         return {
-            "ports": (view["portForeign"], view["portLocal"]),
-            "established": (view["connectionsEstablished"], view["connectionsDropped"]),
-            "messages": {name: counted[name] for name in names},
+            **self._session(),
             "bfd": [one["session-down"] for one in self.frr.vtysh_json("show bfd peers counters json")],
         }
 
     def notifications(self) -> int:
-        return int(self._neighbor()["messageStats"]["notificationsRecv"])
+        """How many the leaf has received."""
+        return int(self._session()["notifications"][1])
 
     def main_pid(self, unit: str = "bgpd") -> str:
         return self.machine.run("systemctl", "show", "--value", "--property", "MainPID", unit).strip()
 
-    @contextmanager
-    def flows(self) -> Iterator[list[FlowResult]]:
+    def flows(self) -> AbstractContextManager[list[FlowResult]]:
         """A thousand packets a second each way; what was lost of them, at the end."""
         pairs = (Pair(self.pod, "10.9.0.1"), Pair(self.leaf, "10.64.1.5"))
-        flows = [Flow(pair, self.directory, interval_s=0.001) for pair in pairs]
-        results: list[FlowResult] = []
-        try:
-            wait_until(lambda: all(flow.has_reply() for flow in flows), 10, "the first replies")
-            yield results
-        finally:
-            results += [flow.stop() for flow in flows]
+        return flowing(pairs, self.directory, interval_s=0.001)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ WANTED = 95.0
 PURE = (
     *("bgpd/message/*", "bgpd/model/*", "bgpd/rib/*", "bgpd/evpn/*", "bgpd/bfd/packet.py", "bgpd/bfd/session.py"),
     *("bgpd/bfd/control.py", "bgpd/speaker/connection.py", "bgpd/speaker/session.py", "bgpd/speaker/retries.py"),
+    *("bgpd/speaker/collision.py", "bgpd/fib/pending.py", "bgpd/fib/plan.py", "bgpd/fib/nexthop_ids.py"),
     *("bgpd/speaker/exchange.py", "bgpd/speaker/refresh.py", "bgpd/speaker/admission.py", "bgpd/speaker/peering.py"),
     *("bgpd/fib/reconcile.py", "bgpd/fib/routes.py", "bgpd/fib/targets.py", "bgpd/fib/nexthop_objects.py"),
     *("bgpd/fib/guard.py", "bgpd/fib/ownership.py", "bgpd/fib/batches.py", "bgpd/fib/answers.py"),

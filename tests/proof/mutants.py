@@ -49,6 +49,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/speaker/test_collision.py",
         "tests/speaker/test_exchange.py",
     ),
+    "bgpd/speaker/collision.py": ("tests/speaker/test_collision.py", "tests/speaker/test_session.py"),
     "bgpd/fib/reconcile.py": ("tests/fib",),
 }
 """The modules that are mutated, and where their tests are."""

@@ -20,8 +20,8 @@ from bgpd.speaker.admission import MOST_OF_ONE, SPARE, Admission
 from bgpd.speaker.listener import Listener
 from bgpd.speaker.transport import Wire
 from tests.logs import capture_logs
-from tests.speaker.test_speaker import free_port, until
-from tests.waiting import PATIENCE_S
+from tests.speaker.test_speaker import free_port
+from tests.waiting import PATIENCE_S, until
 
 
 class Listening:

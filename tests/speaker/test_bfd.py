@@ -18,7 +18,8 @@ from bgpd.model.prefix import parse_address
 from bgpd.speaker import bfd_channel
 from bgpd.speaker.speaker import Speaker
 from tests.interop.recording_speaker import Recorder
-from tests.speaker.test_speaker import RawPeer, begun, config, left_by, running, successor, to_peer, until
+from tests.speaker.test_speaker import RawPeer, begun, config, left_by, running, successor, to_peer
+from tests.waiting import until
 
 KEY: Key = (parse_address("127.0.0.1"), parse_address("127.0.0.2"), "lo")
 

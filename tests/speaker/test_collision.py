@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from bgpd.message.exabgp_codec import KEEPALIVE
 from bgpd.message.open import negotiate
+from bgpd.speaker.collision import keeps_ours
 from bgpd.speaker.connection import State
-from bgpd.speaker.session import Close, Dial, Send, Session, SessionDown, SessionSettings, SessionUp, keeps_ours
+from bgpd.speaker.session import Close, Dial, Send, Session, SessionDown, SessionSettings, SessionUp
 from tests.speaker.messages import open_bytes, open_of
 from tests.speaker.test_session import Driver, notification_of
 

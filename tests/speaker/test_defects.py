@@ -28,7 +28,8 @@ from bgpd.speaker.speaker import Speaker
 from tests.daemon.wire_peer import update
 from tests.interop.recording_speaker import Recorder
 from tests.speaker.messages import REFRESH, open_bytes
-from tests.speaker.test_speaker import RawPeer, config, free_port, running, to_peer, until
+from tests.speaker.test_speaker import RawPeer, config, free_port, running, to_peer
+from tests.waiting import until
 
 ROUTE = update(("10.9.0.0/16",), asn=65201)
 OTHER = update(("10.8.0.0/16",), asn=65201)

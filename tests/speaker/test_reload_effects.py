@@ -14,7 +14,8 @@ from bgpd.config.schema_sessions import ListenConfig, NeighborConfig
 from bgpd.message.exabgp_codec import KEEPALIVE
 from tests.interop.recording_speaker import Recorder
 from tests.speaker.messages import open_bytes
-from tests.speaker.test_speaker import RawPeer, config, free_port, running, to_peer, until
+from tests.speaker.test_speaker import RawPeer, config, free_port, running, to_peer
+from tests.waiting import until
 
 LISTEN = {"prefix": "127.0.0.0/8", "asn": "external", "import": "all"}
 SHARED: dict[str, Any] = {

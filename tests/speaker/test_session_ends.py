@@ -7,10 +7,10 @@ import pytest
 
 from bgpd.message.exabgp_codec import KEEPALIVE, Notification, encode_notification
 from bgpd.model.iana import CeaseSubcode, ErrorCode
+from bgpd.speaker.collision import SIMULTANEOUS_S
 from bgpd.speaker.connection import Connection, State, UpdateReceived
 from bgpd.speaker.retries import FIRST_RETRY_S
 from bgpd.speaker.session import (
-    SIMULTANEOUS_S,
     AttemptFailed,
     Close,
     Dial,

@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from bgpd.speaker.transport import Target, dial
 from tests.interop.recording_speaker import Recorder
 from tests.logs import capture_logs
 from tests.speaker.messages import REFRESH, UPDATE, open_bytes
+from tests.waiting import until
 
 BEGIN = encode_message(MessageType.ROUTE_REFRESH, b"\0\1\1\1")
 END = encode_message(MessageType.ROUTE_REFRESH, b"\0\1\2\1")
@@ -72,12 +73,6 @@ def address(text: str, *, usable: bool = True) -> Address:
     """An address of the loopback interface."""
     packed, _, length = text.partition("/")
     return Address(index=1, packed=parse_address(packed), prefix_length=int(length), usable=usable)
-
-
-async def until(predicate: Callable[[], object], timeout_s: float = 30.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not predicate():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.005)
 
 
 @contextlib.asynccontextmanager

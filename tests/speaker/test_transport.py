@@ -275,3 +275,25 @@ async def test_received_bytes_come_in_slices_of_64_kib_at_most() -> None:
         await until(lambda: sum(sizes) == 1_000_000)
     assert sum(sizes) == 1_000_000
     assert max(sizes) <= 65536
+
+
+async def test_what_waits_in_this_process_is_known_byte_by_byte() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        _, wire = await asyncio.get_running_loop().create_connection(Wire, sock=ours)
+        assert wire.unsent_bytes == b""
+        written = heard = b""
+        for size in (1, 40_000, 300_000, 19, 700_000, 4096):
+            chunk = bytes(index % 251 for index in range(size))
+            written += chunk
+            wire.write(chunk)
+        while wire.unsent:
+            with contextlib.suppress(BlockingIOError):
+                heard += theirs.recv(100_000)
+            await asyncio.sleep(0)
+            assert written.endswith(wire.unsent_bytes)
+            assert len(wire.unsent_bytes) == wire.unsent
+        assert wire.unsent_bytes == b""
+        wire.abort()

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.prefix import format_key
-from tests.workload.broker import own_network, until
+from tests.own_network import ip, own_network
+from tests.waiting import until
 
 pytestmark = pytest.mark.vm
-
-
-def ip(command: str) -> None:
-    subprocess.run(["ip", *command.split()], check=True)
 
 
 @pytest.fixture

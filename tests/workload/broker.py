@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import os
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,25 +27,10 @@ from bgpd.model.workload import ClaimInfo, Presence
 from bgpd.workload.feed.api import ApiSource
 from bgpd.workload.feed.mqtt import MqttSource
 from bgpd.workload.workloads import Workloads
+from tests.waiting import until
 
-_CLONE_NEWNET = 0x40000000
 CONF = Path(__file__).parents[2] / "conf" / "mosquitto"
 PASSWORDS = {"node1": "secret1", "node2": "secret2", "orchestrator": "secret"}
-
-
-@contextlib.contextmanager
-def own_network() -> Iterator[None]:
-    """This thread, and what it starts, in a new network namespace that nobody else sees."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    if libc.unshare(_CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "unshare")
-    try:
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-        yield
-    finally:
-        libc.setns(home, _CLONE_NEWNET)
-        os.close(home)
 
 
 class Broker:
@@ -137,17 +120,6 @@ async def orchestrator() -> AsyncIterator[Orchestrator]:
             yield made
         finally:
             task.cancel()
-
-
-async def until(
-    wanted: Callable[[], object], shown: Callable[[], object] = lambda: "", timeout_s: float = 10.0
-) -> None:
-    """Wait until `wanted()` is true; the error shows `shown()`."""
-    for _ in range(int(timeout_s / 0.01)):
-        if wanted():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"not in {timeout_s} s: {shown()}")
 
 
 class Node:

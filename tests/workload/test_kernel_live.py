@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from bgpd.kernel.monitor import KernelMonitor
-from tests.workload.broker import Node, own_network, until
+from tests.own_network import own_network
+from tests.waiting import until
+from tests.workload.broker import Node
 
 pytestmark = pytest.mark.netns
 
@@ -44,7 +46,7 @@ async def node(network: None, tmp_path: Path) -> AsyncIterator[Node]:
 
 
 async def announced(node: Node, *prefixes: str) -> None:
-    await until(lambda: set(node.announced) == set(prefixes), lambda: node.announced, timeout_s=3)
+    await until(lambda: set(node.announced) == set(prefixes), lambda: node.announced)
 
 
 async def test_route_is_announced_when_added_and_withdrawn_when_deleted(node: Node) -> None:

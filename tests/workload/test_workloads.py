@@ -15,7 +15,9 @@ from bgpd.config.schema_workloads import (
     WorkloadConfig,
 )
 from bgpd.model.kernel import KernelRoute, RouteChanged
-from tests.workload.broker import Node, own_network, until
+from tests.own_network import own_network
+from tests.waiting import until
+from tests.workload.broker import Node
 from tests.workload.fixtures import V4, key
 
 

@@ -37,9 +37,11 @@ more together."""
 class ServiceSink(Protocol):
     """Who runs services (`service.Services`)."""
 
-    def apply(self, source: str, name: str, service: Service | None) -> None: ...
+    def apply(self, source: str, name: str, service: Service | None) -> None:
+        """A source says this of a service now; None: it is gone."""
 
-    def owner(self, name: str) -> str: ...
+    def owner(self, name: str) -> str:
+        """The source whose service of this name is in force, "" if none."""
 
 
 class Feed:

@@ -28,9 +28,11 @@ from bgpd.workload.standing import ClaimStatus
 class Topics(Protocol):
     """Where topics are published (`outbox.Outbox`)."""
 
-    def publish(self, topic: str, render: Callable[[], bytes]) -> None: ...
+    def publish(self, topic: str, render: Callable[[], bytes]) -> None:
+        """The topic says what `render` gives, when it is sent."""
 
-    def publish_event(self, at: float, event: str, fields: dict[str, Any]) -> None: ...
+    def publish_event(self, at: float, event: str, fields: dict[str, Any]) -> None:
+        """Something happened at a time, in seconds since the epoch."""
 
 
 class PublishedStates:

@@ -36,7 +36,8 @@ _LEAST_GOOD_FIRST = (
 class Claimed(Protocol):
     """Who knows what became of a workload (`claims.Claims`)."""
 
-    def statuses(self, source: str, id: str) -> list[ClaimStatus]: ...
+    def statuses(self, source: str, id: str) -> list[ClaimStatus]:
+        """What became of each address that a source claims for a workload."""
 
 
 class Reports:

@@ -21,15 +21,18 @@ from bgpd.workload.standing import ClaimStatus
 class Journal(Protocol):
     """Who writes what changed (`state_file.StateFile`)."""
 
-    def note(self, change: Change) -> None: ...
+    def note(self, change: Change) -> None:
+        """Have a change written, in order."""
 
 
 class InForce(Protocol):
     """Which names a feed has (`feed.Feed`)."""
 
-    def is_in_force(self, kind: str, id: str) -> bool: ...
+    def is_in_force(self, kind: str, id: str) -> bool:
+        """Whether the source says this name now."""
 
-    def is_parked(self, kind: str, id: str) -> bool: ...
+    def is_parked(self, kind: str, id: str) -> bool:
+        """Whether what it says of the name waits for something."""
 
 
 class RestartNotes:

@@ -65,6 +65,7 @@ class Active(msgspec.Struct, eq=False):
 
     @property
     def state(self) -> State:
+        """Its state in words, for views."""
         stands = [self.families[family].standing for family in self.service_families if family in self.families]
         if self.service.drain or not stands:
             return State.WITHHELD

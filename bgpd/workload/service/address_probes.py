@@ -19,7 +19,7 @@ from bgpd.model.path import NextHops
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.service import CheckType, HealthCheck, ProbeView, Service, ServiceMode
 from bgpd.runtime.events import log
-from bgpd.workload.service.checker import Health
+from bgpd.workload.service.checker import Checks, Health
 from bgpd.workload.service.probes import ANY_WAY, Way
 from bgpd.workload.service.saved_health import SavedHealth
 from bgpd.workload.service.targets import CheckId
@@ -75,14 +75,6 @@ class NoKernel:
 
     def probe_way(self, asker: str, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
         return "", "", False
-
-
-class Checks(Protocol):
-    """Who runs checks (`checker.Checker`); results come back by `AddressProbes.result`."""
-
-    def start(self, id: CheckId, check: HealthCheck, address: str, way: Way) -> None: ...
-
-    def stop(self, id: CheckId) -> None: ...
 
 
 class _Probed(msgspec.Struct, eq=False):

@@ -6,21 +6,13 @@ An address is checked while a workload has it. Does no I/O (`checker` does) and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
-from bgpd.model.service import CheckType, HealthCheck, Service
+from bgpd.model.service import CheckType, Service
 from bgpd.workload.service.active import Active
+from bgpd.workload.service.checker import Checks
 from bgpd.workload.service.probes import Way
 from bgpd.workload.service.saved_health import SavedHealth
 from bgpd.workload.service.targets import CheckId, Fault, Target
-
-
-class Checks(Protocol):
-    """Who runs checks (`checker.Checker`); results come back by `Services.check_result`."""
-
-    def start(self, id: CheckId, check: HealthCheck, address: str, way: Way) -> None: ...
-
-    def stop(self, id: CheckId) -> None: ...
 
 
 class BackendChecks:

@@ -10,6 +10,7 @@ import asyncio
 import heapq
 import random
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import msgspec
 
@@ -32,6 +33,16 @@ class _Running:
         self.check = check
         self.address = address
         self.way = way
+
+
+class Checks(Protocol):
+    """Who runs checks (`Checker`). Results come back to who made it, by the id."""
+
+    def start(self, id: CheckId, check: HealthCheck, address: str, way: Way) -> None:
+        """Check from now on; the first time within one interval. Replaces a check of the same id."""
+
+    def stop(self, id: CheckId) -> None:
+        """No result of this check counts any more."""
 
 
 class Checker:

@@ -11,8 +11,6 @@ import struct
 from bgpd.model.service import DnsRecord
 
 PORT = 53
-MAX_UDP = 512
-"""Bytes of an answer over UDP where no larger size was offered (RFC 1035 section 4.2.1)."""
 
 _HEADER = struct.Struct("!HHHHHH")
 _QUESTION_END = struct.Struct("!HH")

@@ -59,6 +59,7 @@ class Availability(msgspec.Struct, eq=False):
 
     @property
     def is_up(self) -> bool:
+        """Whether the address may be announced."""
         return self.standing is not Standing.DOWN
 
     def look(self, targets: Sequence[Target], service: Service, now: float) -> list[Target]:

@@ -38,8 +38,9 @@ from bgpd.workload.claims import Claims
 from bgpd.workload.service import saved_standing, views
 from bgpd.workload.service.active import Active, State
 from bgpd.workload.service.address_probes import AddressProbes, NoKernel, ProbeKernel
-from bgpd.workload.service.backend_checks import BackendChecks, Checks, fault_of
+from bgpd.workload.service.backend_checks import BackendChecks, fault_of
 from bgpd.workload.service.backlog import Backlog
+from bgpd.workload.service.checker import Checks
 from bgpd.workload.service.flapping import Flapping, limits_of
 from bgpd.workload.service.last_resort import Availability, Standing
 from bgpd.workload.service.saved_health import SavedHealth, decided, save
@@ -435,6 +436,7 @@ class Services:
         return SavedService(standing, decided(healths))
 
     def names(self) -> list[str]:
+        """Of all services, sorted."""
         return sorted(self._services)
 
     def state_counts(self) -> dict[str, int]:

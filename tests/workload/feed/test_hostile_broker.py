@@ -18,7 +18,8 @@ import pytest
 from bgpd.config.schema import LogConfig
 from bgpd.log import set_up_logging
 from bgpd.workload.feed import mqtt, mqtt_client
-from tests.workload.broker import Node, until
+from tests.waiting import until
+from tests.workload.broker import Node
 
 BASE = b"bgpd/v1/hosts/node1/"
 GOOD = json.dumps({"addresses": ["10.64.1.5"], "interface": "pod1"}).encode()

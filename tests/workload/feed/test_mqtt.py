@@ -15,7 +15,9 @@ from unittest import mock
 import pytest
 
 from bgpd.workload.feed.mqtt_client import READ_AT_ONCE, Reader
-from tests.workload.broker import Broker, Node, Orchestrator, orchestrator, own_network, until
+from tests.own_network import own_network
+from tests.waiting import until
+from tests.workload.broker import Broker, Node, Orchestrator, orchestrator
 
 pytestmark = [
     pytest.mark.netns,

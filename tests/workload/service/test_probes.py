@@ -20,7 +20,7 @@ from bgpd.model.service import CheckType, DnsRecord, HealthCheck
 from bgpd.runtime.programs import Programs
 from bgpd.workload.service import dns
 from bgpd.workload.service.probes import Way, probe
-from tests.workload.broker import own_network
+from tests.own_network import own_network
 
 pytestmark = pytest.mark.netns
 

@@ -1,0 +1,89 @@
+"""Changes of one family's routes that wait to be written.
+
+In the order in which they were asked for; of several changes of one key only the latest counts. Hot path: a change
+costs one entry of a dict, and a slice of them a few C calls. Sans-IO.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+from bgpd.model.path import NextHops
+
+_LOT = 32768
+"""Keys per chunk. A full chunk is closed: one dict of a million routes would be copied each time that it grows."""
+
+_LOTS_ASKED = 3
+
+
+class PendingChanges:
+    """Pending changes in chunks; new ones go to the newest chunk, writing takes from the oldest.
+
+    A key that is also in one of the next few chunks is skipped. Further chunks are not checked: with such a backlog an
+    outdated write, followed by the later one, costs less than the checks.
+    """
+
+    def __init__(self, *, lot: int = _LOT) -> None:
+        self._lot = lot
+        self._lots: deque[dict[bytes, NextHops | None]] = deque(({},))
+        self._keys: Iterator[bytes] | None = None
+        self._values: Iterator[NextHops | None] = iter(())
+        self._left = 0
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        """Pending changes; a key in two chunks counts twice."""
+        return self._waiting
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a key is pending; a key just taken may count as pending until its whole chunk is taken."""
+        return any(key in lot for lot in self._lots)
+
+    def merge(self, changes: Mapping[bytes, NextHops | None]) -> None:
+        """Add changes; each replaces an earlier one of its key."""
+        lot = self._lots[-1]
+        before = len(lot)
+        if before and before + len(changes) > self._lot:
+            lot, before = {}, 0
+            self._lots.append(lot)
+        lot.update(changes)
+        self._waiting += len(lot) - before
+
+    def take(self, limit: int) -> tuple[list[bytes], list[NextHops | None]]:
+        """Up to `limit` keys and their desired next hops; empty only when nothing is pending."""
+        while self._waiting:
+            keys, values = self._take_oldest(limit)
+            first = int(self._keys is not None)
+            for newer in itertools.islice(self._lots, first, first + _LOTS_ASKED):
+                if newer and not newer.keys().isdisjoint(keys):
+                    stays = [key not in newer for key in keys]
+                    keys = list(itertools.compress(keys, stays))
+                    values = list(itertools.compress(values, stays))
+            if keys:
+                return keys, values
+        return [], []
+
+    def _take_oldest(self, limit: int) -> tuple[list[bytes], list[NextHops | None]]:
+        oldest = self._lots[0]
+        if self._keys is None:
+            self._keys, self._values, self._left = iter(oldest), iter(oldest.values()), len(oldest)
+            if len(self._lots) == 1:
+                self._lots.append({})
+        keys = list(itertools.islice(self._keys, limit))
+        values = list(itertools.islice(self._values, limit))
+        self._left -= len(keys)
+        self._waiting -= len(keys)
+        if not self._left:
+            self._lots.popleft()
+            self._keys = None
+        return keys, values
+
+    def slices(self, size: int) -> Iterator[list[bytes]]:
+        """Pending keys in lists of up to `size`, for views: no step looks at more than one chunk. A key in two chunks
+        is in it twice, and some that were just taken are, too."""
+        for lot in list(self._lots):
+            keys = list(lot)
+            for start in range(0, len(keys), size):
+                yield keys[start : start + size]
