@@ -30,10 +30,12 @@ class Tenant(Protocol):
     """What a view needs of a VRF: `rd` and targets are 8 bytes each, as on the wire."""
 
     @property
-    def rd(self) -> bytes: ...
+    def rd(self) -> bytes:
+        """Its route distinguisher."""
 
     @property
-    def import_targets(self) -> Collection[bytes]: ...
+    def import_targets(self) -> Collection[bytes]:
+        """The route targets that it imports."""
 
 
 _Tenant = TypeVar("_Tenant", bound=Tenant)
