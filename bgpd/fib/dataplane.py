@@ -276,6 +276,7 @@ class Dataplane:
             self.bulk.submit(created + loss.ordered, functools.partial(self._urgent_done, ids, sent=loss.ordered))
             created, ids = b"", []
         if loss.urgent:
+            self.objects.sent_ahead(ids)
             submit = self.urgent.submit_now if self._is_cheap(loss) else self.urgent.submit
             submit(created + loss.urgent, functools.partial(self._urgent_done, ids, sent=loss.urgent))
         return loss

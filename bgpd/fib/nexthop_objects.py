@@ -96,12 +96,17 @@ class NexthopObjects:
         self._ids = NexthopIds(protocol)
         self._created = bytearray()
         self._created_ids: list[int] = []
+        self._ahead: set[int] = set()
 
     def take_created(self) -> tuple[bytes, list[int]]:
         """Messages of objects made since the last call, and their ids: they go ahead of the routes that use them."""
         created, ids = bytes(self._created), self._created_ids
         self._created, self._created_ids = bytearray(), []
         return created, ids
+
+    def sent_ahead(self, identifiers: Iterable[int]) -> None:
+        """These are being made ahead of all that is queued: what needs them goes there, too."""
+        self._ahead.update(identifiers)
 
     def nexthop_of(self, hop: NextHop, ifindex: int) -> int | None:
         """Id of the gateway on the interface; made if there is none, None if there is no room."""
@@ -202,14 +207,18 @@ class NexthopObjects:
         return encode_group(group.id, self.protocol, members, replace=replace, resilient=group.resilient)
 
     def _is_ready(self, group: Group, members: Members) -> bool:
-        """Whether the kernel has all that a change of the group builds on, but for what is sent along with it."""
-        return group.present and all(
-            self.nexthops[nexthop].present or nexthop in self._created_ids for nexthop, _weight in members
+        """Whether a change of the group may go ahead of all that is queued: the kernel has all that it builds on, but
+        for what is sent along with it."""
+        return self._is_there(group) and all(
+            self._is_there(self.nexthops[nexthop]) or nexthop in self._created_ids for nexthop, _weight in members
         )
 
-    def _is_there(self, group: Group, members: Members) -> bool:
-        """Whether the kernel has all that a change of the group builds on."""
-        return group.present and all(self.nexthops[nexthop].present for nexthop, _weight in members)
+    def _are_there(self, group: Group, members: Members) -> bool:
+        return self._is_there(group) and all(self._is_there(self.nexthops[nexthop]) for nexthop, _weight in members)
+
+    def _is_there(self, found: Nexthop | Group) -> bool:
+        """Whether the kernel has it before what goes ahead now."""
+        return found.present or found.id in self._ahead
 
     def next_hops(self, identifier: int) -> NextHops:
         """A group's present members as next hops, ascending."""
@@ -263,21 +272,21 @@ class NexthopObjects:
         for group in map(self.groups.__getitem__, sorted(touched)):
             left = tuple(member for member in group.members if member[0] not in gone)
             moves.append((group, left, None if left else fallback(group.id)))
-        is_one_batch = all(self.nexthops[nexthop].present for nexthop in gone) and all(
+        is_one_batch = all(self._is_there(self.nexthops[nexthop]) for nexthop in gone) and all(
             self._is_ready(group, replacement) for group, _, replacement in moves if replacement
         )
         for group, left, replacement in moves:
-            if replacement and (is_one_batch or self._is_there(group, replacement)):
+            if replacement and (is_one_batch or self._are_there(group, replacement)):
                 loss.urgent += self._encode(group, replacement, replace=True)
-            elif replacement and not group.present:
+            elif replacement and not self._is_there(group):
                 loss.ordered += self._encode(group, replacement, replace=True)
             else:
                 replacement = None
             loss.messages += bool(replacement)
             self._set_members(group, replacement or left)
             (loss.changed if replacement or left else loss.died).append(group.id)
-        loss.urgent += encode_delete([nexthop for nexthop in gone if self.nexthops[nexthop].present])
-        loss.ordered += encode_delete([nexthop for nexthop in gone if not self.nexthops[nexthop].present])
+        loss.urgent += encode_delete([nexthop for nexthop in gone if self._is_there(self.nexthops[nexthop])])
+        loss.ordered += encode_delete([nexthop for nexthop in gone if not self._is_there(self.nexthops[nexthop])])
         for nexthop in gone:
             place = (self.nexthops[nexthop].hop.address, self.nexthops[nexthop].ifindex)
             del self.nexthops[nexthop]
@@ -309,17 +318,20 @@ class NexthopObjects:
     def acknowledged(self, identifiers: Iterable[int]) -> None:
         """The kernel has made these objects."""
         for identifier in identifiers:
+            self._ahead.discard(identifier)
             found = self.nexthops.get(identifier) or self.groups.get(identifier)
             if found is not None:
                 found.present = True
 
     def refused(self, identifier: int, why: str, *, may_be_there: bool = False) -> None:
-        """The kernel would not make an object: it is forgotten, with the groups that contained it.
+        """The kernel would not make an object, or change it: it is forgotten, with the groups that contained it.
 
         `may_be_there`: its answer was lost. Then the object is deleted later, once routes that may have come by it have
-        been written again.
+        been written again; so is one that the kernel has, as it was before.
         """
-        if may_be_there:
+        found = self.nexthops.get(identifier) or self.groups.get(identifier)
+        self._ahead.discard(identifier)
+        if may_be_there or (found is not None and found.present):
             self.doubt([identifier])
         group = self.groups.get(identifier)
         if (

@@ -217,3 +217,32 @@ def test_group_moves_to_a_gateway_that_is_made_along_with_it() -> None:
     loss = table.lose([table.hops[0]], instead)
     assert (loss.changed, loss.ordered) == ([group], b"")
     assert table.take_created()[1] == [next(member for member, _ in table.groups[group].members)]
+
+
+def test_groups_follow_a_gateway_that_is_being_made_ahead_on_its_way() -> None:
+    table = Table()
+    first, second = table.group(0, routes=1), table.group(1, routes=1)
+    table.acknowledge()
+    late = table.nexthop_of(NextHop(parse_address("10.0.9.2"), "eth9"), 9)
+    assert late is not None
+    assert table.replace_members(first, ((late, 1),)).urgent
+    table.sent_ahead(table.take_created()[1])
+    loss = table.replace_members(second, ((late, 1),))
+    assert (loss.urgent, loss.ordered) == (encode_group(second, 197, ((late, 1),), replace=True), b"")
+    assert table.lose([late], lambda _group: None).urgent == encode_delete([late]), "and is deleted behind it"
+    table.refused(late, "no such device")
+    again = table.nexthop_of(NextHop(parse_address("10.0.9.2"), "eth9"), 9)
+    assert again is not None
+    table.take_created()
+    assert table.replace_members(table.group(2), ((again, 1),)).ordered, "what is queued is waited for"
+
+
+def test_group_that_the_kernel_would_not_change_is_deleted_later() -> None:
+    table = Table()
+    group = table.group(0)
+    table.acknowledge()
+    table.replace_members(group, ((table.hops[1], 1),))
+    table.refused(group, "invalid argument")
+    assert group not in table.groups
+    table.collected(100.0)
+    assert encode_delete([group]) in table.collected(100.0 + GRACE_S)[0]
