@@ -49,6 +49,7 @@ from bgpd.speaker.speaker import Speaker
 from bgpd.speaker.tap import SessionTap
 from bgpd.speaker.transport import NewSocket
 from bgpd.workload.guest_source import GuestSource
+from bgpd.workload.ways_out import USUAL, WaysOut
 from bgpd.workload.workloads import Workloads
 
 _ABREAST = 4_096
@@ -85,6 +86,7 @@ class Routing:
         tap: SessionTap | None = None,
         now: Callable[[], float] = time.time,
         new_socket: NewSocket = socket.socket,
+        ways_out: WaysOut = USUAL,
     ) -> None:
         self.sources: dict[str, Source] = {}
         self.guests: dict[str, Source] = {}
@@ -142,6 +144,7 @@ class Routing:
             host=monitor.host,
             hostname=hostname,
             now=now,
+            ways_out=ways_out,
         )
         self._connect()
 

@@ -23,6 +23,7 @@ from bgpd.kernel.monitor import KernelMonitor
 from bgpd.kernel.netlink import MessageKind
 from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, read_deleted, read_id
 from bgpd.kernel.reader import KernelReader
+from bgpd.kernel.vrf_requests import VrfRequests
 from bgpd.kernel.writer import KernelWriter, Outcome, Writer
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged
 from bgpd.runtime.background import start_in_background
@@ -106,6 +107,7 @@ class Dataplane:
         bulk: Writer | None = None,
         urgent: Writer | None = None,
         reader: KernelReader | None = None,
+        vrf_requests: VrfRequests | None = None,
     ) -> None:
         self.monitor = monitor
         self.objects = NexthopObjects(protocol)
@@ -113,6 +115,7 @@ class Dataplane:
         self.bulk: Writer = bulk or KernelWriter("bulk")
         self.urgent: Writer = urgent or KernelWriter("urgent")
         self.reader = reader or KernelReader()
+        self.vrf_requests = vrf_requests
         self.messages = 0
         self._tables: dict[WritingTable, _Attached] = {}
         self._due: dict[WritingTable, None] = {}

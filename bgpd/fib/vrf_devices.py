@@ -9,15 +9,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import importlib
-from typing import TYPE_CHECKING
 
 from bgpd.kernel.host import Host
 from bgpd.kernel.netlink import KernelError
+from bgpd.kernel.vrf_requests import VrfDevice, VrfRequests
 from bgpd.model.kernel import Link
 from bgpd.runtime.events import log
-
-if TYPE_CHECKING:
-    from bgpd.kernel.rtnl import Rtnl, VrfDevice
 
 _ALIAS = "bgpd: VRF "
 
@@ -34,13 +31,14 @@ def is_made_by_bgpd(device: VrfDevice | None) -> bool:
 class VrfDevices:
     """The VRF devices of a host. What the kernel refuses is answered; all of it raises OSError if it does not answer.
 
-    `are_possible`: False once the kernel has said that it has no such devices.
+    `requests`: who asks the kernel, None for rtnl.py. `are_possible`: False once the kernel has said that it has no
+    such devices.
     """
 
-    def __init__(self, host: Host, *, are_possible: bool = True) -> None:
+    def __init__(self, host: Host, requests: VrfRequests | None = None, *, are_possible: bool = True) -> None:
         self.are_possible = are_possible
         self._host = host
-        self._rtnl: Rtnl | None = None
+        self._rtnl = requests
         self._tables: dict[int, int] = {}
 
     def stop(self) -> None:
@@ -115,7 +113,7 @@ class VrfDevices:
     def _links(self) -> list[Link]:
         return [link for link in self._host.links.values() if link.kind == "vrf"]
 
-    async def _opened(self) -> Rtnl:
+    async def _opened(self) -> VrfRequests:
         """Who asks the kernel: loaded when it is needed first, since a host without VRFs does without pyroute2, which
         takes 7 MB. Its import takes a tenth of a second, in a thread."""
         if self._rtnl is None:
@@ -125,6 +123,7 @@ class VrfDevices:
                 why = f"what VRF devices need cannot be loaded ({error}): restart bgpd if it was upgraded"
                 raise OSError(errno.ENOPKG, why) from error
             if self._rtnl is None:
-                self._rtnl = module.Rtnl()
-                self._rtnl.start()
+                rtnl = module.Rtnl()
+                rtnl.start()
+                self._rtnl = rtnl
         return self._rtnl

@@ -101,7 +101,7 @@ class KernelVrfs:
         self._dataplane = dataplane
         self._applied = applied
         self._protocol = dataplane.objects.protocol
-        self._devices = VrfDevices(dataplane.host, are_possible=use_devices)
+        self._devices = VrfDevices(dataplane.host, dataplane.vrf_requests, are_possible=use_devices)
         self._vrfs: dict[str, _Vrf] = {}
         self._dirty: dict[str, None] = {}
         self._lock = asyncio.Lock()

@@ -16,11 +16,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import msgspec
 from pyroute2 import AsyncIPRoute, NetlinkError
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
 from bgpd.kernel.netlink import KernelError, MessageFlag, MessageKind
+from bgpd.kernel.vrf_requests import VrfDevice
 from bgpd.runtime.events import log
 
 Answer = TypeVar("Answer")
@@ -29,16 +29,6 @@ _ANSWER_S = 30.0
 _IFA_F_PERMANENT = 0x80
 _CREATE = MessageFlag.REQUEST | MessageFlag.ACK | MessageFlag.CREATE | MessageFlag.EXCLUSIVE
 _DUMP = MessageFlag.REQUEST | MessageFlag.DUMP
-
-
-class VrfDevice(msgspec.Struct, frozen=True):
-    """What the kernel has under a VRF's name: its kind, its table if it is a VRF device, its alias."""
-
-    index: int
-    name: str
-    kind: str
-    table: int
-    alias: str
 
 
 class Rtnl:

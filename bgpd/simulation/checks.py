@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address, parse_prefix
 from bgpd.readiness import ESTABLISH_WAIT_S
+from bgpd.simulation import service_checks, tenant_checks
 from bgpd.simulation.expected import Expected
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.kernel import MAIN
 from bgpd.simulation.linux import METRIC, PROTOCOL
+from bgpd.simulation.offers import ADDRESSES
 from bgpd.simulation.reach import Packets
-from bgpd.simulation.wire import V6, codes_of
+from bgpd.simulation.wire import EVPN, V6, codes_of
 
 FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 Hop = tuple[bytes, int]
@@ -33,7 +35,10 @@ def findings(fabric: Fabric, *, is_foreseen: bool = True) -> list[str]:
             found += _announced(fabric, host) if is_foreseen else ()
             found += _kernel(fabric, host, expected, elsewhere) if is_foreseen else ()
             found += _inside(fabric, host)
+            found += _bfd(fabric, host)
     found += _paths(fabric, expected) if is_foreseen else ()
+    found += tenant_checks.findings(fabric, expected)
+    found += service_checks.findings(fabric, expected)
     found += fabric.loop.errors
     fabric.loop.errors = []
     return found
@@ -48,6 +53,16 @@ def _sessions(fabric: Fabric) -> Iterator[str]:
             yield f"{above} has {'a' if is_there else 'no'} session with {below}"
 
 
+def _bfd(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
+    """BFD is up wherever a session is."""
+    daemon = host.daemon
+    assert daemon is not None
+    states = {host.routers[view.neighbor]: view.state for view in daemon.routing.speaker.bfd.views()}
+    for leaf in fabric.leaves_of(host.name) if host.bfd is not None else ():
+        if states.get(leaf) != "up":
+            yield f"{host.name}: BFD of {leaf} is {states.get(leaf)}"
+
+
 def _announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
     """Each leaf has just what its hosts own, nothing stale."""
     for above, below in fabric.links:
@@ -55,8 +70,9 @@ def _announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
             continue
         peer = fabric.routers[above].peers[below]
         owned = {one for one in host.announced if fabric.carries(above, below, codes_of(one))}
-        if peer.routes.keys() - host.contested != owned - host.contested:
-            yield f"{above} has {sorted(peer.routes)} of {below}, which owns {sorted(owned)}"
+        routes = {one for one in peer.routes if codes_of(one) != EVPN} - {*ADDRESSES}
+        if routes - host.contested != owned - host.contested:
+            yield f"{above} has {sorted(routes)} of {below}, which owns {sorted(owned)}"
         if peer.stale:
             yield f"{above} keeps {sorted(peer.stale)} of {below} as stale"
 
@@ -89,6 +105,9 @@ def _kernel(fabric: Fabric, host: SimulatedHost, expected: Expected, contested: 
         if hops != wanted:
             has, should = f"{_shown(hops)} (target {target})", _shown(wanted)
             yield f"{host.name}: the kernel has {prefix} by {has}, and should have it by {should}"
+    for prefix in ADDRESSES:
+        family, key = parse_prefix(prefix)
+        own.pop((family, MAIN, key, METRIC), None)
     for (_family, _table, key, metric), target in own.items():
         yield f"{host.name}: the kernel has a stale route {key.hex()} (metric {metric}, target {target})"
 
@@ -101,7 +120,7 @@ def _inside(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
     is_connected = any(below == host.name and fabric.is_connected(above, below) for above, below in fabric.links)
     reasons = daemon.readiness.reasons()
     is_waiting = not routing.converged and daemon.readiness.age_s < ESTABLISH_WAIT_S + 1
-    if is_connected and not host.is_drained and not is_waiting and reasons:
+    if is_connected and not host.is_drained and not host.offers.is_lowered and not is_waiting and reasons:
         yield f"{host.name} is not ready: {'; '.join(reasons)}"
     if routing.tables.pending:
         yield f"{host.name}: {routing.tables.pending} routes wait for the kernel"
@@ -115,7 +134,7 @@ def _inside(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
         if believed != kernel:
             keys = sorted(key.hex() for key in believed.keys() | kernel.keys() if believed.get(key) != kernel.get(key))
             yield f"{host.name}: the FIB's record of {keys} is not what the kernel has"
-    used = set(own.values())
+    used = host.kernel.targets()
     objects = host.kernel.objects
     groups = {one.id for one in objects.values() if one.members and one.protocol == PROTOCOL}
     if routing.converged and groups - used:
@@ -156,7 +175,7 @@ def leftovers(fabric: Fabric) -> list[str]:
         if daemon is None:
             continue
         routing, kernel = daemon.routing, host.kernel
-        if routing.routes:
+        if routing.routes != tenant_checks.left_in_rib(fabric, host):
             found.append(f"{host.name}: {routing.routes} routes are left in the RIB")
         if kernel.own_routes():
             found.append(f"{host.name}: {len(kernel.own_routes())} routes are left in the kernel")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bgpd.simulation.network import End
-from bgpd.simulation.wire import CEASE, HARD_RESET, KEEPALIVE, NOTIFICATION, capabilities, message
+from bgpd.simulation.wire import CEASE, HARD_RESET, KEEPALIVE, NOTIFICATION, Codes, capabilities, message
 
 if TYPE_CHECKING:
     from bgpd.simulation.peer import Peer
@@ -129,12 +129,13 @@ class PeerRestart(msgspec.Struct, frozen=True):
     has_restarted: bool
     by_notification: bool
     time_s: int
-    covers: bool
-    forwards: bool
+    families: tuple[Codes, ...]
+    forwarding: tuple[Codes, ...]
 
     @classmethod
     def of(cls, value: bytes) -> PeerRestart:
         (head,) = struct.unpack_from("!H", value)
-        families = {value[at : at + 3]: value[at + 3] for at in range(2, len(value), 4)}
-        flags = families.get(b"\0\1\1")
-        return cls(bool(head & 0x8000), bool(head & 0x4000), head & 0x0FFF, flags is not None, bool(flags))
+        listed = list(struct.iter_unpack("!HBB", value[2:]))
+        families = tuple((afi, safi) for afi, safi, _flags in listed)
+        forwarding = tuple((afi, safi) for afi, safi, flags in listed if flags & 0x80)
+        return cls(bool(head & 0x8000), bool(head & 0x4000), head & 0x0FFF, families, forwarding)

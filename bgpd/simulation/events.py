@@ -6,10 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from bgpd.model.prefix import parse_prefix
+from bgpd.simulation import feeds
 from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.feeds import FEEDS
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.linux import METRIC
+from bgpd.simulation.machines import MACHINES
 from bgpd.simulation.scenario import Event, Kind
+from bgpd.simulation.services import SERVICES
 from bgpd.simulation.wire import CEASE, ROUTE_REFRESH, Route
 
 
@@ -25,6 +29,9 @@ async def calm(fabric: Fabric) -> None:
     for host in fabric.hosts.values():
         host.kernel.refusing = host.kernel.losing = 0.0
         host.kernel.unreadable = False
+        if host.bfd is not None and host.stack.is_there:
+            host.bfd.start()
+    feeds.calm(fabric)
 
 
 async def heal(fabric: Fabric) -> None:
@@ -43,6 +50,8 @@ async def heal(fabric: Fabric) -> None:
             host.boot()
         host.start()
         await host.set_neighbors(host.all_neighbors)
+        for vrf in host.all_vrfs:
+            await host.set_vrf(vrf.name, is_there=True)
         for prefix in [one for one in host.kernel.foreign if one.gateway]:
             host.kernel.remove_route(prefix)
 
@@ -293,6 +302,22 @@ async def _reload_hold_time(fabric: Fabric, event: Event) -> None:
         await host.change_neighbor(event.leaf, hold_time_s=int(event.value))
 
 
+async def _bfd_restarts(fabric: Fabric, event: Event) -> None:
+    _end_bfd(fabric, event, is_orderly=True)
+
+
+async def _bfd_crashes(fabric: Fabric, event: Event) -> None:
+    _end_bfd(fabric, event, is_orderly=False)
+
+
+def _end_bfd(fabric: Fabric, event: Event, *, is_orderly: bool) -> None:
+    """The BFD process ends, and is there again later."""
+    host = _host(fabric, event)
+    if host.bfd is not None and host.stack.is_there and host.bfd.is_running:
+        host.bfd.stop(is_orderly=is_orderly)
+        fabric.loop.call_later(event.value, host.bfd.start)
+
+
 _DOING: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     Kind.CUT: _cut,
     Kind.DEAF: _deaf,
@@ -335,4 +360,9 @@ _DOING: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     Kind.RELOAD_NEIGHBOR: _reload_neighbor,
     Kind.RELOAD_IMPORT: _reload_import,
     Kind.RELOAD_HOLD_TIME: _reload_hold_time,
+    Kind.BFD_RESTARTS: _bfd_restarts,
+    Kind.BFD_CRASHES: _bfd_crashes,
+    **MACHINES,
+    **SERVICES,
+    **FEEDS,
 }

@@ -6,10 +6,11 @@ number), and not by what any part of the simulation has done. A value of one mom
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from bgpd.simulation.fabric import Fabric
-from bgpd.simulation.wire import Codes, codes_of
+from bgpd.simulation.wire import EVPN, Codes, codes_of
 
 DEFAULTS = ("0.0.0.0/0", "::/0")
 _Kind = tuple[tuple[str, ...], Codes]
@@ -33,7 +34,8 @@ class Expected:
         self._nearest: dict[tuple[str, object], tuple[str, ...]] = {}
         self._connected = {names for names in fabric.links if fabric.is_connected(*names)}
         for name, router in fabric.routers.items():
-            self._announce(name, router.own if router.is_running else ())
+            own = (one for one in router.own if codes_of(one) != EVPN)
+            self._announce(name, own if router.is_running else ())
         for name, host in fabric.hosts.items():
             self._announce(name, sorted(host.announced))
 
@@ -47,14 +49,22 @@ class Expected:
 
     def ways(self, prefix: str) -> dict[str, Way]:
         """How each router that can reach a prefix has it."""
-        kind = self._kind(prefix)
+        return self._ways_of(self._kind(prefix))
+
+    def _ways_of(self, kind: _Kind) -> dict[str, Way]:
         found = self._ways.get(kind)
         if found is None:
             found = self._ways[kind] = self._spread(kind)
         return found
 
     def _kind(self, prefix: str) -> _Kind:
-        return self.owners.get(prefix, ()), codes_of(prefix)
+        return self.preferred(self.owners.get(prefix, ())), codes_of(prefix)
+
+    def preferred(self, owners: tuple[str, ...]) -> tuple[str, ...]:
+        """Those that routers prefer: others than hosts that are about to be drained (RFC 8326), if they know of any."""
+        hosts = self._fabric.hosts
+        others = tuple(one for one in owners if one not in hosts or not hosts[one].offers.is_lowered)
+        return others if any(one not in hosts or self._fabric.leaves_of(one) for one in others) else owners
 
     def _spread(self, kind: _Kind) -> dict[str, Way]:
         """From the owners on, one AS after the other."""
@@ -89,17 +99,22 @@ class Expected:
         place = host, (*self._kind(prefix), prefix in DEFAULTS)
         found = self._nearest.get(place)
         if found is None:
-            found = self._nearest[place] = self._nearest_to(host, prefix)
+            found = self._nearest[place] = self._nearest_by(host, prefix, self._kind(prefix))
         return found
 
-    def _nearest_to(self, name: str, prefix: str) -> tuple[str, ...]:
+    def nearest_to(self, host: str, owners: Iterable[str], codes: Codes) -> tuple[str, ...]:
+        """The routers by which a host should send to what these nodes announce."""
+        return self._nearest_by(host, "", (self.preferred(tuple(owners)), codes))
+
+    def _nearest_by(self, name: str, prefix: str, kind: _Kind) -> tuple[str, ...]:
         host = self._fabric.hosts[name]
+        ways = self._ways_of(kind)
         taken = ("all", "default-only") if prefix in DEFAULTS else ("all",)
         neighbors = {router: one for router, one in host.neighbors.items() if one.import_ in taken}
         paths = {}
         for router in self._fabric.routers_of(name):
             if router in neighbors and self.is_connected(router, name):
-                path = self._told(router, name, self._kind(prefix), self.ways(prefix))
+                path = self._told(router, name, kind, ways)
                 if path is not None and path.count(host.config.router.asn) <= neighbors[router].allow_own_as:
                     paths[router] = path
         least = min(map(len, paths.values()), default=0)

@@ -10,21 +10,26 @@ from bgpd.config.schema import Config
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.loop import VirtualLoop
 from bgpd.simulation.network import Link, Port
+from bgpd.simulation.orchestrator import Orchestrator
 from bgpd.simulation.router import Router, Style
-from bgpd.simulation.wire import V4, V6, Codes
+from bgpd.simulation.tenants import Tenant
+from bgpd.simulation.wire import EVPN, V4, V6, Codes
 
-FAMILIES = {V4: "ipv4-unicast", V6: "ipv6-unicast"}
+FAMILIES = {V4: "ipv4-unicast", V6: "ipv6-unicast", EVPN: "l2vpn-evpn"}
 """As configurations have them."""
 
 
 class Fabric:
-    """`hosts` and `routers` by name; `links` by the names of both ends, the router's first; one between two."""
+    """`hosts` and `routers` by name; `links` by the names of both ends, the router's first; one between two. `tenants`:
+    those that hosts may have; `orchestrator`: who tells hosts by a broker what they have."""
 
     def __init__(self, loop: VirtualLoop, *, chance: random.Random) -> None:
         self.loop = loop
         self.hosts: dict[str, SimulatedHost] = {}
         self.routers: dict[str, Router] = {}
         self.links: dict[tuple[str, str], Link] = {}
+        self.tenants: tuple[Tenant, ...] = ()
+        self.orchestrator: Orchestrator | None = None
         self._chance = chance
         self.noted: Callable[[], None] = lambda: None
         """Called when packets may go another way from now on."""
@@ -105,6 +110,15 @@ class Fabric:
         if neighbor in self.routers:
             return codes in self.routers[neighbor].peers[router].families
         return FAMILIES[codes] in self.hosts[neighbor].neighbors[router].families
+
+    def leaves_of(self, host: str) -> list[str]:
+        """The routers that it should have a session with."""
+        return [router for router in self.routers_of(host) if self.is_connected(router, host)]
+
+    def hears(self, host: str) -> list[str]:
+        """Those of which it takes routes."""
+        neighbors = self.hosts[host].neighbors
+        return [router for router in self.leaves_of(host) if neighbors[router].import_ == "all"]
 
     def routers_of(self, host: str) -> Iterator[str]:
         """The routers that a host has a link to."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,8 @@ from bgpd.inheritance import Inheritance, Left
 from bgpd.journal.journal import Journal
 from bgpd.leaving import SETTLE_S, left_behind
 from bgpd.log import EventRing
+from bgpd.message.evpn_nlri import EvpnNlri
+from bgpd.model.iana import Family
 from bgpd.model.prefix import format_key
 from bgpd.model.views.orders import DrainRequest
 from bgpd.readiness import Readiness
@@ -33,13 +35,18 @@ from bgpd.routing import Routing
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.loop import TimedSelector
 from bgpd.runtime.turns import Walks
+from bgpd.simulation.bfd_process import BfdProcess
+from bgpd.simulation.broker import Client
 from bgpd.simulation.kernel import Kernel, Reader
 from bgpd.simulation.loop import Process, VirtualLoop
 from bgpd.simulation.network import Stack
+from bgpd.simulation.offers import Offers
+from bgpd.simulation.orchestrator import Orchestrator
 from bgpd.simulation.sockets import new_socket
 from bgpd.speaker.left_sessions import read_with_sockets
 from bgpd.trial import Trial
 from bgpd.workload.feed.api import ApiSource
+from bgpd.workload.ways_out import WaysOut
 
 _START_AGAIN_S = 1.0
 SELECTOR = TimedSelector()
@@ -63,12 +70,13 @@ class Bgpd:
             bulk=kernel.bulk,
             urgent=kernel.urgent,
             reader=cast("Any", Reader(kernel)),
+            vrf_requests=kernel.vrfs,
         )
         self.routing = Routing(
             config,
             dataplane=self.dataplane,
             walks=self.walks,
-            nlri_decoders={},
+            nlri_decoders={Family.L2VPN_EVPN: EvpnNlri()},
             hostname=host.name,
             changed=lambda: self.readiness.plan_review(),
             memory_freed=lambda: None,
@@ -76,6 +84,7 @@ class Bgpd:
             history=History(None, max_bytes=0, config=config.rib),
             now=host.wall,
             new_socket=new_socket(host.stack, process),
+            ways_out=WaysOut(probe=host.offers.ask, mqtt_client=host.mqtt_client(process)),
         )
         self.consistency = Consistency(lambda: checks(self.routing))
         self.readiness = Readiness(
@@ -156,7 +165,8 @@ def _name(address: str) -> str:
 
 class SimulatedHost:
     """`claims` are the addresses that other programs lead to an interface of it, by which; `static` and `put`, of the
-    configuration and of the API, are those that bgpd leads there. `daemon` is None while none runs."""
+    configuration and of the API, are those that bgpd leads there. `machines`: workloads of tenants, by VRF and address:
+    whether they are sticky; `offers`: services. `daemon` is None while none runs."""
 
     def __init__(
         self,
@@ -176,6 +186,9 @@ class SimulatedHost:
         self.claims: dict[str, str] = {}
         self.static: dict[str, None] = {}
         self.put: dict[str, None] = {}
+        self.machines: dict[tuple[str, str], bool] = {}
+        self.offers = Offers(self)
+        self._orchestrator: Orchestrator | None = None
         self.daemon: Bgpd | None = None
         self._left: Left | None = None
         self.boot_id = f"{name}-1"
@@ -186,8 +199,31 @@ class SimulatedHost:
         self.routers: dict[str, str] = {one.name: one.name for one in config.neighbor}
         """Which router each neighbor of the configuration is."""
         self.all_neighbors = self.neighbors
+        self.all_vrfs = config.vrf
+        has_bfd = any(one.bfd is not None for one in config.neighbor)
+        self.bfd = BfdProcess(self.stack, chance) if has_bfd else None
         self._boots = 1
         self._starts = 0
+
+    def follow(self, orchestrator: Orchestrator) -> None:
+        """It is told by an orchestrator what it has."""
+        self._orchestrator = orchestrator
+
+    @property
+    def fed(self) -> set[str]:
+        """What the orchestrator wants it to have."""
+        return self._orchestrator.of(self.name) if self._orchestrator is not None else set()
+
+    def mqtt_client(self, process: Process) -> Callable[..., Any] | None:
+        """What makes the clients of a process at the broker (WaysOut)."""
+        if self._orchestrator is None:
+            return None
+        broker = self._orchestrator.broker
+
+        def make(*_where: object, identifier: str, queue_type: type[Any], **_options: object) -> Client:
+            return Client(broker, process, identifier=identifier, queue_type=queue_type)
+
+        return make
 
     def wall(self) -> float:
         """The wall clock."""
@@ -201,6 +237,9 @@ class SimulatedHost:
             return
         self._starts += 1
         process = Process(f"{self.name}/{self._starts}", self.loop)
+        if self.bfd is not None:
+            bfd = self.bfd
+            process.unix_connect = lambda _path, protocol: bfd.connect(process, protocol)
         process.call(self._begin, process)
 
     def _begin(self, process: Process) -> None:
@@ -281,6 +320,8 @@ class SimulatedHost:
         self.stack.descriptors.clear()
         self.stack.is_there = False
         self.stack.crash()
+        if self.bfd is not None:
+            self.bfd.stop(is_orderly=False)
         self.claims.clear()
 
     def boot(self) -> None:
@@ -288,6 +329,8 @@ class SimulatedHost:
         self._boots += 1
         self.boot_id = f"{self.name}-{self._boots}"
         self.kernel.forget_all()
+        if self.bfd is not None:
+            self.bfd.start()
         (self.directory / "boot").unlink(missing_ok=True)
         self.stack.is_there = True
 
@@ -348,6 +391,46 @@ class SimulatedHost:
         del self.put[address]
         await self.daemon.process.start(source.delete_workload(_name(address), who="test"))
 
+    async def put_machine(self, vrf: str, address: str, *, interface: str, mac: str, is_sticky: bool) -> None:
+        """An orchestrator starts a workload of a tenant."""
+        source = self._api()
+        if source is None or self.daemon is None or vrf not in {one.name for one in self.config.vrf}:
+            return
+        id = f"{vrf}-{_name(address)}"
+        body = {"id": id, "addresses": [address], "interface": interface, "vrf": vrf, "mac": mac, "sticky": is_sticky}
+        self.machines[vrf, address] = is_sticky
+        work = source.put_workload(id, msgspec.json.encode(body), who="test", timeout_s=1)
+        await self.daemon.process.start(work)
+
+    async def delete_machine(self, vrf: str, address: str) -> None:
+        """It ends it."""
+        source = self._api()
+        if source is not None and self.daemon is not None and self.machines.pop((vrf, address), None) is not None:
+            await self.daemon.process.start(source.delete_workload(f"{vrf}-{_name(address)}", who="test"))
+
+    async def put_service(self, name: str, body: bytes) -> bool:
+        """An orchestrator offers a service; whether there was somebody to tell."""
+        source = self._api()
+        if source is None or self.daemon is None:
+            return False
+        await self.daemon.process.start(source.put_service(name, body, who="test", timeout_s=1))
+        return True
+
+    async def delete_service(self, name: str) -> bool:
+        """It offers it no more; whether there was somebody to tell."""
+        source = self._api()
+        if source is None or self.daemon is None:
+            return False
+        await self.daemon.process.start(source.delete_service(name, who="test"))
+        return True
+
+    async def set_vrf(self, name: str, *, is_there: bool) -> None:
+        """Have a VRF in the configuration as it was at first, or not, by a reload."""
+        kept = {one.name for one in self.config.vrf} - {name} | ({name} if is_there else set())
+        vrfs = tuple(one for one in self.all_vrfs if one.name in kept)
+        if vrfs != self.config.vrf:
+            await self.reload(msgspec.structs.replace(self.config, vrf=vrfs))
+
     def _api(self) -> ApiSource | None:
         is_started = self.daemon is not None and self.daemon.is_started
         return self.daemon.routing.workloads.find(ApiSource) if self.daemon is not None and is_started else None
@@ -384,13 +467,14 @@ class SimulatedHost:
         if daemon is None or not daemon.is_started:
             return
         self.is_drained = on
+        self.offers.is_lowered = False
         order = daemon.drain.on(DrainRequest(all=True, force=True), who="test") if on else daemon.drain.off(who="test")
         await daemon.process.start(order)
 
     @property
     def managed(self) -> set[str]:
         """What bgpd itself leads to workloads."""
-        return {*self.static, *self.put}
+        return {*self.static, *self.put, *self.fed}
 
     @property
     def contested(self) -> set[str]:

@@ -12,6 +12,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
+import msgspec
+
 from bgpd.kernel.foreign_routes import ForeignRoutes
 from bgpd.kernel.host import Host
 from bgpd.kernel.netlink import MessageKind
@@ -32,6 +34,7 @@ from bgpd.model.kernel import (
 from bgpd.model.prefix import network_key, parse_prefix
 from bgpd.simulation.linux import FOREIGN, METRIC, PROTOCOL, LinuxTables, Place
 from bgpd.simulation.loop import Process
+from bgpd.simulation.vrfs import Vrfs
 
 MAIN = 254
 BY_KERNEL, BY_OTHERS = 2, 4
@@ -64,10 +67,11 @@ class Kernel(LinuxTables):
         self.is_followed = False
         self.noted: Callable[[], None] = lambda: None
         """Called when it may forward in another way."""
-        self._metrics: dict[tuple[Family, bytes], list[int]] = {}
-        """Of the routes of each prefix in the main table."""
-        self._lengths: dict[Family, Counter[int]] = {}
-        """How many prefixes there are of each length."""
+        self._metrics: dict[tuple[Family, int, bytes], list[int]] = {}
+        """Of the routes of each prefix, by table."""
+        self._lengths: dict[tuple[Family, int], Counter[int]] = {}
+        """How many prefixes of each length a table has."""
+        self.vrfs = Vrfs(self)
 
     def lateness(self) -> float:
         """How long something takes this time, in seconds."""
@@ -82,32 +86,53 @@ class Kernel(LinuxTables):
     # The host
 
     def set_link(self, index: int, name: str, *, up: bool) -> None:
-        self.links[index] = Link(index=index, name=name, up=up)
-        if not up:
+        """A link, and with it those that are above it, is up or down; it may be new."""
+        former = self.links.get(index) or Link(index=index, name=name, up=up)
+        self.change_link(msgspec.structs.replace(former, up=up))
+        for one in [one for one in self.links.values() if one.parent == index and one.up != up]:
+            self.set_link(one.index, one.name, up=up)
+
+    def change_link(self, link: Link) -> None:
+        """A link is like this from now on."""
+        index = link.index
+        self.links[index] = link
+        if not link.up:
             for identifier in [found.id for found in self.objects.values() if found.ifindex == index]:
                 if identifier in self.objects:
                     self._destroy(identifier)
             self._flush(-index)
         self.noted()
-        link = self.links[index]
         self._tell(lambda: self.monitor.host.link(link))
+
+    def remove_link(self, index: int) -> None:
+        """A link is deleted; what led there has gone before."""
+        link = self.links.pop(index)
+        self._tell(lambda: self.monitor.host.link(link, gone=True))
 
     def add_address(self, index: int, packed: bytes, length: int) -> None:
         """An address, and the route to its network."""
         address = Address(index=index, interface=self.links[index].name, packed=packed, prefix_length=length)
         self.addresses.append(address)
         self._tell(lambda: self.monitor.host.address(address))
-        is_v4 = len(packed) == 4
-        self._add_route(
-            KernelRoute(
-                family=Family.IPV4_UNICAST if is_v4 else Family.IPV6_UNICAST,
-                key=address.network,
-                table=MAIN,
-                protocol=BY_KERNEL,
-                metric=0 if is_v4 else _V6_METRIC,
-                interface=address.interface,
-            )
+        self._add_route(self._connected(address, MAIN))
+
+    @staticmethod
+    def _connected(address: Address, table: int) -> KernelRoute:
+        is_v4 = len(address.packed) == 4
+        return KernelRoute(
+            family=Family.IPV4_UNICAST if is_v4 else Family.IPV6_UNICAST,
+            key=address.network,
+            table=table,
+            protocol=BY_KERNEL,
+            metric=0 if is_v4 else _V6_METRIC,
+            interface=address.interface,
         )
+
+    def move_connected(self, index: int, before: int, after: int) -> None:
+        """The networks of a link are in another table from now on."""
+        for address in [one for one in self.addresses if one.index == index]:
+            self.remove_route(self._connected(address, before))
+            self._add_route(self._connected(address, after))
 
     def add_workload_route(self, prefix: str, interface: str) -> None:
         """Another program, such as a container runtime, leads an address to an interface."""
@@ -186,6 +211,7 @@ class Kernel(LinuxTables):
         self.behind.clear()
         self.objects.clear()
         self.foreign.clear()
+        self.vrfs.forget_all()
         self.refusing = self.losing = 0.0
         self.unreadable = self.is_followed = False
         for address in list(self.addresses):
@@ -201,14 +227,20 @@ class Kernel(LinuxTables):
     def _run_one(self, kind: MessageKind, flags: int, request: bytes) -> int:
         if self.refusing and kind == MessageKind.NEW_ROUTE and self.chance.random() < self.refusing:
             return errno.ENOMEM
+        if kind in (MessageKind.NEW_RULE, MessageKind.DEL_RULE):
+            return self.vrfs.change_rule(kind, request)
         return super()._run_one(kind, flags, request)
 
     # What forwards
 
-    def own_routes(self) -> dict[Place, int]:
-        """bgpd's routes and their targets."""
+    def targets(self) -> set[int]:
+        """Where bgpd's routes of all tables lead."""
+        return {target for place in self.routes for of, target in self._stack(place) if of == PROTOCOL}
+
+    def own_routes(self, table: int = MAIN) -> dict[Place, int]:
+        """bgpd's routes of a table and their targets."""
         found: dict[Place, int] = {}
-        for place in self.routes:
+        for place in [place for place in self.routes if place[1] == table]:
             for protocol, target in self._stack(place):
                 if protocol == PROTOCOL:
                     found[place] = target
@@ -219,27 +251,28 @@ class Kernel(LinuxTables):
         members = [self.objects[member] for member, _weight in self.objects[target].members if member in self.objects]
         return {(one.gateway, one.ifindex) for one in members or [self.objects[target]]}
 
-    def lookup(self, address: bytes) -> tuple[int, int] | None:
+    def lookup(self, address: bytes, table: int = MAIN) -> tuple[int, int] | None:
         """(protocol, target) of the route for a packed address: the longest prefix, then the lowest metric."""
         family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
-        for length in sorted(self._lengths.get(family, ()), reverse=True):
+        for length in sorted(self._lengths.get((family, table), ()), reverse=True):
             key = network_key(address, length)
-            metrics = self._metrics.get((family, key))
+            metrics = self._metrics.get((family, table, key))
             if metrics:
-                return self.routes[family, MAIN, key, min(metrics)]
+                return self.routes[family, table, key, min(metrics)]
         return None
 
     def _set_first(self, place: Place, route: tuple[int, int] | None) -> None:
         family, table, key, metric = place
-        if table == MAIN and (route is None or place not in self.routes):
-            metrics, lengths = self._metrics.setdefault((family, key), []), self._lengths.setdefault(family, Counter())
+        if route is None or place not in self.routes:
+            metrics = self._metrics.setdefault((family, table, key), [])
+            lengths = self._lengths.setdefault((family, table), Counter())
             lengths[key[0]] -= bool(metrics)
             metrics.remove(metric) if route is None else metrics.append(metric)
             lengths[key[0]] += bool(metrics)
             if not lengths[key[0]]:
                 del lengths[key[0]]
             if not metrics:
-                del self._metrics[family, key]
+                del self._metrics[family, table, key]
         super()._set_first(place, route)
         self.noted()
 
@@ -429,7 +462,7 @@ class Reader:
 
     async def rules(self) -> set[RoutingRule]:
         await self._pause()
-        return set()
+        return set(self._kernel.vrfs.rules)
 
     async def routes(
         self,

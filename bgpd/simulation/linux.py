@@ -16,6 +16,8 @@ from bgpd.kernel.route_messages import (
     RTA_TABLE,
     RTMSG,
     RTN_BLACKHOLE,
+    RTN_UNREACHABLE,
+    UNKNOWN,
     RouteForm,
     read_key,
 )
@@ -25,6 +27,7 @@ from bgpd.model.kernel import Link
 
 Place = tuple[Family, int, bytes, int]
 PROTOCOL, METRIC = FibConfig().protocol, FibConfig().metric
+_WITHOUT_INTERFACE = {RTN_BLACKHOLE: 0, RTN_UNREACHABLE: UNKNOWN}
 FOREIGN = -(1 << 20)
 """Target of a route of another program: it leads to where none of bgpd's does."""
 
@@ -32,7 +35,7 @@ FOREIGN = -(1 << 20)
 class LinuxTables:
     """`routes`: (family, table, key, metric) -> (protocol, target) of the first route there; `objects`: nexthop objects
     by id. `behind`: further routes of the same prefix and metric, in the kernel's order. A target is a nexthop object,
-    or the index of an interface with a minus, or 0 for a blackhole.
+    or the index of an interface with a minus, or 0 for a blackhole, or UNKNOWN for what is unreachable.
 
     `refuse`: error numbers by key; `refuse_resilient`: one for resilient groups. Not `permitted`, it refuses all.
     """
@@ -52,7 +55,7 @@ class LinuxTables:
             RouteRun(family, place[1], protocol, 1, [place[2]], [target], [place[3]])
             for place in self.routes
             for protocol, target in self._stack(place)
-            if place[0] is family and place[1] == form.table and form.protocol in (0, protocol)
+            if place[0] is family and form.table in (0, place[1]) and form.protocol in (0, protocol)
         ]
 
     def run(self, data: bytes) -> Outcome:
@@ -120,8 +123,9 @@ class LinuxTables:
             if target not in self.objects:
                 return errno.EINVAL
         else:
-            target = 0 if request[23] == RTN_BLACKHOLE else -U32.unpack(found[RTA_OIF])[0]
-            if target and not self.links[-target].up:
+            has_none = request[23] in _WITHOUT_INTERFACE
+            target = _WITHOUT_INTERFACE[request[23]] if has_none else -U32.unpack(found[RTA_OIF])[0]
+            if not has_none and not self.links[-target].up:
                 return errno.ENETDOWN
         error = self._add(place, (protocol, target), flags)
         if not error:

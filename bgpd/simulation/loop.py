@@ -203,12 +203,17 @@ class VirtualLoop(_Loop):  # type: ignore[misc]
         return False
 
 
+def _refuse(path: str, _protocol: object) -> None:
+    raise FileNotFoundError(path)
+
+
 class Process(_Loop):  # type: ignore[misc]
     """A simulated process, as the event loop that all of its parts see."""
 
     def __init__(self, name: str, loop: VirtualLoop) -> None:
         self.name = name
         self.is_alive = True
+        self.unix_connect: Callable[[str, Any], Any] = _refuse
         self.time = loop.time  # asked most often of all
         self._loop = loop
         self._awaited: list[asyncio.Future[None]] = []
@@ -305,6 +310,11 @@ class Process(_Loop):  # type: ignore[misc]
 
     async def sock_connect(self, sock: Any, address: Any) -> None:
         await sock.connect(address)
+
+    async def create_unix_connection(self, protocol_factory: Any, path: Any = None, **_options: Any) -> Any:
+        await asyncio.sleep(0)
+        protocol = protocol_factory()
+        return self.unix_connect(path, protocol), protocol
 
     async def create_connection(self, protocol_factory: Any, *_: Any, sock: Any = None, **_options: Any) -> Any:
         return await self._connected(protocol_factory(), sock)

@@ -64,6 +64,12 @@ class Port:
         assert self.link is not None
         return self.is_up and not other.is_deaf and other.stack.is_there and self.stack.is_there and self.link.spares()
 
+    def send_bfd(self, data: bytes) -> None:
+        """A packet of BFD, which arrives or does not."""
+        if self.other is not None and self.link is not None and self.passes():
+            stack = self.other.stack
+            stack.loop.call_later(self.link.delay_s, stack.bfd_arrives, self.other, data)
+
 
 class Link:
     """Two ports. `loss`: the share of flights that is lost, `delay_s`: one way."""
@@ -103,6 +109,7 @@ class Stack:
         self.ends: dict[End, None] = {}
         self.discovery: DiscoverySocket | None = None
         self.solicited: Callable[[Port], None] = lambda _port: None
+        self.bfd_received: Callable[[Port, bytes], None] = lambda _port, _data: None
         self.descriptors: dict[int, SimulatedSocket] = {}
         self.digest = 0
         """Of all that was sent from here, and when."""
@@ -122,6 +129,11 @@ class Stack:
         other = port.other
         if other is not None and port.link is not None and port.passes():
             self.loop.call_later(port.link.delay_s, other.stack.heard, other, _ADVERTISEMENT, port.address)
+
+    def bfd_arrives(self, port: Port, data: bytes) -> None:
+        """A packet of BFD has come in; nobody listens on a dead node."""
+        if self.is_there:
+            self.bfd_received(port, data)
 
     def heard(self, port: Port, message: bytes, source: bytes) -> None:
         """A message of router discovery has come in."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bgpd.simulation.conversation import Conversation
 from bgpd.simulation.network import BGP_PORT, End, Port
 from bgpd.simulation.wire import (
+    BFD_DOWN,
     CEASE,
     UPDATE,
     V4,
@@ -35,10 +36,19 @@ _MOST_PREFIXES = 200
 
 class Peer:
     """One neighbor of a router: its session, what it announces (`routes`), and what it was sent (`sent`). `ended`: how
-    often a session with it has. `sends_only_own`: it is told what the router itself announces, and nothing else."""
+    often a session with it has. `sends_only_own`: it is told what the router itself announces, and nothing else.
+    `more`: families beside those of the link."""
 
     def __init__(
-        self, router: Router, port: Port, *, name: str, asn: int, dials: bool, sends_only_own: bool = False
+        self,
+        router: Router,
+        port: Port,
+        *,
+        name: str,
+        asn: int,
+        dials: bool,
+        sends_only_own: bool = False,
+        more: tuple[Codes, ...] = (),
     ) -> None:
         self.router = router
         self.port = port
@@ -52,7 +62,8 @@ class Peer:
         self.sent: dict[str, Route] = {}
         self.ended = 0
         self.is_awaited = False
-        self.families: tuple[Codes, ...] = (V4, V6) if len(port.address) == 16 or port.address6 else (V4,)
+        of_link = (V4, V6) if len(port.address) == 16 or port.address6 else (V4,)
+        self.families: tuple[Codes, ...] = (*of_link, *more)
         self._ended_families: set[Codes] = set()
         self._conversations: list[Conversation] = []
         self._due: dict[str, None] = {}
@@ -131,10 +142,9 @@ class Peer:
         if self._stale_timer is not None:
             self._stale_timer.cancel()
             self._stale_timer = None
-        keeps = restart is not None and restart.covers and restart.forwards
-        if self.stale and not keeps:
-            self._drop(self.stale)
-        elif self.stale:
+        kept = restart.forwarding if restart is not None else ()
+        self._drop([one for one in self.stale if codes_of(one) not in kept])
+        if self.stale:
             self._plan_stale(self.router.style.restart_time_s)
         self.sent.clear()
         self._not_before = 0.0
@@ -148,17 +158,24 @@ class Peer:
         self.ended += 1
         self._due.clear()
         restart = conversation.restart
-        if is_graceful and self.router.style.helps and restart is not None and restart.covers and restart.time_s:
-            self.stale = set(self.routes)
+        is_kept = is_graceful and self.router.style.helps and restart is not None and restart.time_s > 0
+        kept = restart.families if is_kept and restart is not None else ()
+        self._drop([one for one in self.routes if codes_of(one) not in kept])
+        self.stale = set(self.routes)
+        if self.stale and restart is not None:
             self._plan_stale(restart.time_s)
-        else:
-            self._drop(set(self.routes))
         self.router.session_changed(self)
 
     def link_down(self) -> None:
         """Fast external fallover."""
         for conversation in list(self._conversations):
             conversation.over(is_graceful=False)
+        self._drop(set(self.routes))
+
+    def bfd_failed(self) -> None:
+        """BFD says that the link does not work (RFC 5882 section 4.2, RFC 9384)."""
+        for conversation in list(self._conversations):
+            conversation.notify(CEASE, BFD_DOWN)
         self._drop(set(self.routes))
 
     def end_all(self, how: Callable[[Conversation], None]) -> None:
@@ -201,11 +218,11 @@ class Peer:
         if ended is not None:
             self._end_of_rib(ended)
             return
-        withdrawn, announced, route = read_update(body, self.name)
+        withdrawn, announced = read_update(body, self.name)
         for prefix in withdrawn:
             self.routes.pop(prefix, None)
             self.stale.discard(prefix)
-        for prefix in announced:
+        for prefix, route in announced.items():
             self.stale.discard(prefix)
             if self.router.asn in route.as_path:
                 self.routes.pop(prefix, None)
@@ -268,7 +285,7 @@ class Peer:
         gone = [one for one in self._due if one in self.sent and self._wanted(one) is None]
         for prefix in gone:
             del self._due[prefix], self.sent[prefix]
-        for codes in V4, V6:
+        for codes in self.families:
             packed = nlri(one for one in gone if codes_of(one) == codes)
             if packed and self.session is not None:
                 self.session.send(UPDATE, withdrawal(codes, packed))

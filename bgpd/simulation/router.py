@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from bgpd.model.prefix import covering_keys, format_key, key_address, parse_prefix
+from bgpd.simulation.leaf_bfd import LeafBfd
 from bgpd.simulation.network import BGP_PORT, End, Port, Stack
 from bgpd.simulation.peer import Peer
-from bgpd.simulation.wire import CEASE, HARD_RESET, NOTIFICATION, V4, Route, attribute, codes_of, nlri
+from bgpd.simulation.wire import CEASE, EVPN, HARD_RESET, NOTIFICATION, V4, Codes, Route, attribute, codes_of, nlri
 
 HOLD_S = 9
 _ADVERTISE_S = 10.0
@@ -40,7 +41,8 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Router:
-    """A leaf or spine. `best` is what it announces, `fib` where it forwards to: names of neighbors, "" for itself."""
+    """A leaf or spine. `best` is what it announces, `fib` where it forwards to: names of neighbors, "" for itself;
+    `installed`: by which routes."""
 
     def __init__(
         self,
@@ -60,9 +62,11 @@ class Router:
         self.chance = chance
         self.stack = Stack(name, loop)
         self.peers: dict[str, Peer] = {}
+        self.bfd: dict[Port, LeafBfd] = {}
         self.own: dict[str, Route] = {}
         self.best: dict[str, Route] = {}
         self.fib: dict[str, tuple[str, ...]] = {}
+        self.installed: dict[str, Route] = {}
         self.is_running = False
         self.is_restarting = False
         self.is_deferring = False
@@ -74,9 +78,22 @@ class Router:
         self._tasks: list[asyncio.Task[None]] = []
         self._deferral: asyncio.TimerHandle | None = None
 
-    def add_peer(self, port: Port, *, name: str, asn: int, dials: bool, sends_only_own: bool = False) -> None:
-        """A neighbor at the other end of a port."""
-        self.peers[name] = Peer(self, port, name=name, asn=asn, dials=dials, sends_only_own=sends_only_own)
+    def add_peer(
+        self,
+        port: Port,
+        *,
+        name: str,
+        asn: int,
+        dials: bool,
+        sends_only_own: bool = False,
+        more: tuple[Codes, ...] = (),
+        has_bfd: bool = False,
+    ) -> None:
+        """A neighbor at the other end of a port. `has_bfd`: BFD tells when nothing passes there."""
+        self.peers[name] = Peer(self, port, name=name, asn=asn, dials=dials, sends_only_own=sends_only_own, more=more)
+        if has_bfd:
+            self.bfd[port] = LeafBfd(port, self.loop, self.chance, failed=self.peers[name].bfd_failed)
+            self.stack.bfd_received = self._bfd_received
 
     def passes_on(self, neighbor: str, *, is_own: bool) -> bool:
         """Whether it announces to a neighbor what it has of others, or itself (`is_own`)."""
@@ -106,6 +123,8 @@ class Router:
             for peer in self.peers.values()
             if peer.dials and self.style.dials
         ]
+        for one in self.bfd.values():
+            one.start()
         if is_graceful:
             self.is_deferring = True
             self._deferral = self.loop.call_later(self.style.restart_time_s, self._deferral_over)
@@ -126,17 +145,21 @@ class Router:
                 peer.end_all(lambda one: one.send(NOTIFICATION, bytes((CEASE, HARD_RESET, CEASE, 2))))
             peer.forget()
         if not is_graceful:
-            self.fib.clear()
+            self._forget_forwarding()
+            for one in self.bfd.values():
+                one.stop(is_orderly=True)
         self.noted()
 
     def crash(self) -> None:
         """The whole box stops, without a word to anybody."""
         self._halt()
+        for one in self.bfd.values():
+            one.stop(is_orderly=False)
         self.stack.is_there = False
         self.stack.crash()
         for peer in self.peers.values():
             peer.forget()
-        self.fib.clear()
+        self._forget_forwarding()
         self.noted()
 
     def _halt(self) -> None:
@@ -149,6 +172,15 @@ class Router:
         self.stack.solicited = lambda _port: None
         self.best.clear()
         self._changed.clear()
+
+    def _forget_forwarding(self) -> None:
+        self.fib.clear()
+        self.installed.clear()
+
+    def _bfd_received(self, port: Port, data: bytes) -> None:
+        found = self.bfd.get(port)
+        if found is not None:
+            found.received(data)
 
     def _accept(self, end: End) -> None:
         peer = next((one for one in self.peers.values() if one.port is end.port), None)
@@ -214,9 +246,10 @@ class Router:
             ranked = sorted(found, key=lambda one: one.rank)  # stable: the first neighbor wins
             ways = tuple(one.peer or "" for one in ranked if one.rank == ranked[0].rank)
             if ways:
-                self.fib[prefix] = ways
+                self.fib[prefix], self.installed[prefix] = ways, ranked[0]
             else:
                 self.fib.pop(prefix, None)
+                self.installed.pop(prefix, None)
             best = ranked[0] if ranked else None
             if best != self.best.get(prefix):
                 other.append(prefix)
@@ -230,15 +263,18 @@ class Router:
     def encode(self, route: Route, prefixes: list[str], port: Port) -> bytes:
         """An UPDATE's body: this router before the AS path, and as the next hop."""
         path = (self.asn, *route.as_path)
-        codes, packed, plain = codes_of(prefixes[0]), nlri(prefixes), b""
+        codes, packed, plain = codes_of(prefixes[0]), nlri(prefixes, route), b""
         attributes = attribute(0x40, 1, b"\0")
         attributes += attribute(0x40, 2, struct.pack(f"!BB{len(path)}I", 2, len(path), *path))
         if len(port.address) == 4 and codes == V4:
             attributes, plain = attributes + attribute(0x40, 3, port.address), packed
         else:
             next_hop = port.address if len(port.address) == 16 else port.address6
+            next_hop = self.router_id if codes == EVPN else next_hop
             head = struct.pack("!HBB", *codes, len(next_hop)) + next_hop + b"\0"
             attributes = attribute(0x80, 14, head + packed) + attributes
         if route.communities:
             attributes += attribute(0xC0, 8, struct.pack(f"!{len(route.communities)}I", *route.communities))
+        if route.extended:
+            attributes += attribute(0xC0, 16, b"".join(route.extended))
         return struct.pack("!HH", 0, len(attributes)) + attributes + plain

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from bgpd.simulation import checks
+from bgpd.simulation import checks, machines, services, tenant_checks
 from bgpd.simulation.events import calm, carry_out, heal
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.loop import FIRST_S, simulated_time
@@ -74,8 +74,17 @@ async def _run(fabric: Fabric, scenario: Scenario) -> list[str]:
     found: list[str] = []
     for name, address in scenario.claims:
         fabric.hosts[name].claim(address)
+    if fabric.orchestrator is not None:
+        for name, address in scenario.fed:
+            fabric.orchestrator.put(name, address)
     fabric.start()
     await asyncio.sleep(START_S)
+    for name, tenant, address in scenario.machines:
+        await machines.start(fabric, host=name, tenant=tenant, address=address)
+    for name, address, backends in scenario.services:
+        await services.start(fabric, host=name, address=address, backends=backends)
+    if scenario.machines or scenario.services:
+        await asyncio.sleep(START_S)
     if scenario.is_gentle:
         return await _gently(fabric, scenario)
     for number, events in enumerate(scenario.rounds):
@@ -96,13 +105,16 @@ async def _run(fabric: Fabric, scenario: Scenario) -> list[str]:
 async def _gently(fabric: Fabric, scenario: Scenario) -> list[str]:
     """Look all the time, and at the end as after any other scenario."""
     found: dict[str, None] = {}
-    addresses = [address for _host, address in scenario.claims]
+    addresses = [address for _host, address in (*scenario.claims, *scenario.fed)]
     is_due = False
+
+    def losses() -> list[str]:
+        return [*lost(fabric, addresses), *tenant_checks.lost(fabric, scenario.machines)]
 
     def look() -> None:
         nonlocal is_due
         is_due = False
-        found.update(dict.fromkeys(f"{fabric.loop.now - FIRST_S:.2f}: {one}" for one in lost(fabric, addresses)))
+        found.update(dict.fromkeys(f"{fabric.loop.now - FIRST_S:.2f}: {one}" for one in losses()))
 
     def noted() -> None:
         nonlocal is_due
@@ -116,7 +128,7 @@ async def _gently(fabric: Fabric, scenario: Scenario) -> list[str]:
     if scenario.bound_s:
         await asyncio.sleep(scenario.bound_s)
         found.clear()
-        found.update(dict.fromkeys(f"after {scenario.bound_s:g} s: {one}" for one in lost(fabric, addresses)))
+        found.update(dict.fromkeys(f"after {scenario.bound_s:g} s: {one}" for one in losses()))
     rest = await _rest(fabric, checks.findings)
     if scenario.keeps_sessions:
         rest += [
@@ -153,6 +165,13 @@ async def _empty(fabric: Fabric) -> None:
             await host.delete_workload(address)
         if host.static:
             await host.set_static([])
+        for address in list(host.offers.backends):
+            await services.end(fabric, host=host.name, address=address)
+        for tenant, address in list(host.machines):
+            await host.delete_machine(tenant, address)
+        if fabric.orchestrator is not None:
+            for address in host.fed:
+                fabric.orchestrator.delete(host.name, address)
     for router in fabric.routers.values():
         router.stop(is_graceful=False)
 
@@ -184,6 +203,10 @@ def _shorter(scenario: Scenario) -> Iterator[Scenario]:
             yield msgspec.structs.replace(scenario, rounds=(*rounds[:at], part, *rounds[at + 1 :]))
     for at in range(len(scenario.claims)):
         yield msgspec.structs.replace(scenario, claims=(*scenario.claims[:at], *scenario.claims[at + 1 :]))
+    for field in ("machines", "services", "fed"):
+        there = getattr(scenario, field)
+        for at in range(len(there)):
+            yield msgspec.structs.replace(scenario, **{field: (*there[:at], *there[at + 1 :])})
     yield from _simpler(scenario)
 
 
@@ -195,6 +218,9 @@ def _simpler(scenario: Scenario) -> Iterator[Scenario]:
             scenario,
             shape=msgspec.structs.replace(shape, hosts=shape.hosts - 1),
             claims=tuple(one for one in scenario.claims if one[0] != last),
+            machines=tuple(one for one in scenario.machines if one[0] != last),
+            services=tuple(one for one in scenario.services if one[0] != last),
+            fed=tuple(one for one in scenario.fed if one[0] != last),
             rounds=tuple(tuple(one for one in events if one.host != last) for events in scenario.rounds),
         )
     for at, style in enumerate(shape.styles):

@@ -57,11 +57,35 @@ class Kind(enum.StrEnum):
     RELOAD_NEIGHBOR = "reload-neighbor"
     RELOAD_IMPORT = "reload-import"
     RELOAD_HOLD_TIME = "reload-hold-time"
+    MACHINE_STARTS = "machine-starts"
+    MACHINE_STARTS_STICKY = "machine-starts-sticky"
+    MACHINE_ENDS = "machine-ends"
+    MACHINE_MOVES = "machine-moves"
+    RELOAD_VRF = "reload-vrf"
+    SERVICE_STARTS = "service-starts"
+    SERVICE_ENDS = "service-ends"
+    BACKEND_SICK = "backend-sick"
+    BACKEND_WELL = "backend-well"
+    BACKEND_ENDS = "backend-ends"
+    BACKEND_STARTS = "backend-starts"
+    DRAIN_SERVICES = "drain-services"
+    FEED_PUTS = "feed-puts"
+    FEED_DELETES = "feed-deletes"
+    FEED_MOVES = "feed-moves"
+    FEED_BEGINS_ANEW = "feed-begins-anew"
+    FEED_SAYS_OLD = "feed-says-old"
+    FEED_SAYS_HALF = "feed-says-half"
+    BROKER_DIES = "broker-dies"
+    BROKER_FORGETS = "broker-forgets"
+    BROKER_DROPS = "broker-drops"
+    BROKER_REPEATS = "broker-repeats"
+    BFD_RESTARTS = "bfd-restarts"
+    BFD_CRASHES = "bfd-crashes"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """`at_s` after the start of its round. `host` and `leaf`: whom it is about, `address` a workload's, `value` what
-    the kind makes of it: a time, a share, a metric."""
+    """`at_s` after the start of its round. `host` and `leaf`: whom it is about, `address` a workload's, of a
+    `tenant` or of none, `value` what the kind makes of it: a time, a share, a metric."""
 
     at_s: float
     kind: Kind
@@ -69,9 +93,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     leaf: str = ""
     address: str = ""
     value: float = 0.0
+    tenant: str = ""
 
     def __str__(self) -> str:
-        what = " ".join(filter(None, (self.host, self.leaf, self.address)))
+        what = " ".join(filter(None, (self.host, self.leaf, self.tenant, self.address)))
         return f"{self.at_s:6.2f} {self.kind} {what}" + (f" {self.value:g}" if self.value else "")
 
 
@@ -82,6 +107,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     shape: Shape
     claims: tuple[tuple[str, str], ...]
     rounds: tuple[tuple[Event, ...], ...]
+    machines: tuple[tuple[str, str, str], ...] = ()
+    """Workloads of tenants that are there at the start: host, tenant, address."""
+    services: tuple[tuple[str, str, int], ...] = ()
+    """Services that hosts offer at the start: host, address, number of backends."""
+    fed: tuple[tuple[str, str], ...] = ()
+    """Workloads that the orchestrator wants at the start: host, address."""
     is_gentle: bool = False
     """Nothing breaks in it: no packet to the claims of the start may be lost at any moment ..."""
     bound_s: float = 0.0

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Mapping
 
 import msgspec
 
+from bgpd.simulation.bfd_seeds import with_bfd
+from bgpd.simulation.feed_seeds import with_feed
 from bgpd.simulation.linux import METRIC
 from bgpd.simulation.router import HOLD_S, Style
 from bgpd.simulation.scenario import Event, Kind, Scenario
+from bgpd.simulation.service_seeds import with_services
 from bgpd.simulation.shape import Shape
+from bgpd.simulation.tenant_seeds import with_tenants
 from bgpd.speaker.transport import LINGER_S
 
 ADDRESSES_PER_HOST = 3
@@ -94,9 +99,26 @@ def style_of(chance: random.Random) -> Style:
 
 
 def scenario_of(seed: int) -> Scenario:
-    """The scenario of a seed; every fourth is a gentle one, every eighth one failure."""
-    if seed % 4 == 3:
-        return failure_of(seed) if seed % 8 == 7 else gentle_scenario_of(seed)
+    """The scenario of a seed: every fourth is a gentle one, every eighth one failure. What beside addresses there is
+    in it follows from the seed, too: BFD, a feed, tenants, services, or nothing."""
+    if seed % 8 == 7:
+        return _with_more(failure_of(seed), {0: with_tenants, 1: _with_bfd}, seed // 8 % 4)
+    if seed % 8 == 3:
+        return _with_more(gentle_scenario_of(seed), {0: with_tenants, 1: with_feed, 2: _with_bfd}, seed // 8 % 4)
+    kinds = {2: _with_bfd, 4: with_feed, 5: with_tenants, 6: with_services}
+    return _with_more(usual_scenario_of(seed), kinds, seed % 8)
+
+
+def _with_more(scenario: Scenario, kinds: Mapping[int, Callable[[Scenario], Scenario]], chosen: int) -> Scenario:
+    return kinds[chosen](scenario) if chosen in kinds else scenario
+
+
+def _with_bfd(scenario: Scenario) -> Scenario:
+    return with_bfd(scenario, repair_s=REPAIR_S)
+
+
+def usual_scenario_of(seed: int) -> Scenario:
+    """Whatever can happen, in one or two rounds."""
     chance = random.Random(seed)
     shape = Shape(
         hosts=chance.choice((2, 2, 3, 4, 6)),

@@ -11,25 +11,36 @@ from pathlib import Path
 import msgspec
 
 from bgpd.config.schema import Config, DrainConfig, FibConfig, RouterConfig, StateConfig
-from bgpd.config.schema_sessions import GracefulRestartConfig, NeighborConfig
-from bgpd.config.schema_workloads import ApiWorkloadConfig, KernelWorkloadConfig, WorkloadConfig
-from bgpd.simulation.fabric import Fabric
+from bgpd.config.schema_sessions import BfdConfig, GracefulRestartConfig, NeighborConfig
+from bgpd.config.schema_workloads import (
+    ApiWorkloadConfig,
+    KernelWorkloadConfig,
+    MqttWorkloadConfig,
+    ServicesConfig,
+    WorkloadConfig,
+)
+from bgpd.simulation import tenants
+from bgpd.simulation.broker import Broker
+from bgpd.simulation.fabric import FAMILIES, Fabric
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.loop import VirtualLoop
 from bgpd.simulation.network import Port
+from bgpd.simulation.orchestrator import Orchestrator
 from bgpd.simulation.router import Router, Style
-from bgpd.simulation.wire import Route
+from bgpd.simulation.wire import EVPN, Codes, Route
 
 HOST_ASN, LEAF_ASN, SPINE_ASN = 65100, 65001, 65000
 EVERYWHERE = "203.0.113.0/24"
 EVERYWHERE_V6 = "2001:db8::/48"
 """What each leaf announces."""
-_UPLINK, _VETH, _OTHER = 2, 20, 30
+_UPLINK, VETH, _OTHER = 2, 20, 30
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """How large a fabric is, how each leaf behaves, how late kernels answer, and how busy processors are.
-    `is_unnumbered`: sessions over link-local addresses that are found, for IPv4 and IPv6."""
+    `is_unnumbered`: sessions over link-local addresses that are found, for IPv4 and IPv6. `tenants`: VRFs of each host,
+    in numbered fabrics, whose EVPN routes are resolved by `resolve`. `has_vrf_devices`: kernels can make them.
+    `has_feed`: an orchestrator tells hosts by a broker what they have. `bfd`: "" for none, "loose", or "strict"."""
 
     hosts: int
     styles: tuple[Style, ...]
@@ -38,6 +49,16 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     kernel_late_s: float = 0.005
     slow_looks: float = 0.01
     is_unnumbered: bool = False
+    tenants: int = 0
+    resolve: str = "gateway-ip"
+    has_vrf_devices: bool = True
+    has_feed: bool = False
+    bfd: str = ""
+
+    @property
+    def more(self) -> tuple[Codes, ...]:
+        """Families beside those of the links."""
+        return (EVPN,) if self.tenants else ()
 
     @property
     def leaves(self) -> int:
@@ -47,6 +68,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 def fabric_of(shape: Shape, loop: VirtualLoop, *, chance: random.Random, directory: Path) -> Fabric:
     """One of this shape; hosts keep their state in `directory`."""
     fabric = Fabric(loop, chance=chance)
+    fabric.tenants = tenants.TENANTS[: shape.tenants]
+    fabric.orchestrator = Orchestrator(Broker(loop, chance)) if shape.has_feed else None
     spine = _router(fabric, "spine", SPINE_ASN, 100, Style())
     for number, style in enumerate(shape.styles):
         _add_leaf(fabric, shape, number, style, spine)
@@ -63,14 +86,15 @@ def _add_leaf(fabric: Fabric, shape: Shape, number: int, style: Style, spine: Ro
     leaf = _router(fabric, f"leaf{number}", LEAF_ASN + number, 101 + number, style)
     own = (EVERYWHERE, EVERYWHERE_V6, f"198.51.{100 + number}.0/24")
     leaf.own = {one: Route(peer=None) for one in (own if shape.is_unnumbered else (own[0], own[2]))}
+    tenants.announce_elsewhere(leaf, fabric.tenants)
     ends = bytes((10, 100, 0, 2 * number)), bytes((10, 100, 0, 2 * number + 1))
     if shape.is_unnumbered:
         ends = _link_local(200 + number), _link_local(300 + number)
     above = Port(spine.stack, number + 1, leaf.name, ends[0])
     below = Port(leaf.stack, 1, spine.name, ends[1])
     fabric.connect(above, below, delay_s=shape.delay_s)
-    spine.add_peer(above, name=leaf.name, asn=leaf.asn, dials=True)
-    leaf.add_peer(below, name=spine.name, asn=SPINE_ASN, dials=False)
+    spine.add_peer(above, name=leaf.name, asn=leaf.asn, dials=True, more=shape.more)
+    leaf.add_peer(below, name=spine.name, asn=SPINE_ASN, dials=False, more=shape.more)
 
 
 def _add_host(fabric: Fabric, shape: Shape, number: int, directory: Path) -> None:
@@ -80,7 +104,11 @@ def _add_host(fabric: Fabric, shape: Shape, number: int, directory: Path) -> Non
     host = fabric.add_host(name, config=config, directory=directory, most_late_s=shape.kernel_late_s)
     for leaf in range(shape.leaves):
         _connect(fabric, shape, leaf, host, number)
-    host.kernel.set_link(_VETH, "veth0", up=True)
+    tenants.add_links(host, fabric.tenants, {leaf: _UPLINK + leaf for leaf in range(shape.leaves)})
+    host.kernel.vrfs.has_devices = shape.has_vrf_devices
+    if fabric.orchestrator is not None:
+        host.follow(fabric.orchestrator)
+    host.kernel.set_link(VETH, "veth0", up=True)
     host.kernel.set_link(_OTHER, "mgmt0", up=True)
     host.kernel.add_address(_OTHER, bytes((172, 16, 0, 2 + number)), 24)
 
@@ -90,7 +118,13 @@ def _config(shape: Shape, number: int, directory: Path) -> Config:
         router=RouterConfig(asn=HOST_ASN + number, router_id=f"10.255.0.{number + 1}", hostname=f"host{number}"),
         neighbor=tuple(_neighbor(shape, number, leaf) for leaf in range(shape.leaves)),
         fib=FibConfig(reconcile_interval_s=10),
-        workload=WorkloadConfig(kernel=KernelWorkloadConfig(interfaces=("veth*",)), api=ApiWorkloadConfig()),
+        workload=WorkloadConfig(
+            kernel=KernelWorkloadConfig(interfaces=("veth*",)),
+            api=ApiWorkloadConfig(),
+            mqtt=MqttWorkloadConfig(broker="mqtt://192.0.2.1") if shape.has_feed else None,
+            services=ServicesConfig(damping_half_life_s=5),
+        ),
+        vrf=tenants.configs(tenants.TENANTS[: shape.tenants], shape.leaves, shape.resolve),
         state=StateConfig(directory=str(directory)),
         drain=DrainConfig(settle_s=4),
     )
@@ -103,7 +137,10 @@ def _neighbor(shape: Shape, number: int, leaf: int) -> NeighborConfig:
         interface=f"eth{leaf}" if shape.is_unnumbered else "",
         asn=LEAF_ASN + leaf,
         import_="all",
-        families=("ipv4-unicast", "ipv6-unicast") if shape.is_unnumbered else ("ipv4-unicast",),
+        families=("ipv4-unicast", "ipv6-unicast")
+        if shape.is_unnumbered
+        else ("ipv4-unicast", *(FAMILIES[one] for one in shape.more)),
+        bfd=BfdConfig(interval_ms=1000, multiplier=3, strict=shape.bfd == "strict") if shape.bfd else None,
         graceful_restart=GracefulRestartConfig(restart_time_s=shape.restart_time_s, stale_time_s=20),
     )
 
@@ -117,7 +154,7 @@ def _connect(fabric: Fabric, shape: Shape, leaf: int, host: SimulatedHost, numbe
     host.kernel.add_address(index, here, 31 if len(here) == 4 else 64)
     above = Port(router.stack, 10 + number, host.name, there)
     fabric.connect(above, Port(host.stack, index, interface, here), delay_s=shape.delay_s)
-    router.add_peer(above, name=host.name, asn=HOST_ASN + number, dials=True)
+    router.add_peer(above, name=host.name, asn=HOST_ASN + number, dials=True, more=shape.more, has_bfd=bool(shape.bfd))
 
 
 def _link_local(number: int) -> bytes:

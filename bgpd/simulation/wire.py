@@ -8,24 +8,31 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from bgpd.simulation import evpn
+
 MARKER = b"\xff" * 16
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = 1, 2, 3, 4, 5
-CEASE, HARD_RESET = 6, 9
+CEASE, HARD_RESET, BFD_DOWN = 6, 9, 10
 END_OF_RIB = b"\0\0\0\0"
 """The body of the marker of IPv4 unicast (RFC 4724 section 2)."""
-V4, V6 = (1, 1), (2, 1)
+V4, V6, EVPN = (1, 1), (2, 1), (25, 70)
 Codes = tuple[int, int]
 """AFI and SAFI."""
+_EVPN_CODES = struct.pack("!HB", *EVPN)
 GRACEFUL_SHUTDOWN = 0xFFFF0000
 """RFC 8326."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """What one neighbor announces, or the router itself (`peer` None)."""
+    """What one neighbor announces, or the router itself (`peer` None). Of EVPN also the extended communities, the label
+    and the gateway IP, packed."""
 
     peer: str | None
     as_path: tuple[int, ...] = ()
     communities: tuple[int, ...] = ()
+    extended: tuple[bytes, ...] = ()
+    label: bytes = b""
+    gateway: bytes = b""
 
     @property
     def rank(self) -> tuple[bool, int]:
@@ -87,10 +94,13 @@ def attribute(flags: int, kind: int, value: bytes) -> bytes:
     return bytes((flags, kind, len(value))) + value
 
 
-def nlri(prefixes: Iterable[str]) -> bytes:
-    """Prefixes as they stand in an UPDATE."""
+def nlri(prefixes: Iterable[str], route: Route | None = None) -> bytes:
+    """Prefixes of a family as they stand in an UPDATE; `route`: what is said of them, None where they are withdrawn."""
     out = b""
     for prefix in prefixes:
+        if codes_of(prefix) == EVPN:
+            out += evpn.pack(prefix, route)
+            continue
         address, _, length = prefix.partition("/")
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         out += bytes((int(length),)) + socket.inet_pton(family, address)[: (int(length) + 7) // 8]
@@ -99,7 +109,7 @@ def nlri(prefixes: Iterable[str]) -> bytes:
 
 def codes_of(prefix: str) -> Codes:
     """Which family a prefix is of."""
-    return V6 if ":" in prefix else V4
+    return EVPN if prefix.startswith("evpn ") else V6 if ":" in prefix else V4
 
 
 def end_of_rib(codes: Codes) -> bytes:
@@ -125,8 +135,8 @@ def read_nlri(data: bytes, codes: Codes = V4) -> Iterator[str]:
         at += 1 + size
 
 
-def read_update(body: bytes, peer: str) -> tuple[list[str], list[str], Route]:
-    """(withdrawn, announced, the route of these) of an UPDATE."""
+def read_update(body: bytes, peer: str) -> tuple[list[str], dict[str, Route]]:
+    """(withdrawn, announced and how) of an UPDATE."""
     (length,) = struct.unpack_from("!H", body)
     withdrawn = list(read_nlri(body[2 : 2 + length]))
     at = 2 + length
@@ -134,6 +144,8 @@ def read_update(body: bytes, peer: str) -> tuple[list[str], list[str], Route]:
     attributes, announced = body[at + 2 : at + 2 + length], list(read_nlri(body[at + 2 + length :]))
     as_path: tuple[int, ...] = ()
     communities: tuple[int, ...] = ()
+    extended: tuple[bytes, ...] = ()
+    overlays: list[tuple[str, bytes, bytes]] = []
     at = 0
     while at < len(attributes):
         flags, kind = attributes[at], attributes[at + 1]
@@ -144,13 +156,23 @@ def read_update(body: bytes, peer: str) -> tuple[list[str], list[str], Route]:
         at += size
         if kind == 2 and value:
             as_path = struct.unpack(f"!{value[1]}I", value[2 : 2 + 4 * value[1]])
+        elif kind == 14 and value[:3] == _EVPN_CODES:
+            overlays += evpn.read(value[5 + value[3] :])
+        elif kind == 15 and value[:3] == _EVPN_CODES:
+            withdrawn += [name for name, _label, _gateway in evpn.read(value[3:])]
         elif kind == 14:
             announced += read_nlri(value[5 + value[3] :], (value[1], value[2]))
         elif kind == 15:
             withdrawn += read_nlri(value[3:], (value[1], value[2]))
         elif kind == 8:
             communities = struct.unpack(f"!{len(value) // 4}I", value)
-    return withdrawn, announced, Route(peer=peer, as_path=as_path, communities=communities)
+        elif kind == 16:
+            extended = tuple(value[start : start + 8] for start in range(0, len(value), 8))
+    route = Route(peer=peer, as_path=as_path, communities=communities, extended=extended)
+    found = dict.fromkeys(announced, route)
+    for name, label, gateway in overlays:
+        found[name] = msgspec.structs.replace(route, label=label, gateway=gateway)
+    return withdrawn, found
 
 
 def capabilities(data: bytes) -> Iterator[tuple[int, bytes]]:

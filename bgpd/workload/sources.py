@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from bgpd.workload.ways_out import USUAL, WaysOut
+
 if TYPE_CHECKING:
     from bgpd.config.schema import WorkloadsConfig
     from bgpd.kernel.host import Host
@@ -75,6 +77,7 @@ class SourceParts(msgspec.Struct, frozen=True, kw_only=True):
     host: Host
     config: WorkloadsConfig
     hostname: str
+    ways_out: WaysOut = USUAL
 
 
 class ClaimSource:

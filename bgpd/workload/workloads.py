@@ -31,6 +31,7 @@ from bgpd.workload.service.targets import CheckId
 from bgpd.workload.settle import Announcer, KernelRoutes
 from bgpd.workload.sources import ClaimSource, GuestRoutes, Sessions, SourceParts, kinds
 from bgpd.workload.table import WorkloadTable
+from bgpd.workload.ways_out import USUAL, WaysOut
 
 INITIAL_WAIT_S = 10
 """How long to wait for the sources' first states if no source sets a time."""
@@ -76,6 +77,7 @@ class Workloads:
         host: Host,
         hostname: str,
         now: Callable[[], float] = time.time,
+        ways_out: WaysOut = USUAL,
     ) -> None:
         self._now = now
         self._vrfs = config.vrfs
@@ -85,7 +87,7 @@ class Workloads:
         self.presences = Presences(self.claims, endpoints)
         programs = Programs(config.workload.health.command_directory)
         self._checker = Checker(
-            lambda check, address, way: probe(check, address, way=way, programs=programs),
+            ways_out.probe or (lambda check, address, way: probe(check, address, way=way, programs=programs)),
             concurrency=config.workload.health.concurrency,
             result=self._check_result,
         )
@@ -94,6 +96,8 @@ class Workloads:
             self._checker,
             schedule=soon,
             later=_later,
+            clock=LoopClock().time,
+            wall=now,
             bandwidth_per_weight=config.workload.services.link_bandwidth_per_weight,
             damping_half_life_s=config.workload.services.damping_half_life_s,
             kernel=kernel,
@@ -115,6 +119,7 @@ class Workloads:
             host=host,
             config=config,
             hostname=hostname,
+            ways_out=ways_out,
         )
         made = [kind.make(parts) for kind in kinds().values() if kind.make is not None]
         self._sources = [source for source in made if source is not None]

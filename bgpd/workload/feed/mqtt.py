@@ -67,6 +67,7 @@ class MqttSource(FeedSource):
         super().__init__(parts, most=config.max_workloads)
         self.initial_wait_s = config.initial_wait_s
         self._config = config
+        self._new_client = parts.ways_out.mqtt_client or Client
         self._base = f"bgpd/v1/hosts/{self.host}"
         self._generations = Generations(
             self.feed, heard_whole=lambda: self._first_state.heard(MQTT), ask_again=self._ask_again
@@ -187,7 +188,7 @@ class MqttSource(FeedSource):
         properties.SessionExpiryInterval = self._config.session_expiry_s
         properties.MaximumPacketSize = MAX_PACKET
         password = Path(self._config.password_file).read_text().strip() if self._config.password_file else None
-        client = Client(
+        client = self._new_client(
             url.hostname or "",
             url.port or (8883 if tls else 1883),
             identifier=f"bgpd-{self.host}",

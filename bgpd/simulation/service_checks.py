@@ -1,0 +1,69 @@
+"""What must hold of services once a fabric has come to rest: who announces each, and where packets to it go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bgpd.model.prefix import format_address, key_address, parse_prefix
+from bgpd.simulation import services
+from bgpd.simulation.expected import Expected
+from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.host import SimulatedHost
+from bgpd.simulation.offers import ADDRESSES
+from bgpd.simulation.shape import VETH
+from bgpd.simulation.wire import V4
+
+_MOST_HOPS = 6
+
+
+def findings(fabric: Fabric, expected: Expected) -> Iterator[str]:
+    """All that is not as it should be."""
+    for address in ADDRESSES:
+        announcers = services.announcers(fabric, address)
+        for host in fabric.hosts.values():
+            if host.daemon is None:
+                continue
+            yield from _announced(fabric, host, address, announcers)
+            if host.daemon.routing.converged:
+                yield from _way(fabric, host, address, announcers, expected)
+
+
+def _announced(fabric: Fabric, host: SimulatedHost, address: str, announcers: list[str]) -> Iterator[str]:
+    for leaf in fabric.leaves_of(host.name):
+        is_there = address in fabric.routers[leaf].peers[host.name].routes
+        if is_there != (host.name in announcers):
+            yield f"{leaf} has {'a' if is_there else 'no'} route to {address} of {host.name}: {announcers} should be it"
+
+
+def _way(fabric: Fabric, host: SimulatedHost, address: str, announcers: list[str], expected: Expected) -> Iterator[str]:
+    """It leads to the local backends, or to where others announce it."""
+    family, key = parse_prefix(address)
+    found = host.kernel.lookup(key_address(family, key))
+    hops = host.kernel.next_hops(found[1]) if found is not None and found[1] > 0 else set[tuple[bytes, int]]()
+    working = host.offers.working(address)
+    leaves = () if working else expected.nearest_to(host.name, announcers, V4)
+    wanted = {(parse_prefix(one)[1][1:], VETH) for one in working}
+    for leaf in leaves:
+        there, here = fabric.links[leaf, host.name].ports
+        wanted.add((there.address, here.index))
+    if hops != wanted:
+        shown = ", ".join(f"{format_address(gateway)}%{index}" for gateway, index in sorted(hops))
+        yield f"{host.name}: {address} leads to {shown or 'nothing'}; here work {working}, elsewhere {announcers}"
+        return
+    for leaf in leaves:
+        yield from _walk(fabric, leaf, address, (host.name,))
+
+
+def _walk(fabric: Fabric, node: str, address: str, passed: tuple[str, ...]) -> Iterator[str]:
+    here = (*passed, node)
+    if node in passed or len(here) > _MOST_HOPS:
+        yield f"{address}: a loop: {' '.join(here)}"
+    elif node in fabric.hosts:
+        if not fabric.hosts[node].offers.working(address):
+            yield f"{address}: {' '.join(here)} does not serve it"
+    else:
+        ways = fabric.routers[node].fib.get(address, ())
+        if not ways:
+            yield f"{address}: {' '.join(here)} has no route"
+        for way in ways:
+            yield from _walk(fabric, way, address, here)

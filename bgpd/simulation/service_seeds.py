@@ -1,0 +1,51 @@
+"""Scenarios with services: those of other seeds, and backends that fail, work again, come and go in between."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+from bgpd.simulation.offers import ADDRESSES
+from bgpd.simulation.scenario import Event, Kind, Scenario
+
+_WEIGHTS = {
+    Kind.SERVICE_STARTS: 5,
+    Kind.SERVICE_ENDS: 3,
+    Kind.BACKEND_SICK: 8,
+    Kind.BACKEND_WELL: 6,
+    Kind.BACKEND_ENDS: 3,
+    Kind.BACKEND_STARTS: 4,
+    Kind.DRAIN_SERVICES: 3,
+    Kind.UNDRAIN: 3,
+}
+_MOST_BACKENDS = 2
+
+
+def with_services(scenario: Scenario) -> Scenario:
+    """The same with services, where for each event something happens to one of them, too."""
+    chance = random.Random(f"services {scenario.seed}")
+    hosts = scenario.shape.hosts
+    offered = tuple(
+        (f"host{host}", address, chance.randrange(1, _MOST_BACKENDS + 1))
+        for address in ADDRESSES
+        for host in range(hosts)
+        if chance.random() < 0.6
+    )
+    rounds = []
+    for events in scenario.rounds:
+        more = [_event(chance, hosts, event.at_s) for event in events]
+        rounds.append(tuple(sorted((*events, *more), key=lambda event: event.at_s)))
+    return msgspec.structs.replace(scenario, services=offered, rounds=tuple(rounds))
+
+
+def _event(chance: random.Random, hosts: int, at_s: float) -> Event:
+    (kind,) = chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
+    is_count = kind is Kind.SERVICE_STARTS
+    return Event(
+        at_s=at_s + round(chance.random(), 2),
+        kind=kind,
+        host=f"host{chance.randrange(hosts)}",
+        address=chance.choice(ADDRESSES),
+        value=chance.randrange(1, _MOST_BACKENDS + 1) if is_count else chance.randrange(_MOST_BACKENDS),
+    )

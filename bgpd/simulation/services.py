@@ -1,0 +1,113 @@
+"""Services of a fabric: addresses that backends on several hosts answer for, what happens to them, who should announce
+them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from bgpd.api.backend import Rejected
+from bgpd.model.views.orders import DrainRequest
+from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.scenario import Event, Kind
+
+_FIRST_BACKEND = 201
+_CHECK = {"type": "tcp", "port": 80, "interval_s": 1.0, "timeout_s": 0.5, "rise": 2, "fall": 3}
+
+
+def backend(host: str, number: int) -> str:
+    """The address of one of a host's backends."""
+    return f"10.64.{host[4:]}.{_FIRST_BACKEND + number}/32"
+
+
+async def start(fabric: Fabric, *, host: str, address: str, backends: int) -> None:
+    """A host offers a service from now on, by so many backends."""
+    it = fabric.hosts[host]
+    addresses = tuple(backend(host, number) for number in range(backends))
+    for one in addresses:
+        await it.put_workload(one)
+    body = {
+        "addresses": [address.partition("/")[0]],
+        "backends": [{"id": f"b{at}", "addresses": [one.partition("/")[0]]} for at, one in enumerate(addresses)],
+        "check": _CHECK,
+    }
+    if await it.put_service(_name(address), msgspec.json.encode(body)):
+        it.offers.backends[address] = addresses
+
+
+def _name(address: str) -> str:
+    return f"service-{address.partition('/')[0]}"
+
+
+async def end(fabric: Fabric, *, host: str, address: str) -> None:
+    """It does so no more; its backends go on."""
+    it = fabric.hosts[host]
+    if address in it.offers.backends and await it.delete_service(_name(address)):
+        del it.offers.backends[address]
+
+
+# Events
+
+
+async def _starts(fabric: Fabric, event: Event) -> None:
+    await start(fabric, host=event.host, address=event.address, backends=int(event.value))
+
+
+async def _ends(fabric: Fabric, event: Event) -> None:
+    await end(fabric, host=event.host, address=event.address)
+
+
+async def _sick(fabric: Fabric, event: Event) -> None:
+    fabric.hosts[event.host].offers.sick.add(backend(event.host, int(event.value)))
+
+
+async def _well(fabric: Fabric, event: Event) -> None:
+    fabric.hosts[event.host].offers.sick.discard(backend(event.host, int(event.value)))
+
+
+async def _backend_ends(fabric: Fabric, event: Event) -> None:
+    await fabric.hosts[event.host].delete_workload(backend(event.host, int(event.value)))
+
+
+async def _backend_starts(fabric: Fabric, event: Event) -> None:
+    await fabric.hosts[event.host].put_workload(backend(event.host, int(event.value)))
+
+
+async def _drain_services(fabric: Fabric, event: Event) -> None:
+    """`bgpd drain`: refused where this host is the last that announces a service."""
+    host = fabric.hosts[event.host]
+    daemon = host.daemon
+    if daemon is None or not daemon.is_started:
+        return
+    with contextlib.suppress(Rejected):
+        await daemon.process.start(daemon.drain.on(DrainRequest(), who="test"))
+        host.offers.is_lowered = True
+
+
+SERVICES: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
+    Kind.SERVICE_STARTS: _starts,
+    Kind.SERVICE_ENDS: _ends,
+    Kind.BACKEND_SICK: _sick,
+    Kind.BACKEND_WELL: _well,
+    Kind.BACKEND_ENDS: _backend_ends,
+    Kind.BACKEND_STARTS: _backend_starts,
+    Kind.DRAIN_SERVICES: _drain_services,
+}
+
+
+# What should be
+
+
+def announcers(fabric: Fabric, address: str) -> list[str]:
+    """The hosts that should announce a service: those that serve it; of drained ones only while no other does."""
+    serving = [
+        name
+        for name, host in fabric.hosts.items()
+        if host.daemon is not None and not host.is_drained and host.offers.working(address)
+    ]
+    others = [name for name in serving if not fabric.hosts[name].offers.is_lowered]
+    if not any(fabric.leaves_of(name) for name in others):
+        return serving
+    return [name for name in serving if name in others or not fabric.leaves_of(name)]

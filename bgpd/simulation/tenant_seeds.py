@@ -1,0 +1,76 @@
+"""Scenarios with tenants: those of other seeds, and machines that start, move and end in between."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+from bgpd.simulation.scenario import Event, Kind, Scenario
+from bgpd.simulation.tenants import TENANTS
+
+_WEIGHTS = {
+    Kind.MACHINE_STARTS: 8,
+    Kind.MACHINE_STARTS_STICKY: 2,
+    Kind.MACHINE_ENDS: 5,
+    Kind.MACHINE_MOVES: 10,
+    Kind.RELOAD_VRF: 1,
+}
+_GENTLE = (Kind.MACHINE_STARTS, Kind.MACHINE_ENDS, Kind.MACHINE_MOVES)
+_MOVES_S = (-1.0, 0.0, 0.1, 2.0)
+_ADDRESSES = 3
+_OTHERS = 100
+"""Machines from this number on come and go in gentle scenarios."""
+
+
+def with_tenants(scenario: Scenario) -> Scenario:
+    """The same in a numbered fabric with tenants, where for each event something happens to a machine, too."""
+    chance = random.Random(f"tenants {scenario.seed}")
+    shape = msgspec.structs.replace(
+        scenario.shape,
+        is_unnumbered=False,
+        tenants=chance.choice((1, 2, 2)),
+        resolve=chance.choice(("gateway-ip", "gateway-ip", "peer")),
+        has_vrf_devices=chance.random() < 0.7,
+    )
+    tenants = [one.name for one in TENANTS[: shape.tenants]]
+    is_gentle = scenario.is_gentle
+    machines = [
+        (f"host{host}", tenant, _address(host, number))
+        for host in range(shape.hosts)
+        for tenant in tenants
+        for number in range(1 if is_gentle else chance.randrange(_ADDRESSES + 1))
+    ]
+    rounds = []
+    for events in scenario.rounds:
+        more = []
+        for event in events if not scenario.bound_s else ():
+            kinds = _GENTLE if is_gentle else tuple(_WEIGHTS)
+            weights = None if is_gentle else list(_WEIGHTS.values())
+            (kind,) = chance.choices(kinds, weights)
+            host = chance.randrange(shape.hosts)
+            number = chance.randrange(2 if is_gentle else _ADDRESSES)
+            more.append(
+                Event(
+                    at_s=event.at_s + (20.0 if is_gentle else round(chance.random(), 2)),
+                    kind=kind,
+                    host=f"host{chance.randrange(shape.hosts)}",
+                    tenant=chance.choice(tenants),
+                    address=_address(host, number + (_OTHERS if is_gentle else 0)),
+                    value=chance.choice(_MOVES_S) if kind is Kind.MACHINE_MOVES else 0.0,
+                )
+            )
+        rounds.append(tuple(sorted((*events, *more), key=lambda event: event.at_s)))
+    claims = tuple(one for one in scenario.claims if ":" not in one[1])
+    return msgspec.structs.replace(
+        scenario, shape=shape, claims=claims, machines=tuple(machines), rounds=tuple(map(_numbered, rounds))
+    )
+
+
+def _address(host: int, number: int) -> str:
+    return f"10.64.{host}.{number + 1}/32"
+
+
+def _numbered(events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Without IPv6, which a numbered fabric does not carry."""
+    return tuple(event for event in events if ":" not in event.address)

@@ -1,0 +1,203 @@
+"""Tenants of a fabric: VRFs with the same addresses on all hosts and leaves, what hosts announce of them by EVPN, and
+where packets of a tenant should go.
+
+Of each host, VLANs to each leaf, one for each tenant, the same subnets in all: `172.20.LEAF.0/24`. A workload's address
+is 10.64.HOST.NUMBER; one that ends in 3 is a container's, of any number of hosts, others are machines with a MAC.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bgpd.config.schema import VrfConfig
+from bgpd.model.kernel import Link
+from bgpd.simulation import evpn
+from bgpd.simulation.wire import Route
+
+if TYPE_CHECKING:
+    from bgpd.simulation.fabric import Fabric
+    from bgpd.simulation.host import SimulatedHost
+    from bgpd.simulation.router import Router
+
+ELSEWHERE = "203.0.113.0/24"
+"""What each leaf announces in each tenant."""
+_UPLINKS, _TAPS = 100, 200
+_ASN = 65000
+
+
+class Tenant(msgspec.Struct, frozen=True):
+    """One of them."""
+
+    name: str
+    number: int
+
+    @property
+    def table(self) -> int:
+        return 1001 + self.number
+
+    @property
+    def vni(self) -> int:
+        return 5001 + self.number
+
+    @property
+    def target(self) -> bytes:
+        """Its route target."""
+        return evpn.target(_ASN, self.vni)
+
+    @property
+    def label(self) -> bytes:
+        """Its VNI as a label."""
+        return self.vni.to_bytes(3, "big")
+
+    @property
+    def tap(self) -> int:
+        """The interface of its workloads, on each host."""
+        return _TAPS + self.number
+
+    @property
+    def tap_name(self) -> str:
+        return f"tap{self.number}"
+
+    def uplink(self, leaf: int) -> int:
+        """The VLAN to a leaf, on each host."""
+        return _UPLINKS + 10 * self.number + leaf
+
+    def uplink_name(self, leaf: int) -> str:
+        return f"eth{leaf}.{101 + self.number}"
+
+    def uplink_mac(self, leaf: int, host: int) -> bytes:
+        return bytes((2, 1, self.number, leaf, 0, host))
+
+
+TENANTS = Tenant("blue", 0), Tenant("red", 1)
+
+
+def host_end(leaf: int, host: int) -> bytes:
+    """The address of a host on its VLANs to a leaf; one less is the leaf's."""
+    return bytes((172, 20, leaf, 2 * host + 1))
+
+
+def leaf_end(leaf: int, host: int) -> bytes:
+    return bytes((172, 20, leaf, 2 * host))
+
+
+def mac_of(address: str) -> bytes:
+    """A workload's; b"" of a container."""
+    packed = socket.inet_aton(address.partition("/")[0])
+    return b"" if packed[3] == 3 else bytes((2, 0)) + packed
+
+
+def number_of(name: str) -> int:
+    """3 of "host3" and "leaf3"."""
+    return int(name[4:])
+
+
+def configs(tenants: tuple[Tenant, ...], leaves: int, resolve: str) -> tuple[VrfConfig, ...]:
+    """Their part of a host's configuration."""
+    return tuple(
+        VrfConfig(
+            name=one.name,
+            table=one.table,
+            vni=one.vni,
+            import_rt=(f"{_ASN}:{one.vni}",),
+            export_rt=(f"{_ASN}:{one.vni}",),
+            uplinks=tuple(one.uplink_name(leaf) for leaf in range(leaves)),
+            resolve=resolve,
+        )
+        for one in tenants
+    )
+
+
+def add_links(host: SimulatedHost, tenants: tuple[Tenant, ...], parents: dict[int, int]) -> None:
+    """Their VLANs, by the indexes of the links to leaves, and the interfaces of their workloads."""
+    kernel, number = host.kernel, number_of(host.name)
+    for one in tenants:
+        for leaf, parent in parents.items():
+            index, name, mac = one.uplink(leaf), one.uplink_name(leaf), one.uplink_mac(leaf, number)
+            kernel.change_link(Link(index=index, name=name, up=True, mac=mac, kind="vlan", parent=parent))
+            kernel.add_address(index, host_end(leaf, number), 31)
+        kernel.set_link(one.tap, one.tap_name, up=True)
+
+
+def announce_elsewhere(leaf: Router, tenants: tuple[Tenant, ...]) -> None:
+    """What a leaf announces of its own."""
+    for one in tenants:
+        name = evpn.ip_prefix(evpn.distinguisher(leaf.router_id, one.table), ELSEWHERE)
+        leaf.own[name] = Route(peer=None, extended=evpn.carried(one.target), label=one.label)
+
+
+# What should be
+
+
+def of(fabric: Fabric, host: SimulatedHost) -> Iterator[Tenant]:
+    """The tenants that a host has now, by its configuration."""
+    names = {vrf.name for vrf in host.config.vrf}
+    return (one for one in fabric.tenants if one.name in names)
+
+
+def claimants(fabric: Fabric, tenant: Tenant, address: str) -> list[str]:
+    """The hosts that have a workload of this address, and may announce it."""
+    return [
+        name
+        for name, host in fabric.hosts.items()
+        if (tenant.name, address) in host.machines and tenant in of(fabric, host) and speaks(host)
+    ]
+
+
+def speaks(host: SimulatedHost) -> bool:
+    """Whether it announces anything."""
+    return host.daemon is not None and not host.is_drained
+
+
+def addresses(fabric: Fabric, tenant: Tenant) -> list[str]:
+    """All that somebody has."""
+    found = (one for host in fabric.hosts.values() for name, one in host.machines if name == tenant.name)
+    return sorted(dict.fromkeys(found))
+
+
+def is_contested(fabric: Fabric, tenant: Tenant, address: str) -> bool:
+    """Whether several hosts say that they have a machine, of which one should in the end."""
+    return bool(mac_of(address)) and len(claimants(fabric, tenant, address)) > 1
+
+
+def holders(fabric: Fabric, tenant: Tenant, address: str) -> list[str]:
+    """The hosts of which some leaf has it as a machine's."""
+    found = []
+    for name in claimants(fabric, tenant, address):
+        route = evpn.mac_ip(distinguisher(fabric, name, tenant), mac_of(address), address)
+        if any(route in fabric.routers[leaf].peers[name].routes for leaf in fabric.leaves_of(name)):
+            found.append(name)
+    return found
+
+
+def owners(fabric: Fabric, tenant: Tenant, address: str) -> list[str]:
+    """Where packets to it should go."""
+    if is_contested(fabric, tenant, address):
+        return holders(fabric, tenant, address)
+    return claimants(fabric, tenant, address)
+
+
+def is_frozen(fabric: Fabric, tenant: Tenant, address: str) -> bool:
+    """Whether a host counts it as a duplicate: then nobody can say who has it."""
+    packed = socket.inet_aton(address.partition("/")[0])
+    return any(
+        verdict.state.value == "frozen"
+        for host in fabric.hosts.values()
+        if host.daemon is not None
+        for endpoint, verdict in host.daemon.routing.evpn.endpoints.all()
+        if (endpoint.vrf, endpoint.ip) == (tenant.name, packed)
+    )
+
+
+def distinguisher(fabric: Fabric, host: str, tenant: Tenant) -> bytes:
+    """The route distinguisher of a host's VRF."""
+    return evpn.distinguisher(bytes((10, 255, 0, number_of(host) + 1)), tenant.table)
+
+
+def uplinks_up(fabric: Fabric, host: str) -> list[int]:
+    """The leaves, by number, whose VLANs are up at a host."""
+    return [number_of(above) for (above, below), link in fabric.links.items() if below == host and link.is_up]
