@@ -241,6 +241,14 @@ class Wire(asyncio.BufferedProtocol):
         transport.set_write_buffer_limits(high=UNSENT_HIGH, low=UNSENT_LOW)
         if self._made is not None:
             self._made(self)
+        if not transport.is_reading():
+            asyncio.get_running_loop().call_soon(self._pause_again)
+
+    def _pause_again(self) -> None:
+        """asyncio of Python 3.11.2, Debian 12's, begins to read after `connection_made`, though it was paused there."""
+        if self._transport is not None and not (self._transport.is_closing() or self._transport.is_reading()):
+            self._transport.resume_reading()
+            self._transport.pause_reading()
 
     def get_buffer(self, sizehint: int) -> bytearray:
         return _room.buffer

@@ -139,15 +139,15 @@ def test_a_decision_that_raises_leaves_no_path_and_no_decision(monkeypatch: pyte
     recorder.announce(leaf1, attributes(1), HOP1, "10.1.0.0/24")
     recorder.announce(leaf1, attributes(2), HOP1, "10.2.0.0/24")
     table = recorder.rib.table("", V4)
-    decide, made = table.decision, []
+    decide, made = table._decided, []
 
-    def raising(candidates):  # type: ignore[no-untyped-def]
+    def raising(candidates, *known):  # type: ignore[no-untyped-def]
         if made:
             raise ValueError("no")
-        made.append(decide(candidates))
+        made.append(decide(candidates, *known))
         return made[0]
 
-    monkeypatch.setattr(table, "decision", raising)
+    monkeypatch.setattr(table, "_decided", raising)
     with pytest.raises(ValueError, match="no"):
         recorder.announce(leaf2, attributes(3), HOP2, "10.1.0.0/24", "10.2.0.0/24")
     monkeypatch.undo()
