@@ -38,14 +38,16 @@ export async function overviewAt(at, now, signal) {
 }
 
 function neighborAt(name, sessions, bfd, present) {
-  const event = last(sessions.filter((one) => one.fields.neighbor === name), [...BEGINS, ...ENDS]);
+  const mine = sessions.filter((one) => one.fields.neighbor === name && [...BEGINS, ...ENDS].includes(one.event));
+  const event = mine.at(-1);
+  const ended = mine[mine.findLastIndex((one) => BEGINS.includes(one.event)) + 1]; // attempts may have failed since
   const detection = last(bfd.filter((one) => one.fields.neighbor === name), ["bfd.up", "bfd.down", "bfd.admin_down"]);
   const known = present.find((one) => one.name === name);
   if (!event && !known) return null;
   const isUp = event !== undefined && BEGINS.includes(event.event);
   return {
     name, address: known?.address ?? "", interface: known?.interface ?? "", asn: known?.asn ?? "", vrf: known?.vrf ?? "",
-    guest: known?.guest ?? "", state: event ? (isUp ? "established" : "down") : "unknown", since: event?.at ?? null,
+    guest: known?.guest ?? "", state: event ? (isUp ? "established" : "down") : "unknown", since: (isUp ? event : ended)?.at ?? null,
     bfd: detection ? detection.event.slice(4).replace("_", "-") : "",
     last_error: event && !isUp ? String(event.fields.reason ?? "") : "",
     families: isUp ? known?.families : undefined, without_next_hop: known?.without_next_hop ?? [],
