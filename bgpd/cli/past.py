@@ -32,30 +32,59 @@ MOST_THEN = 1000
 
 
 def explain_past(arguments: argparse.Namespace, hooks: Hooks, address: str) -> int:
-    """`bgpd explain ADDRESS --at TIME`, or `--wire` (now)."""
-    if not address:
-        raise WrongUsage(f'"{arguments.address}" is no address', "--at and --wire are about an address")
+    """`bgpd explain ADDRESS --at TIME`, or `--wire` (now); of a name, what it had then.
+
+    Raises: CommandFailed: it is not known, or nothing had this name.
+    """
     at = time.time() if arguments.at is None else arguments.at
-    if arguments.state:
-        view = _of_files(arguments, address, at)
-    else:
-        parameters = {"at": f"{at:.6f}", "vrf": arguments.vrf or None}
-        client = Client(arguments.socket)
-        with progress.of("the history of routes is read"):
-            parts = client.stream("GET", f"/v1/explain/{segment(address)}", parameters, timeout_s=TIMEOUT_S)
-            view = of_json(b"".join(parts))
+    places = [(address, arguments.vrf)] if address else _places_then(arguments, at)
+    views = [_explained(arguments, one, vrf, at) for one, vrf in places]
     if arguments.json:
-        print(json.dumps(view, indent=1))
+        print(json.dumps(views[0] if address else views, indent=1))
         return 0
-    for line in past_lines(view):
-        print(text.printable(line))
-    if arguments.wire:
-        for line in _wire(view, hooks):
+    for view in views:
+        if view is not views[0]:
+            print()
+        for line in (*past_lines(view), *(_wire(view, hooks) if arguments.wire else ())):
             print(text.printable(line))
     return 0
 
 
-def _of_files(arguments: argparse.Namespace, address: str, at: float) -> dict[str, Any]:
+def _places_then(arguments: argparse.Namespace, at: float) -> list[tuple[str, str]]:
+    """Address and VRF of what a workload or service of this name had. Raises: CommandFailed: nothing had it."""
+    rows = _past_table("workloads", arguments, {"name": arguments.address}, at, arguments.state)["rows"]
+    found = {(one["prefix"].partition("/")[0], one["vrf"]): None for one in rows if arguments.vrf in ("", one["vrf"])}
+    if not found:
+        hint = f"bgpd show workloads --at {moment(at).partition('.')[0].replace(' ', 'T')} lists the names"
+        raise CommandFailed(
+            f'"{arguments.address}" is no address, and no workload or service had this name at {moment(at)}', hint
+        )
+    return list(found)
+
+
+def _explained(arguments: argparse.Namespace, address: str, vrf: str, at: float) -> dict[str, Any]:
+    if arguments.state:
+        return _of_files(arguments, address, vrf, at)
+    return _asked(arguments, f"/v1/explain/{segment(address)}", {"at": f"{at:.6f}", "vrf": vrf or None})
+
+
+def _asked(arguments: argparse.Namespace, target: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    with progress.of("the history of routes is read"):
+        parts = Client(arguments.socket).stream("GET", target, parameters, timeout_s=TIMEOUT_S)
+        found: dict[str, Any] = of_json(b"".join(parts))
+    return found
+
+
+def _past_table(
+    kind: str, arguments: argparse.Namespace, query: dict[str, Any], at: float, directory: str | None
+) -> dict[str, Any]:
+    """The view of a table at a time, of the daemon or of the files in a directory. Raises: CommandFailed."""
+    if directory:
+        return _of_directory(kind, directory, {**query, "at": at})
+    return _asked(arguments, f"/v1/past/{kind}", {**query, "at": f"{at:.6f}"})
+
+
+def _of_files(arguments: argparse.Namespace, address: str, vrf: str, at: float) -> dict[str, Any]:
     import msgspec
 
     from bgpd.history.answers import past
@@ -65,7 +94,7 @@ def _of_files(arguments: argparse.Namespace, address: str, at: float) -> dict[st
         view = past(
             Path(arguments.state),
             packed,
-            arguments.vrf,
+            vrf,
             at=at,
             events=not arguments.no_events,
             progress=part,
@@ -91,14 +120,8 @@ def rows_of_then(arguments: argparse.Namespace, parameters: dict[str, Any]) -> I
     if other:
         what = "the history has routes by their prefixes" if kind == "routes" else "how they resolved is not kept"
         raise WrongUsage(f"--at and --{min(other)} do not go together", what)
-    query = {**given, "at": arguments.at, "limit": min(given.get("limit") or MOST_THEN, MOST_THEN)}
-    if arguments.directory:
-        view = _of_directory(kind, arguments.directory, query)
-    else:
-        query["at"] = f"{arguments.at:.6f}"
-        with progress.of("the history of routes is read"):
-            parts = Client(arguments.socket).stream("GET", f"/v1/past/{kind}", query, timeout_s=TIMEOUT_S)
-            view = of_json(b"".join(parts))
+    query = {**given, "limit": min(given.get("limit") or MOST_THEN, MOST_THEN)}
+    view = _past_table(kind, arguments, query, arguments.at, arguments.directory)
     rows: list[dict[str, Any]] = view["routes" if kind == "routes" else "rows"]
     print(f"as it was at {moment(arguments.at)}; the history begins at {moment(view['known_from'])}", file=sys.stderr)
     if view["remark"]:

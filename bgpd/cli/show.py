@@ -142,7 +142,10 @@ def _address(given: str) -> str:
 def explain(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd explain ADDRESS`: exit code 1 where kernel and RIB differ. Of a name, all its addresses."""
     if arguments.at is not None or arguments.wire or arguments.state:
-        return explain_past(arguments, hooks, _address(arguments.address))
+        address = _address(arguments.address)
+        if not address:
+            _refuse_prefix(arguments.address)
+        return explain_past(arguments, hooks, address)
     views = explained(Client(arguments.socket), arguments.address, vrf=arguments.vrf)
     if arguments.json:
         print(json.dumps(views[0] if _address(arguments.address) else views, indent=1))
@@ -182,15 +185,7 @@ def _places_of(client: Client, name: str, vrf: str) -> list[tuple[str, str]]:
 
     Raises: WrongUsage: it is a prefix of many addresses. CommandFailed: nothing has this name.
     """
-    try:
-        network = ipaddress.ip_network(name, strict=False)
-    except ValueError:
-        pass
-    else:
-        raise WrongUsage(
-            f"{name} is {network.num_addresses} addresses",
-            f"bgpd explain is about one address; bgpd show routes {network} --longer-prefixes shows all routes in it",
-        )
+    _refuse_prefix(name)
     found = [(view["prefix"], view.get("vrf", "")) for view in client.get("/v1/workloads", {"name": name})]
     for view in client.get("/v1/services", {"name": name}):
         found += [(prefix, view.get("vrf", "")) for prefix in view.get("addresses", ())]
@@ -201,6 +196,18 @@ def _places_of(client: Client, name: str, vrf: str) -> list[tuple[str, str]]:
         hint = hint or "give an address; bgpd show workloads and bgpd show services list the names"
         raise CommandFailed(f'"{name}" is no address, and no workload or service{where} has this name', hint)
     return list(places)
+
+
+def _refuse_prefix(name: str) -> None:
+    """Raises: WrongUsage: it is no name, but a prefix of many addresses."""
+    try:
+        network = ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return
+    raise WrongUsage(
+        f"{name} is {network.num_addresses} addresses",
+        f"bgpd explain is about one address; bgpd show routes {network} --longer-prefixes shows all routes in it",
+    )
 
 
 def monitor(arguments: argparse.Namespace, hooks: Hooks) -> int:

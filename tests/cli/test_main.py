@@ -587,7 +587,12 @@ def test_explain_at_tells_how_it_was(capsys: pytest.CaptureFixture[str]) -> None
     assert "leaf1: the UPDATE is not in the history" in capsys.readouterr().out
     assert run("explain", "10.0.0.1", "--at", "2020-01-01") == 1
     assert "begins later" in capsys.readouterr().err
-    assert run("explain", "pod1", "--at", "10m") == 2
+    assert run("explain", "pod1", "--at", "10m") == 0
+    assert "10.64.1.5 at " in capsys.readouterr().out
+    assert run("explain", "10.64.0.0/16", "--at", "10m") == 2
+    assert "10.64.0.0/16 is 65536 addresses" in capsys.readouterr().err
+    assert run("explain", "pod1", "--vrf", "red", "--at", "10m") == 1
+    assert '"pod1" is no address, and no workload or service had this name at' in capsys.readouterr().err
     assert run("explain", "10.0.0.1", "--at", "10m", "--state", "/nowhere") == 1
     assert "/nowhere/history: No such file" in capsys.readouterr().err
 
