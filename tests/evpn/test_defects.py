@@ -43,11 +43,12 @@ def traced(called: Callable[[Call], None]) -> Iterator[None]:
             caller = frame.f_back
             called((f"{name}.{frame.f_code.co_qualname}", caller.f_code.co_qualname, caller.f_lineno))
 
+    before = sys.gettrace()  # that of a measurement of coverage, which has to go on
     sys.settrace(trace)
     try:
         yield
     finally:
-        sys.settrace(None)
+        sys.settrace(before)
 
 
 @contextmanager
