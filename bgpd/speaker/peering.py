@@ -110,10 +110,10 @@ def of_saved(saved: SavedSession, config: SpeakerConfig) -> Peering:
     section: SessionConfig | None
     if isinstance(before, GuestConfig):
         section = guest = guest_of(config.listen, saved.name)
-        if guest is not None:
+        if guest is not None and guest.is_single:
             peering = of_guest(guest)
-            if not guest.is_single:
-                peering = of_listen(guest, saved.address, saved.interface, arrival=saved.arrival)
+        elif guest is not None:
+            peering = of_listen(guest, saved.address, saved.interface, arrival=saved.arrival)
     elif isinstance(before, ListenConfig):
         found = range_of(config.listen, saved.address, before.vrf)
         section = found

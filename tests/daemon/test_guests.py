@@ -294,14 +294,18 @@ def test_a_reload_narrows_what_a_guest_may_say(host: Host, fabric: Fabric, frr: 
 
 
 def test_a_guest_does_not_notice_a_hand_over(host: ManagedHost, fabric: Fabric, frr: Frr) -> None:
-    with WireGuest(fabric.host, asn=64512) as one:
+    with (
+        WireGuest(fabric.host, asn=64512) as one,
+        WireGuest(fabric.pods, asn=64513, source="10.70.0.129", to="10.70.0.1") as of_many,
+    ):
         one.announce("10.9.9.101/32", extra=COMMUNITY)
-        wait_heard(host, frr, "10.9.9.101/32")
+        of_many.announce("10.9.8.101/32")
+        wait_heard(host, frr, "10.9.9.101/32", "10.9.8.101/32")
         began = host.neighbor("one")["since"]
         before, since = host.pid(), frr_paths(frr, "10.9.9.101/32")[0]["version"]
         host.hand_over()
         assert host.pid() != before
-        assert {"leaf1", "one"} <= set(host.established())
+        assert {"leaf1", "one", "many-10.70.0.129"} <= set(host.established())
         assert host.neighbor("one")["since"] == began
         one.announce("10.9.9.102/32")
         wait_heard(host, frr, "10.9.9.102/32")

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from bgpd.config.schema import RouterConfig, SpeakerConfig
 from bgpd.config.schema_sessions import ListenConfig, NeighborConfig
 from bgpd.config.schema_workloads import GuestConfig
 from bgpd.kernel.host import Host
@@ -15,8 +16,10 @@ from bgpd.model.prefix import parse_address
 from bgpd.runtime.descriptors import Shortage
 from bgpd.speaker.admission import Admission
 from bgpd.speaker.listening import Listening
-from bgpd.speaker.peering import of_guest, of_listen, of_neighbor
+from bgpd.speaker.peering import Changed, Peering, of_guest, of_listen, of_neighbor, of_saved
 from bgpd.speaker.reach import Reach, Unreachable, target_of
+from bgpd.speaker.saved import SavedSession
+from tests.speaker.test_left_sessions import session
 
 
 def neighbor(**fields: Any) -> NeighborConfig:
@@ -90,3 +93,73 @@ def test_guest_at_an_own_address_faces_no_interface_whatever_network_that_is_in(
         guest = GuestConfig(name="one", prefix=address, asn="external", prefixes=("10.9.0.0/16",), max_prefixes=1)
         reach = Reach(of_guest(guest), known, listening)
         assert reach.expected_interface() == expected
+
+
+# What another process has left
+
+
+ROUTER = RouterConfig(asn=65203, router_id="10.0.0.1")
+LEAF = NeighborConfig(name="leaf1", asn=65201, import_="all", address="10.0.1.2")
+UNNUMBERED = NeighborConfig(name="leaf2", asn=65201, import_="all", interface="eth0")
+RANGE = ListenConfig(prefix="10.64.0.0/24", asn="external", import_="all")
+GUEST = GuestConfig(name="one", prefix="127.0.0.2", asn="external", prefixes=("10.9.0.0/16",), max_prefixes=10)
+GUESTS_OF_POD1 = msgspec.structs.replace(GUEST, name="many", prefix="10.70.0.0/24")
+CONFIG = SpeakerConfig(router=ROUTER, neighbor=(LEAF, UNNUMBERED), listen=(RANGE, GUEST, GUESTS_OF_POD1))
+
+
+def left(peering: Peering, **fields: object) -> SavedSession:
+    """A session of this neighbor, as another process has left it."""
+    values = {
+        "name": peering.name,
+        "section": peering.section,
+        "config": msgspec.msgpack.encode(peering.config),
+        "router": msgspec.msgpack.encode(ROUTER),
+        "address": peering.address,
+        "interface": peering.interface,
+        "arrival": peering.arrival,
+        **fields,
+    }
+    return msgspec.structs.replace(session(peering.name, 1), **values)  # type: ignore[arg-type]
+
+
+LINK_LOCAL = parse_address("fe80::2")
+LEFT = {
+    "by its address": of_neighbor(LEAF),
+    "by its interface": msgspec.structs.replace(of_neighbor(UNNUMBERED), address=LINK_LOCAL),
+    "dynamic": of_listen(RANGE, parse_address("10.64.0.7"), "", arrival="pod1"),
+    "a guest": of_guest(GUEST),
+    "one of several guests": of_listen(GUESTS_OF_POD1, parse_address("10.70.0.5"), "pod1", arrival="pod1"),
+}
+
+
+@pytest.mark.parametrize("who", LEFT)
+def test_a_session_goes_on_as_the_neighbor_that_it_was(who: str) -> None:
+    assert of_saved(left(LEFT[who]), CONFIG) == LEFT[who]
+
+
+@pytest.mark.parametrize("who", LEFT)
+def test_a_session_of_nobody_in_the_configuration_does_not_go_on(who: str) -> None:
+    with pytest.raises(Changed, match="removed from configuration"):
+        of_saved(left(LEFT[who]), msgspec.structs.replace(CONFIG, neighbor=(), listen=()))
+
+
+@pytest.mark.parametrize("who", LEFT)
+def test_a_session_that_would_have_to_begin_anew_does_not_go_on(who: str) -> None:
+    """Another hold time in its own section, or another AS number of this host."""
+    other = msgspec.structs.replace(LEFT[who].config, hold_time_s=30)
+    with pytest.raises(Changed, match="configuration changed"):
+        of_saved(left(LEFT[who], config=msgspec.msgpack.encode(other)), CONFIG)
+    with pytest.raises(Changed, match="configuration changed"):
+        of_saved(left(LEFT[who], router=msgspec.msgpack.encode(msgspec.structs.replace(ROUTER, asn=65299))), CONFIG)
+
+
+@pytest.mark.parametrize("who", LEFT)
+@pytest.mark.parametrize("field", ["config", "router"])
+def test_a_session_of_a_version_with_other_keys_does_not_go_on(who: str, field: str) -> None:
+    with pytest.raises(Changed, match="another version of bgpd has left it"):
+        of_saved(left(LEFT[who], **{field: msgspec.msgpack.encode({"what": 1})}), CONFIG)
+
+
+def test_a_dynamic_neighbor_whose_range_has_another_name_for_it_does_not_go_on() -> None:
+    with pytest.raises(Changed, match="removed from configuration"):
+        of_saved(left(LEFT["dynamic"], name="10.0.0.0/8-10.64.0.7"), CONFIG)
