@@ -17,7 +17,6 @@ import msgspec
 
 from bgpd.cli.client import Client, CommandFailed, WrongUsage
 from bgpd.cli.decode import Hooks
-from bgpd.cli.render import write_table
 from bgpd.config.schema import Config
 from bgpd.model.identity import Identity, Origin
 from bgpd.model.views.sessions import NeighborView
@@ -342,6 +341,8 @@ def write_changes(changes: list[Mapping[str, Any]]) -> None:
         )
         for change in changes
     ]
+    from bgpd.cli.render import write_table
+
     write_table(("Effect", "Key", "Change", "Neighbors"), rows, sys.stdout, empty="nothing changes")
 
 
