@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bgpd.api.backend import Rejected
-from bgpd.runtime.memory import collect_some, let_go
+from bgpd.runtime.memory import connection_came
 
 HEADER_TIMEOUT_S = 10.0
 """From the connection to the end of the request's header; and before, for the handshake of TLS."""
@@ -26,9 +26,6 @@ STALL_TIMEOUT_S = 30.0
 REFUSED_TIMEOUT_S = 1.0
 """How long the client of a refused connection has to read why."""
 RETRY_AFTER_S = 1
-MANY = 100
-"""Connections after which what they have left is collected: a request that is no HTTP leaves 5 KB that refer to each
-other, and a client can make thousands in a second."""
 _REFUSAL_TEXT = b'{"error":"too many connections to the API","hint":"try again in a second"}\n'
 _REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
@@ -59,7 +56,6 @@ class Connections:
         self._max_bytes = max_bytes
         self._open: set[Connection] = set()
         self._refused = Places(most)
-        self._accepted = 0
 
     def __len__(self) -> int:
         return len(self._open)
@@ -69,9 +65,7 @@ class Connections:
 
         Raises: ConnectionRefusedError: there are too many, and saying so would take a handshake: asyncio closes it.
         """
-        self._accepted += 1
-        if self._accepted % MANY == 0:
-            collect_some()
+        connection_came()
         if len(self._open) >= self._most:
             if self._before_tls is not None:
                 raise ConnectionRefusedError("too many connections to the API")
@@ -112,7 +106,6 @@ class Connection(asyncio.Protocol):
         self._bytes_left = max_bytes
         self._closed = closed
         self._transport: asyncio.Transport | None = None
-        self._below: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def handshake_begins(self) -> None:
@@ -127,7 +120,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._below = _below(transport)
         if self._only_operators and not is_operator(transport):
             self._handler = _Refused(self._refused)
             self._handler.connection_made(transport)
@@ -152,8 +144,6 @@ class Connection(asyncio.Protocol):
         self._handler.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        let_go(self._transport)
-        let_go(self._below)
         self._stop_timer()
         self._closed(self)
         self._handler.connection_lost(exc)
@@ -170,11 +160,6 @@ class Connection(asyncio.Protocol):
     def _abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
-
-
-def _below(transport: asyncio.Transport) -> asyncio.Transport | None:
-    """The transport that TLS writes to; None without TLS."""
-    return getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
 
 
 class _Refused(asyncio.Protocol):
@@ -204,7 +189,6 @@ class _Refused(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(REFUSED_TIMEOUT_S, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        let_go(self._transport)
         if self._timer is not None:
             self._timer.cancel()
         self._stay.close()

@@ -1,9 +1,9 @@
 """How memory is given back: Python's cyclic garbage is collected when that is cheap, and free pages go to the system.
 
 The collector never runs by itself, since one pass over a large table holds the loop for hundreds of milliseconds. The
-hot path frees everything by reference counting. What little makes cycles (exceptions, requests) is collected now and
-then, and after each hundred clients of the API. A pass looks at every container since `start` that is not set aside
-(gc.freeze); what is set aside and becomes a cycle is lost, so that only large tables are.
+hot path frees everything by reference counting. What little makes cycles (exceptions, connections) is collected now and
+then, and after each hundred connections that come in. A pass looks at every container since `start` that is not set
+aside (gc.freeze); what is set aside and becomes a cycle is lost, so that only large tables are.
 
 glibc by its defaults keeps freed blocks of up to 32 MB for the next of that size, and has a heap for every thread: a
 host would pay for a table's burst long after it. Where the C library has no such settings (musl), nothing is set.
@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import itertools
 import time
 from collections.abc import Callable
 from functools import cache
@@ -27,6 +28,8 @@ TABLE = 20_000
 """So many new containers since the last pass are a table: set aside unlooked at. (A million routes with a few sets of
 attributes are some hundred containers.)"""
 LONG_PASS_S = 0.010
+MANY = 100
+"""Connections, of all listeners, after which what is left of them is collected."""
 
 
 class GarbagePolicy:
@@ -47,7 +50,7 @@ class GarbagePolicy:
                     await self._much_is_free.wait()
                 await asyncio.sleep(SETTLE_S)
             self._much_is_free.clear()
-            self.collect_young()
+            collect()
             shrink()
             await asyncio.to_thread(return_free_memory)
 
@@ -57,23 +60,23 @@ class GarbagePolicy:
         gc.collect()
         gc.freeze()
 
-    def collect_young(self) -> None:
-        """To be called every `INTERVAL_S`."""
-        if gc.get_count()[0] > TABLE:
-            gc.freeze()
-            return
-        _collect()
+
+_connections = itertools.count(1)
 
 
-def collect_some() -> None:
-    """Collect what many clients have left, unless a table came meanwhile, which takes too long to be looked at. Where
-    the collector runs by itself nothing is to be done."""
-    if not gc.isenabled() and gc.get_count()[0] <= TABLE:
-        _collect()
+def connection_came() -> None:
+    """To be called for each connection of whoever may connect: asyncio's transport refers to itself when it is over, so
+    that what is left of it goes only with a pass. A client can make thousands in a second."""
+    if next(_connections) % MANY == 0 and not gc.isenabled():
+        collect()
 
 
-def _collect() -> None:
-    """What made the pass long is set aside: the next one may come at once."""
+def collect() -> None:
+    """One pass; what makes it long is set aside: a table that came since the last one, unlooked at, with what little
+    garbage there is beside it, and else what was looked at."""
+    if gc.get_count()[0] > TABLE:
+        gc.freeze()
+        return
     began = time.perf_counter()
     gc.collect()
     if time.perf_counter() - began > LONG_PASS_S:
@@ -86,13 +89,6 @@ _MMAP_THRESHOLD = (-3, 128 << 10)
 """Blocks from this size on are mapped on their own and go back to the system when freed: dicts, kernel batches."""
 _ARENA_MAX = (-8, 1)
 """One heap for all threads: they take turns in the interpreter anyway."""
-
-
-def let_go(transport: asyncio.BaseTransport | None) -> None:
-    """Have a connection that is over go at once: asyncio's transport refers to itself by the method that reads. With
-    thousands of connections in a minute, as a stranger can make, these cycles would look like a table, and be lost."""
-    if transport is not None:
-        vars(transport)["_read_ready_cb"] = None
 
 
 def keep_little_memory() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 from bgpd.runtime.events import log
+from bgpd.runtime.memory import connection_came
 from bgpd.speaker.admission import Admission
 from bgpd.speaker.authentication import Authentication, saved_keys, set_for_listening
 from bgpd.speaker.saved import SavedKeys
@@ -119,6 +120,7 @@ class Listener:
                 self._pause(sock, error)
                 return
             origin, interface = (self._device, Endpoint.of(name)), arrival_index(connection)
+            connection_came()
             if self._admission.admit(origin, interface):
                 self._take(connection, partial(self._admission.closed, origin, interface))
             else:

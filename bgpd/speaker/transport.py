@@ -18,7 +18,6 @@ from collections.abc import Callable
 import msgspec
 
 from bgpd.model.prefix import format_address
-from bgpd.runtime.memory import let_go
 from bgpd.speaker.authentication import Authentication, hint, problem_text, set_for_connecting
 from bgpd.speaker.socket_options import (
     MAX_TTL,
@@ -272,7 +271,6 @@ class Wire(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         may_have_more = isinstance(exc, ConnectionError) and self._received is not None
         self._end = self._unread() if may_have_more else b"", _connection_lost_text(exc)
-        let_go(self._transport)
         self.closed.set()
         self._gone()
         if not self._end_waits:

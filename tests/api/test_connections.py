@@ -20,6 +20,7 @@ from bgpd.api.backend import Answer, Rejected
 from bgpd.api.connections import Credentials, Places
 from bgpd.api.server import ApiServer
 from bgpd.config.schema import ApiConfig
+from bgpd.runtime.memory import MANY
 from tests.scripted_backend import ScriptedBackend
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -264,9 +265,9 @@ async def test_clients_that_speak_no_http_leave_nothing(api: Api) -> None:
     """As in the daemon, where nothing is collected unasked: each left 5 KB of an exception and what it refers to."""
     gc.disable()
     try:
-        for _ in range(5 * connections.MANY):
+        for _ in range(5 * MANY):
             assert b"400" in await api.ask("xyzzy\r\n\r\n", unix=True)
         left = sum(isinstance(one, connections.Connection) for one in gc.get_objects())
     finally:
         gc.enable()
-    assert left <= 2 * connections.MANY
+    assert left <= 2 * MANY

@@ -13,7 +13,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from bgpd.model.prefix import parse_address
+from bgpd.runtime import memory
 from bgpd.runtime.descriptors import Shortage
+from bgpd.runtime.memory import connection_came
 from bgpd.speaker.admission import Admission
 from bgpd.speaker.listener import Listener
 from bgpd.speaker.socket_options import (
@@ -114,8 +116,11 @@ def nothing_collected() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("end", ["refused", "closed", "reset"])
-async def test_a_connection_that_is_over_goes_at_once(nothing_collected: None, end: str) -> None:
+async def test_a_connection_that_is_over_goes_with_the_next_hundred(
+    nothing_collected: None, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A stranger who connects without end would otherwise fill the memory with what is left of each connection."""
+    monkeypatch.setattr(memory, "MANY", 1)
     wires: list[Wire] = []
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -137,7 +142,12 @@ async def test_a_connection_that_is_over_goes_at_once(nothing_collected: None, e
             wire = wires.pop()
             await wire.closed.wait()
             del wire
-    await until(lambda: len([one for one in gc.get_objects() if isinstance(one, Wire | asyncio.Transport)]) == before)
+
+    def is_gone() -> bool:
+        connection_came()
+        return len([one for one in gc.get_objects() if isinstance(one, Wire | asyncio.Transport)]) == before
+
+    await until(is_gone)
     listener.close()
     admission.reserve.close()
 
