@@ -55,7 +55,7 @@ def command_line(parser: Parser) -> str:
             "```",
             "",
         ]
-        rows = [row for row in map(_argument, command._actions) if row]
+        rows = [row for row in (_argument(command, one) for one in command.arguments) if row]
         if rows:
             lines += ["| argument | meaning | default |", "|---|---|---|", *rows]
     return "\n".join(lines) + "\n"
@@ -68,9 +68,10 @@ def _commands(parser: Parser, words: tuple[str, ...] = ()) -> Iterator[tuple[tup
         yield from _commands(command, (*words, name))
 
 
-def _argument(action: argparse.Action) -> str:
+def _argument(command: Parser, action: argparse.Action) -> str:
     """A row of the table; "" for --help and what is not shown."""
-    if isinstance(action, argparse._HelpAction | argparse._SubParsersAction) or action.help == argparse.SUPPRESS:
+    is_help = "--help" in action.option_strings
+    if is_help or command.stands_for_commands(action) or action.help == argparse.SUPPRESS:
         return ""
     names = ", ".join(f"`{name}`" for name in action.option_strings) or f"`{action.metavar or action.dest}`"
     if action.option_strings and action.nargs != 0:

@@ -113,3 +113,42 @@ def test_public_methods_say_what_they_do() -> None:
     }
     assert bare == set()
     assert len(classes()) > 500
+
+
+PUBLIC_ALL_THE_SAME = {"_replace", "_asdict", "_fields", "_make", "_exit", "_get_running_loop", "_set_running_loop"}
+"""Of named tuples, os and asyncio, which document them."""
+OF_LIBRARIES = {
+    "bgpd/cli/parser.py": {"_SubParsersAction", "_get_subactions", "_indent_increment"},
+    "bgpd/workload/feed/mqtt_client.py": {"_in_messages", "_misc_loop"},
+}
+"""Names of libraries that have no public way: the width of argparse's help, and what a broker makes paho keep."""
+
+
+def private_names(tree: ast.Module) -> tuple[set[str], set[str]]:
+    """Names that begin with an underscore: those that a file defines, and the attributes that it uses."""
+    made, used = set(), set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                made.add(name)
+            case ast.Name(id=name, ctx=ast.Store()):
+                made.add(name)
+            case ast.Attribute(attr=name, ctx=ast.Store(), value=ast.Name(id="self")):
+                made.add(name)
+            case ast.Call(func=ast.Name(id="getattr"), args=[_, ast.Constant(value=str(name)), *_]):
+                used.add(name)
+        if isinstance(node, ast.Attribute):
+            used.add(node.attr)
+    return only_private(made), only_private(used)
+
+
+def only_private(names: set[str]) -> set[str]:
+    return {name for name in names if name.startswith("_") and not name.startswith("__")}
+
+
+def test_no_private_attribute_of_a_library_is_used() -> None:
+    """It would go with any release of the library, and nobody would be told."""
+    names = {place: private_names(tree_of(path)) for place, path in FILES.items()}
+    made = set().union(*(own for own, _ in names.values())) | PUBLIC_ALL_THE_SAME
+    found = {place: used - made for place, (_, used) in names.items() if used - made}
+    assert found == OF_LIBRARIES

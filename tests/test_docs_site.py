@@ -69,9 +69,10 @@ def test_reference_has_each_command_and_option() -> None:
     for words, command, _ in reference._commands(make_parser()):
         section = text.partition(f"# bgpd {' '.join(words)}\n")[2].partition("\n#")[0]
         assert section, words
-        for option, action in command._option_string_actions.items():
-            is_shown = option not in ("-h", "--help") and action.help != argparse.SUPPRESS
-            assert not is_shown or f"`{option}`" in section, f"{words} {option}"
+        for action in command.arguments:
+            for option in action.option_strings:
+                is_shown = option not in ("-h", "--help") and action.help != argparse.SUPPRESS
+                assert not is_shown or f"`{option}`" in section, f"{words} {option}"
 
 
 def test_reference_has_each_event() -> None:

@@ -115,7 +115,7 @@ def place_of(parser: Parser, words: Sequence[str]) -> Place | None:
             ended = True
         elif word.startswith("-") and len(word) > 1 and not ended:
             name, has_value, value = word.partition("=")
-            action = parser._option_string_actions.get(name)
+            action = parser.option(name)
             if action is None:
                 continue
             given.update(action.option_strings)
@@ -123,10 +123,10 @@ def place_of(parser: Parser, words: Sequence[str]) -> Place | None:
                 values[action.dest] = value
             elif _takes_value(action):
                 waiting = action
-        elif positionals and isinstance(positionals[0], argparse._SubParsersAction):
-            if word not in positionals[0].choices:
+        elif positionals and parser.commands is not None and parser.stands_for_commands(positionals[0]):
+            if word not in parser.commands.by_name:
                 return None
-            parser = positionals[0].choices[word].filled()
+            parser = parser.commands.by_name[word].filled()
             positionals = _positionals(parser)
         elif positionals:
             values[positionals[0].dest] = word
@@ -138,14 +138,14 @@ def place_of(parser: Parser, words: Sequence[str]) -> Place | None:
     if waiting is not None and not _may_be_left_out(waiting, typed):
         return place._replace(action=waiting, takes_options=False)
     name, has_value, value = typed.partition("=")
-    action = parser._option_string_actions.get(name) if has_value and not ended else None
+    action = parser.option(name) if has_value and not ended else None
     if action is not None and _takes_value(action):
         return place._replace(action=action, typed=value, before=f"{name}=", takes_options=False)
     return place
 
 
 def _positionals(parser: Parser) -> list[argparse.Action]:
-    return [action for action in parser._actions if not action.option_strings]
+    return [one for one in parser.arguments if not one.option_strings]
 
 
 def _takes_value(action: argparse.Action) -> bool:
@@ -165,7 +165,7 @@ def _candidates(place: Place) -> Iterator[tuple[str, str]]:
         yield from _options(place)
     if action is None or (place.takes_options and place.typed.startswith("-")):
         return
-    if isinstance(action, argparse._SubParsersAction):
+    if place.parser.stands_for_commands(action):
         yield from helps_of(place.parser).items()
         return
     if action.choices is not None:
@@ -183,8 +183,8 @@ def _candidates(place: Place) -> Iterator[tuple[str, str]]:
 
 def _options(place: Place) -> Iterator[tuple[str, str]]:
     """The long options that were not given yet, or that may be given several times."""
-    for action in place.parser._actions:
-        is_again = isinstance(action, argparse._AppendAction)
+    for action in place.parser.arguments:
+        is_again = place.parser.repeatable.issuperset(action.option_strings)
         if action.help == argparse.SUPPRESS or (not is_again and place.given & set(action.option_strings)):
             continue
         for name in action.option_strings:

@@ -32,7 +32,7 @@ from bgpd.cli.options import (
     view_options,
     wait_s,
 )
-from bgpd.cli.parser import Parser
+from bgpd.cli.parser import Commands, Parser
 from bgpd.cli.progress import progress
 from bgpd.cli.tables import SHOWN
 from bgpd.runtime.form import described_version, form
@@ -203,7 +203,7 @@ def _listing_options(listing: Parser, *, kind: str) -> None:
     listing_options(listing)
     for name in shown.filters:
         settings = _FILTER_KINDS.get(name, {"metavar": name.upper()})
-        listing.add_argument(f"--{name.replace('_', '-')}", help=_FILTER_HELP[name], **settings)  # type: ignore[arg-type]
+        listing.add_argument(f"--{name.replace('_', '-')}", help=_FILTER_HELP[name], **settings)
     if kind == "events":
         what = "read the journal's file, of a daemon that does not run: /var/lib/bgpd/journal.sqlite"
         listing.add_argument("--file", metavar="FILE", help=what)
@@ -345,7 +345,7 @@ def _drain_options(parser: Parser) -> None:
     status.set_defaults(runs="bgpd.cli.drain:status")
 
 
-def _object_actions(add: Parser, actions: argparse._SubParsersAction[Parser], runs: str, kind: str) -> None:
+def _object_actions(add: Parser, actions: Commands, runs: str, kind: str) -> None:
     json_option(add)
     add.add_argument("--timeout", metavar="S", type=wait_s, help="seconds to wait until it is announced; 0 to 600")
     add.set_defaults(runs=runs)

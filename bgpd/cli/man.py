@@ -126,8 +126,8 @@ def _synopsis(parser: Parser) -> Iterator[str]:
 
 def _arguments(parser: Parser) -> Iterator[str]:
     """Each argument and each option, with its help."""
-    for action in parser._actions:
-        if action.help == argparse.SUPPRESS or isinstance(action, argparse._SubParsersAction):
+    for action in parser.arguments:
+        if action.help == argparse.SUPPRESS or parser.stands_for_commands(action):
             continue
         value = "" if action.nargs == 0 else str(action.metavar or "|".join(map(str, action.choices or ())))
         yield ".TP"

@@ -47,11 +47,47 @@ def _columns() -> int:
     return _COLUMNS
 
 
+class Commands:
+    """The commands below a parser: `by_name`, and by their short forms too, and their `helps`. `action` is what stands
+    for them among the parser's arguments."""
+
+    def __init__(self, action: Any) -> None:
+        self.action: argparse.Action = action
+        self.by_name: dict[str, Parser] = {}
+        self.helps: dict[str, str] = {}
+        self._action = action
+
+    def add_parser(self, name: str, *, help: str, aliases: Sequence[str] = (), **settings: Any) -> Parser:
+        """A command, and the parser of what follows it."""
+        made: Parser = self._action.add_parser(name, help=help, aliases=aliases, **settings)
+        self.helps[name] = help
+        self.by_name.update(dict.fromkeys((name, *aliases), made))
+        return made
+
+
+class Alternatives:
+    """Arguments of a parser of which only one may be given."""
+
+    def __init__(self, parser: Parser, group: Any) -> None:
+        self._parser = parser
+        self._group = group
+
+    def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
+        """As that of the parser."""
+        return self._parser.noted(self._group.add_argument(*names, **settings))
+
+
 class Parser(argparse.ArgumentParser):
-    """One command and what is below it. `fill` adds its options: of the thirty parsers a command needs two or three."""
+    """One command and what is below it. `fill` adds its options: of the thirty parsers a command needs two or three.
+
+    `arguments` are its own, in order; `repeatable` are options that may be given several times.
+    """
 
     def __init__(self, *arguments: Any, fill: Fill | None = None, **settings: Any) -> None:
         self._fill = fill
+        self.arguments: list[argparse.Action] = []
+        self.commands: Commands | None = None
+        self.repeatable: set[str] = set()
         super().__init__(*arguments, **{"allow_abbrev": False, "formatter_class": _Formatter, **settings})
 
     def filled(self) -> Parser:
@@ -61,9 +97,34 @@ class Parser(argparse.ArgumentParser):
             fill(self)
         return self
 
-    def add_subparsers(self, **settings: Any) -> Any:
+    def noted(self, argument: argparse.Action) -> argparse.Action:
+        """The argument, which is one of this parser's own."""
+        self.arguments.append(argument)
+        return argument
+
+    def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
+        """As argparse's own; it is among `arguments` from now on."""
+        if settings.get("action") == "append":
+            self.repeatable.update(names)
+        return self.noted(super().add_argument(*names, **settings))
+
+    def add_mutually_exclusive_group(self, **settings: Any) -> Alternatives:  # type: ignore[override]
+        """As argparse's own."""
+        return Alternatives(self, super().add_mutually_exclusive_group(**settings))
+
+    def add_subparsers(self, **settings: Any) -> Commands:  # type: ignore[override]
         """With the name of the program said: argparse would make a formatter for it."""
-        return super().add_subparsers(**{"prog": self.prog, **settings})
+        self.commands = Commands(super().add_subparsers(**{"prog": self.prog, **settings}))
+        self.noted(self.commands.action)
+        return self.commands
+
+    def option(self, name: str) -> argparse.Action | None:
+        """The option of this name, if it has one."""
+        return next((one for one in self.arguments if name in one.option_strings), None)
+
+    def stands_for_commands(self, argument: argparse.Action | None) -> bool:
+        """Whether an argument is the name of a command below."""
+        return self.commands is not None and argument is self.commands.action
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -84,7 +145,7 @@ class Parser(argparse.ArgumentParser):
         if meant := _meant(message, self):
             message += f"\ndid you mean {meant}?"
         elif missing := re.search(r"are required: ([A-Z]+)$", message):
-            below = [action for action in self._actions if action.metavar == missing[1] and action.choices]
+            below = [one for one in self.arguments if one.metavar == missing[1] and one.choices]
             message += "".join(f"\none of: {', '.join(names_of(action))}" for action in below)
         super().error(message)
 
@@ -95,18 +156,15 @@ def names_of(action: argparse.Action) -> list[str]:
     return [name for name in choices if f"{name}s" not in choices]
 
 
-def below(parser: argparse.ArgumentParser) -> dict[str, Parser]:
+def below(parser: Parser) -> dict[str, Parser]:
     """The parsers directly below one, by the names of their commands."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            return {name: action.choices[name].filled() for name in names_of(action)}
-    return {}
+    commands = parser.commands
+    return {} if commands is None else {name: commands.by_name[name].filled() for name in commands.helps}
 
 
-def helps_of(parser: argparse.ArgumentParser) -> dict[str, str]:
+def helps_of(parser: Parser) -> dict[str, str]:
     """The help of each command directly below one, by name."""
-    found = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return {one.dest.partition(" ")[0]: one.help or "" for action in found for one in action._get_subactions()}
+    return {} if parser.commands is None else parser.commands.helps
 
 
 def _with_seconds(given: list[str]) -> list[str]:
@@ -119,7 +177,7 @@ def _with_seconds(given: list[str]) -> list[str]:
     return [*given[:place], f"{_WATCH}=2", *given[place + 1 :]]
 
 
-def _meant(message: str, parser: argparse.ArgumentParser) -> str:
+def _meant(message: str, parser: Parser) -> str:
     """The known word that is closest to the one that argparse does not know; "" if none is close."""
     import difflib  # for mistakes only
 
@@ -134,9 +192,9 @@ def _meant(message: str, parser: argparse.ArgumentParser) -> str:
     return ""
 
 
-def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+def _options(parser: Parser) -> Iterator[str]:
     """The options of a parser and of all below it."""
-    for action in parser._actions:
-        yield from action.option_strings
+    for argument in parser.arguments:
+        yield from argument.option_strings
     for one in below(parser).values():
         yield from _options(one)

@@ -58,11 +58,16 @@ def test_page_has_each_command_option_and_argument_of_the_parser(name: str) -> N
     text = dict(pages(make_parser()))[f"bgpd-{name}.1"]
     for parser in all_of(below(make_parser())[name]):
         assert plain(parser.prog.removeprefix("bgpd ")) in text or plain(parser.prog.upper()) in text
-        for action in parser._actions:
+        for action in parser.arguments:
             if action.help != "==SUPPRESS==" and action.nargs != "A...":  # what is below has parts of its own
                 assert all(rf"\fB{plain(option)}\fR" in text for option in action.option_strings), action
                 assert action.option_strings or not action.metavar or plain(str(action.metavar)) in text, action
-    offered = {option for parser in all_of(below(make_parser())[name]) for option in parser._option_string_actions}
+    offered = {
+        option
+        for parser in all_of(below(make_parser())[name])
+        for argument in parser.arguments
+        for option in argument.option_strings
+    }
     assert set(re.findall(r"^\\fB(\\-\\-[\w\\-]+)\\fR", text, re.MULTILINE)) <= {plain(option) for option in offered}
 
 
