@@ -123,7 +123,9 @@ class Past:
         except TimeoutError:
             raise Rejected(503, f"the history of routes gave no answer in {PATIENCE_S:.0f} s", "try again") from None
         except OSError as error:
-            raise Rejected(503, f"the history of routes cannot be asked: {error.strerror}") from None
+            raise Rejected(
+                503, f"the history of routes cannot be asked: {error.strerror}", "see the log of bgpd"
+            ) from None
         if code < 0:
             raise Rejected(503, f"what reads the history of routes was ended by signal {-code}", "try again")
         if code:

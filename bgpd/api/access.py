@@ -28,6 +28,7 @@ CHALLENGE = 'Basic realm="bgpd", charset="UTF-8"'
 
 _DATA = ("/v1/", "/metrics", "/birdwatcher/", "/openapi.json")
 """What is no part of the page."""
+_OWN_PAGE = "open the page of this host itself, by its own name"
 
 
 class Access:
@@ -42,7 +43,7 @@ class Access:
         if "Host" in headers:
             self._hosts.check(headers["Host"], headers.get("Origin"))
         if path.startswith(_DATA) and headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
-            raise Rejected(403, "a page of another site may not read this host's API")
+            raise Rejected(403, "a page of another site may not read this host's API", _OWN_PAGE)
         if self._digest and not self._is_right(headers.get("Authorization", "")):
             raise Rejected(401, "the token is missing or wrong", "the token is in api.token_file")
 
@@ -76,7 +77,7 @@ class HostCheck:
             hint = f'use an address, or name it in api.allowed_hosts: "{host.rpartition(":")[0] or host}"'
             raise Rejected(403, f'"{host}" is not a name of this host', hint)
         if origin is not None and _host_of(origin) != host.lower():
-            raise Rejected(403, f"a page of {origin} may not read this host's API")
+            raise Rejected(403, f"a page of {origin} may not read this host's API", _OWN_PAGE)
 
     def _is_own(self, host: str) -> bool:
         try:

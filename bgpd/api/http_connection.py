@@ -30,6 +30,7 @@ LINGER_S = 1.0
 takes the answer back (tcp(7), unix(7): ECONNRESET)."""
 STOP_PATIENCE_S = 0.5
 """How long answers may go on when the server stops."""
+_FRAMING = "send it as RFC 9112 section 6 says: with Content-Length, or chunked"
 _EMPTY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -154,7 +155,7 @@ class HttpConnection(asyncio.Protocol):
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
             raise Rejected(status, f"{self._title}: {status.phrase}", f"at most {MAX_BODY_BYTES} bytes")
         if self._bad_framing:
-            raise Rejected(400, f"the body of the request cannot be read: {self._bad_framing}")
+            raise Rejected(400, f"the body of the request cannot be read: {self._bad_framing}", _FRAMING)
         return bytes(self._body)
 
     # Answering.

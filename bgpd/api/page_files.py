@@ -56,7 +56,7 @@ class PageFiles:
     async def _file(self, request: Request) -> Response:
         name = request.match_info["name"]
         if name not in self._files:
-            raise Rejected(404, f"{request.method} {request.path}: Not Found")
+            raise Rejected(404, f"{request.method} {request.path}: Not Found", "GET /openapi.json lists all requests")
         return self._answer(request, name)
 
     def _answer(self, request: Request, name: str) -> Response:

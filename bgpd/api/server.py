@@ -383,7 +383,7 @@ class _Routes:
             return self._backend.objects[kind]
         if kind in self._backend.listings:
             raise Rejected(405, f"{kind} cannot be put or deleted here", "configure [workload.api]")
-        raise Rejected(404, f'there is no "{kind}"')
+        raise Rejected(404, f'there is no "{kind}"', "GET /openapi.json lists all requests")
 
 
 async def _body(request: Request) -> bytes:
@@ -394,7 +394,9 @@ async def _body(request: Request) -> bytes:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await request.read()
     except TimeoutError:
-        raise Rejected(408, f"the body of the request did not come within {BODY_TIMEOUT_S:.0f} s") from None
+        raise Rejected(
+            408, f"the body of the request did not come within {BODY_TIMEOUT_S:.0f} s", "send it at once"
+        ) from None
 
 
 def _decoded(body: bytes, kind: type[_Order], schema: str) -> _Order:

@@ -86,7 +86,9 @@ def bundle(arguments: argparse.Namespace, hooks: Hooks) -> int:
             _fill(archive, Client(arguments.socket), arguments.reason, missing)
         part.replace(path)
     except OSError as error:
-        raise CommandFailed(f"{path} cannot be written: {error.strerror}") from None
+        raise CommandFailed(
+            f"{path} cannot be written: {error.strerror}", "name a file in a directory that you may write to"
+        ) from None
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

@@ -129,7 +129,9 @@ class Client:
                 return CommandFailed(f"bgpd takes no more connections on {self._path}", hint)
             case ConnectionError():
                 return CommandFailed("bgpd broke off its answer", "it may have been stopped; see its log")
-        return CommandFailed(f"{self._path}: {error}")
+        return CommandFailed(
+            f"{self._path}: {error}", "is it the socket of bgpd? --socket or BGPD_SOCKET says where that is"
+        )
 
 
 def of_json(answer: bytes) -> Any:
@@ -174,4 +176,7 @@ def _refusal(status: int, body: bytes) -> CommandFailed:
         answer = json.loads(body)
         return CommandFailed(str(answer["error"]), str(answer.get("hint", "")))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return CommandFailed(f"bgpd answered with status {status}: {body[:200].decode(errors='replace')}")
+        said = body[:200].decode(errors="replace")
+        return CommandFailed(
+            f"bgpd answered with status {status}: {said}", "is it bgpd that answers? --socket says where"
+        )

@@ -40,7 +40,10 @@ def man(arguments: argparse.Namespace, hooks: Hooks) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise CommandFailed(f"{error.filename or path} cannot be written: {error.strerror}") from None
+            raise CommandFailed(
+                f"{error.filename or path} cannot be written: {error.strerror}",
+                "name a directory that you may write to",
+            ) from None
         count += 1
     print(f"{count} pages in {root}")
     return 0

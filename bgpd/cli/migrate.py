@@ -93,4 +93,6 @@ def _write_file(text: str, output: str, *, force: bool) -> None:
     except FileExistsError:
         raise CommandFailed(f"{output} is there already", "name another file, or add --force") from None
     except OSError as error:
-        raise CommandFailed(f"{output} cannot be written: {error.strerror}") from None
+        raise CommandFailed(
+            f"{output} cannot be written: {error.strerror}", "name a file in a directory that you may write to"
+        ) from None

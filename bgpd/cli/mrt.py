@@ -34,6 +34,7 @@ from bgpd.model.iana import AttributeType
 from bgpd.model.prefix import format_address
 
 _GZIP = b"\x1f\x8b"
+_WHAT_IS_READ = "name an MRT file (RFC 6396), which may be packed by gzip"
 _STATES = {int(state): state.name.lower() for state in SessionState}
 
 
@@ -53,7 +54,9 @@ def dump(arguments: argparse.Namespace, hooks: Hooks) -> int:
             for size in _write(path, parts):  # noqa: B007  # it is shown meanwhile
                 pass
     except OSError as error:
-        raise CommandFailed(f"{path} cannot be written: {error.strerror}") from None
+        raise CommandFailed(
+            f"{path} cannot be written: {error.strerror}", "name a file in a directory that you may write to"
+        ) from None
     if arguments.json:
         print(json.dumps({"file": str(path), "bytes": size, "missing": {}}, indent=1))
     else:
@@ -88,13 +91,13 @@ def opened(name: str) -> Iterator[Iterator[Record]]:
             file.seek(0)
             yield read_records(cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file)
     except MalformedMrt as error:
-        raise CommandFailed(f"{name}: {error}") from None
+        raise CommandFailed(f"{name}: {error}", _WHAT_IS_READ) from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise CommandFailed(f"{name}: damaged: {error}") from None
+        raise CommandFailed(f"{name}: damaged: {error}", "it was cut short, or is no gzip: fetch it again") from None
     except OSError as error:
         if error.filename is None:
             raise
-        raise CommandFailed(f"{name}: {error.strerror}") from None
+        raise CommandFailed(f"{name}: {error.strerror}", "name an MRT file that you may read") from None
 
 
 def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
@@ -121,7 +124,7 @@ def _print_path(record: RibRecord, entry: RibEntry, peer: MrtPeer, hooks: Hooks,
         seen = hop if any(hop) else (b"\x7f\0\0\1" if record.afi == 1 else bytes(15) + b"\1")
         message = update_message(record.afi, record.safi, record.nlri, entry.attributes, next_hop=seen)
     except ValueError as error:
-        raise CommandFailed(f"a path of {record.nlri.hex()} is malformed: {error}") from None
+        raise CommandFailed(f"a path of {record.nlri.hex()} is malformed: {error}", _WHAT_IS_READ) from None
     report = _report(message, hooks, extended_next_hop=record.afi == 1 and len(seen) == 16)
     routes = report["announced"] or report["withdrawn"]
     route = next(iter(next(iter(routes.values()), [])), record.nlri.hex())

@@ -68,7 +68,7 @@ def _read(file: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
-        raise CommandFailed(f"{file} cannot be read: {error.strerror}") from None
+        raise CommandFailed(f"{file} cannot be read: {error.strerror}", "name a file that you may read") from None
 
 
 def _put(arguments: argparse.Namespace, target: str, body: bytes) -> int:

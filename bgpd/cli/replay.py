@@ -38,6 +38,8 @@ STALL_TIMEOUT_S = 90.0
 _HOLD_TIME_S = 90
 _KEEPALIVE_S = 30.0
 _TICK_S = 0.02
+_IS_IT_A_NEIGHBOR = "is BGP running there, with the address of this side as its neighbor?"
+_ITS_LOG = "see the log of the other side"
 _FAMILIES = ((1, 1), (2, 1), (25, 70))
 
 
@@ -60,7 +62,7 @@ class Speaker:
         try:
             found = decode_open(self._wait_for(MessageType.OPEN))
         except NotificationError as error:
-            raise CommandFailed(f"its OPEN cannot be read: {error.message}") from None
+            raise CommandFailed(f"its OPEN cannot be read: {error.message}", _ITS_LOG) from None
         self.send(KEEPALIVE)
         self._wait_for(MessageType.KEEPALIVE)
         return found
@@ -76,7 +78,9 @@ class Speaker:
                 rest = rest[self._sock.send(rest) :]
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at > STALL_TIMEOUT_S:
-                raise CommandFailed(f"the other side has taken nothing for {STALL_TIMEOUT_S:.0f} s")
+                raise CommandFailed(
+                    f"the other side has taken nothing for {STALL_TIMEOUT_S:.0f} s", "a lower --rate gives it more time"
+                )
         self._said_at = time.monotonic()
 
     def rest(self, seconds: float) -> None:
@@ -101,7 +105,7 @@ class Speaker:
         while wanted not in self._seen:
             left = end - time.monotonic()
             if left <= 0:
-                raise CommandFailed(f"no {wanted.name} came within {CONNECT_TIMEOUT_S:.0f} s")
+                raise CommandFailed(f"no {wanted.name} came within {CONNECT_TIMEOUT_S:.0f} s", _IS_IT_A_NEIGHBOR)
             if select.select([self._sock], [], [], left)[0]:
                 self._read()
         return self._seen[wanted]
@@ -114,21 +118,24 @@ class Speaker:
     def _receive(self) -> None:
         data = self._sock.recv(65536)
         if not data:
-            raise CommandFailed("the other side closed the connection")
+            raise CommandFailed("the other side closed the connection", _IS_IT_A_NEIGHBOR)
         self._input += data
 
     def _messages(self) -> Iterator[tuple[int, bytes]]:
         while len(self._input) >= HEADER_LENGTH:
             length = int.from_bytes(self._input[16:18])
             if length < HEADER_LENGTH:
-                raise CommandFailed("the other side does not speak BGP")
+                raise CommandFailed(
+                    "the other side does not speak BGP", "give the address and port of a BGP speaker: --to, --port"
+                )
             if len(self._input) < length:
                 return
             kind, body = self._input[18], self._input[HEADER_LENGTH:length]
             self._input = self._input[length:]
             if kind == MessageType.NOTIFICATION:
                 told = decode_notification(body)
-                raise CommandFailed(f"the other side ended it: {describe_notification(told.code, told.subcode)}")
+                why = describe_notification(told.code, told.subcode)
+                raise CommandFailed(f"the other side ended it: {why}", _ITS_LOG)
             yield kind, body
 
 
@@ -143,11 +150,13 @@ def replay(arguments: argparse.Namespace, hooks: Hooks) -> int:
                 sock.setblocking(False)
                 return _over(sock, records, arguments)
         except TimeoutError:
-            raise CommandFailed(f"{target} port {arguments.port} does not answer") from None
+            raise CommandFailed(f"{target} port {arguments.port} does not answer", _IS_IT_A_NEIGHBOR) from None
         except OSError as error:
             if error.filename is not None:
                 raise
-            raise CommandFailed(f"{target} port {arguments.port}: {error.strerror or error}") from None
+            raise CommandFailed(
+                f"{target} port {arguments.port}: {error.strerror or error}", _IS_IT_A_NEIGHBOR
+            ) from None
 
 
 def _over(sock: socket.socket, records: Iterator[Record], arguments: argparse.Namespace) -> int:

@@ -77,7 +77,7 @@ def _restart(unit: str) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_RESTART_S)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CommandFailed(f"{' '.join(command)}: {error}") from None
+        raise CommandFailed(f"{' '.join(command)}: {error}", f"restart {unit} by hand") from None
     if done.returncode:
         raise CommandFailed(f"{' '.join(command)}: {done.stderr.strip()}", f"see systemctl status {unit}")
 

@@ -45,10 +45,13 @@ class Loss(msgspec.Struct, frozen=True):
         return f"{self.place}: {self.what}{f'; {self.right}' if self.right else ''}"
 
 
-class ImportFailed(Exception):
-    """A file that cannot be read as what it should be."""
+_AS_ITS_OWN = "correct the file; does the program that it is for take it?"
 
-    def __init__(self, place: Place, what: str, right: str = "") -> None:
+
+class ImportFailed(Exception):
+    """A file that cannot be read as what it should be; `right` is what to do about it."""
+
+    def __init__(self, place: Place, what: str, right: str = _AS_ITS_OWN) -> None:
         super().__init__(str(Loss(place, what, right)))
 
 
