@@ -60,6 +60,7 @@ SANS_IO = (
     "bgpd.kernel.nexthop_messages",
     "bgpd.fib.nexthop_objects",
     "bgpd.fib.nexthop_ids",
+    "bgpd.fib.nexthop_values",
     "bgpd.fib.group_room",
     "bgpd.fib.group_sources",
     "bgpd.fib.routes",

@@ -126,7 +126,7 @@ class TableWriter:
         direct = {family: routes.direct for family, routes in self.families.items()}
         self.targets = Targets(dataplane, config.table, direct, owner.resolve, vrf=vrf)
         self.ownership = Ownership(config, dataplane.host, vrf=vrf)
-        self.rechecks = Rechecks(self._ask, has_room=lambda: self.has_room)
+        self.rechecks = Rechecks(self.ask_again, has_room=lambda: self.has_room)
         self.examiner = Examiner(dataplane, self.form, self.families, self)
         self.kept: dict[Family, dict[bytes, NextHops]] = {family: {} for family in _FAMILIES}
         self.in_flight = 0
@@ -224,9 +224,6 @@ class TableWriter:
             self.families[family].distrusted.update(desired)
         self.update_learned(family, desired)
         self.wake_idle()
-
-    def _ask(self, family: Family, keys: list[bytes], distrust: bool) -> None:
-        self.ask_again(family, keys, distrust=distrust)
 
     def try_again(self) -> None:
         """Failed routes are due for a retry."""

@@ -17,7 +17,8 @@ from typing import Protocol
 
 import msgspec
 
-from bgpd.fib.nexthop_objects import Loss, NexthopObjects
+from bgpd.fib.nexthop_objects import NexthopObjects
+from bgpd.fib.nexthop_values import Loss
 from bgpd.fib.protocol import claimants_of
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.kernel.netlink import MessageKind

@@ -8,15 +8,13 @@ See docs/decisions/0002-routes-point-at-nexthop-groups.md.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-
-import msgspec
 
 from bgpd.fib.group_room import GroupRoom
 from bgpd.fib.group_sources import MIXED
 from bgpd.fib.nexthop_ids import NexthopIds
+from bgpd.fib.nexthop_values import Group, Loss, Nexthop, ratio
 from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, encode_group, encode_nexthop
 from bgpd.model.path import NextHop, NextHops
 
@@ -24,48 +22,6 @@ MOST_COLLECTED = 256
 """Unused objects that are deleted together."""
 _Kind = tuple[Members, bytes]
 """What tells groups apart that any route may use: their members, and the preferred source of their routes."""
-
-
-class Nexthop(msgspec.Struct, eq=False, kw_only=True):
-    """One gateway on one interface. `present`: the kernel has acknowledged it. `groups` are ids of groups it is in."""
-
-    id: int
-    hop: NextHop
-    ifindex: int
-    present: bool = False
-    groups: set[int] = msgspec.field(default_factory=set)
-
-
-class Group(msgspec.Struct, eq=False, kw_only=True):
-    """What routes point at. `routes` counts them over all tables. `reduced`: it once had, or should have, more
-    members. `bound`: it stands for recursive next hops, so that no other route may use it for its members.
-    `claimable`: an earlier run left it, and nobody has used it yet. `source`: the preferred source (packed) of all
-    routes that point at it. The kernel keeps it with each route; here a route whose source changes changes its group,
-    as it does for other next hops.
-    """
-
-    id: int
-    members: Members
-    present: bool = False
-    reduced: bool = False
-    bound: bool = False
-    claimable: bool = False
-    resilient: bool = False
-    source: bytes = b""
-    routes: int = 0
-    unused_since: float | None = None
-
-
-class Loss(msgspec.Struct, kw_only=True):
-    """Result of deleting nexthops: `urgent` messages, `ordered` messages to send after queued ones (they concern groups
-    that the kernel may not have yet), `changed` groups, and groups deleted with their routes (`died`)."""
-
-    urgent: bytes = b""
-    ordered: bytes = b""
-    messages: int = 0
-    deletes: int = 0
-    changed: list[int] = []
-    died: list[int] = []
 
 
 class NexthopObjects:
@@ -130,7 +86,7 @@ class NexthopObjects:
 
         Of several that were left with these it is one that routes use: the others go, however often this is asked.
         """
-        found = self._group_ids.get((_ratio(members), source))
+        found = self._group_ids.get((ratio(members), source))
         if found:
             identifier = (
                 min(found, key=lambda one: (not self.groups[one].routes, one)) if len(found) > 1 else min(found)
@@ -150,7 +106,7 @@ class NexthopObjects:
 
     def same_as(self, members: Members, source: bytes = b"") -> AbstractSet[int]:
         """Ids of all groups with these members: a route that points at any of them need not be rewritten."""
-        found: AbstractSet[int] = self._group_ids.get((_ratio(members), source), frozenset())
+        found: AbstractSet[int] = self._group_ids.get((ratio(members), source), frozenset())
         for identifier in found:
             self.groups[identifier].claimable = False
         return found
@@ -481,7 +437,7 @@ class NexthopObjects:
         if group.source:
             self.sources[group.id] = group.source
         if not group.bound:
-            self._group_ids.setdefault((_ratio(group.members), group.source), set()).add(group.id)
+            self._group_ids.setdefault((ratio(group.members), group.source), set()).add(group.id)
         for nexthop, _weight in group.members:
             self.nexthops[nexthop].groups.add(group.id)
 
@@ -502,17 +458,11 @@ class NexthopObjects:
             self.dead[group.id] = group.routes
 
     def _forget_members(self, group: Group) -> None:
-        kind = (_ratio(group.members), group.source)
+        kind = (ratio(group.members), group.source)
         same = self._group_ids[kind]
         same.discard(group.id)
         if not same:
             del self._group_ids[kind]
-
-
-def _ratio(members: Members) -> Members:
-    """The members with the smallest weights that spread alike: what is left of a weighted group may do as it is."""
-    divisor = math.gcd(*(weight for _, weight in members))
-    return members if divisor <= 1 else tuple((nexthop, weight // divisor) for nexthop, weight in members)
 
 
 _NOWHERE: frozenset[str] = frozenset()

@@ -18,9 +18,9 @@ _STEP_S = 0.002
 
 
 class Rechecks:
-    """`ask(family, keys, distrust)` is called for each slice while `has_room()`; `resume` after it had none."""
+    """`ask(family, keys, distrust=...)` is called for each slice while `has_room()`; `resume` after it had none."""
 
-    def __init__(self, ask: Callable[[Family, list[bytes], bool], None], *, has_room: Callable[[], bool]) -> None:
+    def __init__(self, ask: Callable[..., None], *, has_room: Callable[[], bool]) -> None:
         self._ask = ask
         self._has_room = has_room
         self._waiting: deque[tuple[Family, bool, Iterator[list[bytes]]]] = deque()
@@ -56,7 +56,7 @@ class Rechecks:
             keys = next(slices, None)
             if keys is None:
                 self._waiting.popleft()
-            self._ask(family, keys or [], distrust)
+            self._ask(family, keys or [], distrust=distrust)
         self.resume()
 
 

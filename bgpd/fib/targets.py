@@ -22,7 +22,7 @@ import msgspec
 
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.group_room import NO_ROOM
-from bgpd.fib.nexthop_objects import Loss
+from bgpd.fib.nexthop_values import Loss
 from bgpd.fib.plan import SERVICE, Target, TargetOf
 from bgpd.kernel.host import Host
 from bgpd.kernel.nexthop_messages import MAX_WEIGHT, Members

@@ -115,7 +115,7 @@ class KernelVrfs:
         """Follow the kernel. Call in the event loop, after the monitor has started."""
         monitor = self._dataplane.monitor
         monitor.subscribe(self._kernel_changed)
-        monitor.own_route_changed.append(self._own_route_changed)
+        monitor.own_route_changed.append(self._end_changed)
         monitor.rules_changed.append(self._rules_changed)
 
     async def stop(self) -> None:
@@ -415,9 +415,6 @@ class KernelVrfs:
         """The VRF that is to have an interface."""
         vrf = self._vrfs.get(self._dataplane.host.vrf_of(interface))
         return vrf if vrf is not None and interface in vrf.interfaces else None
-
-    def _own_route_changed(self, route: KernelRoute, gone: bool) -> None:
-        self._end_changed(route, gone)
 
     def _end_changed(self, route: KernelRoute, gone: bool) -> None:
         """Of an unreachable default at the end of a VRF's table, bgpd's or another program's: it stands no more."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bgpd.fib import nexthop_objects
-from bgpd.fib.nexthop_objects import Loss, NexthopObjects
+from bgpd.fib.nexthop_objects import NexthopObjects
+from bgpd.fib.nexthop_values import Loss
 from bgpd.kernel.nexthop_messages import encode_delete, encode_group
 from bgpd.model.path import NextHop
 from bgpd.model.prefix import parse_address

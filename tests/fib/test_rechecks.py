@@ -12,7 +12,7 @@ V4 = Family.IPV4_UNICAST
 
 async def test_all_keys_are_asked_for_once_in_slices_and_in_order() -> None:
     asked: list[list[bytes]] = []
-    rechecks = Rechecks(lambda _family, keys, _distrust: asked.append(keys), has_room=lambda: True)
+    rechecks = Rechecks(lambda _family, keys, distrust: asked.append(keys), has_room=lambda: True)
     batches = [[number.to_bytes(3, "big") for number in range(size)] for size in (SLICE + 5, 0, 7)]
     rechecks.add(V4, iter(batches))
     await asyncio.sleep(0.05)
