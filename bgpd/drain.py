@@ -24,10 +24,9 @@ from bgpd.drain_traffic import Counter, Traffic, Watched, place_text, read_count
 from bgpd.model.clocks import Monotonic, WallClock
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
-from bgpd.model.prefix import is_key
+from bgpd.model.prefix import VrfKey, is_key
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.views.orders import DrainRequest, DrainView
-from bgpd.rib.drained import Place
 from bgpd.routing import Routing
 from bgpd.runtime.boot import boot_id
 from bgpd.runtime.events import log
@@ -126,7 +125,7 @@ class Drain:
         self._stage = DrainStage.OFF
         self._stage_at = clock()
         self._drained_at: float | None = None
-        self._kept: AbstractSet[Place] = frozenset()
+        self._kept: AbstractSet[VrfKey] = frozenset()
         self._traffic = Traffic()
         self._quiet_looks = 0
         self._is_traffic_logged = False
@@ -270,7 +269,7 @@ class Drain:
     def _target(order: Order) -> DrainStage:
         return DrainStage.ALL if order.all else DrainStage.SERVICES
 
-    def _set_stage(self, stage: DrainStage, kept: AbstractSet[Place]) -> None:
+    def _set_stage(self, stage: DrainStage, kept: AbstractSet[VrfKey]) -> None:
         if stage is not self._stage:
             log.info("drain.stage", stage=_STAGES[stage])
             self._stage, self._stage_at, self._quiet_looks = stage, self._clock(), 0
@@ -341,13 +340,13 @@ class Drain:
 
         Once all is withdrawn none stays, and while no neighbor is established none is announced.
         """
-        last: AbstractSet[Place] = frozenset()
+        last: AbstractSet[VrfKey] = frozenset()
         if not order.force and stage is DrainStage.SERVICES and self._routing.sources:
             last = await self.last_services()
         if (stage, last) != (self._stage, self._kept):
             self._set_stage(stage, last)
 
-    async def last_services(self) -> AbstractSet[Place]:
+    async def last_services(self) -> AbstractSet[VrfKey]:
         """The services that no other host is seen to announce."""
         config, drained = self._config(), self._routing.rib.drained
         asns = {config.router.asn, *(one.local_asn for one in (*config.neighbor, *config.listen) if one.local_asn)}

@@ -15,9 +15,8 @@ import msgspec
 from bgpd.fib import views as fib_views
 from bgpd.kernel.counters import TrafficCounters
 from bgpd.model.iana import Family
-from bgpd.model.prefix import format_key
+from bgpd.model.prefix import VrfKey, format_key
 from bgpd.model.views.orders import DrainCounterView
-from bgpd.rib.drained import Place
 from bgpd.routing import Routing
 
 UPLINK = "what arrives from the fabric"
@@ -48,13 +47,13 @@ class Watched(msgspec.Struct):
         self.counters.setdefault(counter, []).append(of)
 
 
-def place_text(place: Place) -> str:
+def place_text(place: VrfKey) -> str:
     """A service address for people: "10.64.100.1/32", "10.64.100.1/32 in VRF blue"."""
     vrf, family, key = place
     return f"{format_key(family, key)}{f' in VRF {vrf}' if vrf else ''}"
 
 
-def watch_services(routing: Routing, places: Iterable[Place], into: Watched) -> None:
+def watch_services(routing: Routing, places: Iterable[VrfKey], into: Watched) -> None:
     """Count the traffic of services that this host does not announce any more."""
     for place in places:
         vrf, family, key = place

@@ -15,7 +15,7 @@ from bgpd.fib.tables import KernelTables
 from bgpd.model.iana import Family
 from bgpd.model.path import Source
 from bgpd.rib.rib import Rib
-from bgpd.rib.stale import Place
+from bgpd.rib.stale import SourceFamily
 from bgpd.runtime.events import log
 from bgpd.runtime.shared_state import changes_shared_state
 from bgpd.runtime.turns import Walks
@@ -46,7 +46,7 @@ class EndedSessions:
         self._memory_freed = memory_freed
         self._timer: asyncio.TimerHandle | None = None
 
-    def next_hops_lost(self, places: Sequence[Place]) -> None:
+    def next_hops_lost(self, places: Sequence[SourceFamily]) -> None:
         """What only these routes name as a next hop leaves the kernel. What waits in the kernel's tables is asked for
         again; what waits in the RIB is not, so that it goes there first."""
         lost = self._parts.rib.received.next_hops_of_only(places)
@@ -54,7 +54,9 @@ class EndedSessions:
             self._parts.rib.commit_gathered()
             self._parts.tables.next_hops_lost(lost)
 
-    def remove(self, places: Sequence[Place], *, why: str, ended: Source | None = None, is_back: bool = False) -> None:
+    def remove(
+        self, places: Sequence[SourceFamily], *, why: str, ended: Source | None = None, is_back: bool = False
+    ) -> None:
         """Remove routes of former sessions, in slices; unless the neighbor `is_back` and forwards, their next hops
         leave the kernel at once. `ended`: the session that has ended just now, of which nothing was stale."""
         if not places:

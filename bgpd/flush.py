@@ -18,11 +18,11 @@ from bgpd.fib.dataplane import CannotWrite, Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.protocol import read_protocol_in_force
 from bgpd.fib.tables import KernelTables
-from bgpd.fib.workload_routes import Place
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.log import set_up_logging
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
+from bgpd.model.prefix import VrfFamily
 from bgpd.runtime.lock import AnotherRuns, LockUnusable, NamespaceLock
 from bgpd.runtime.loop import new_event_loop
 from bgpd.runtime.turns import Walks
@@ -67,7 +67,7 @@ class _Empty:
     def route_refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
         pass
 
-    def look_again(self, table: Place, keys: Iterable[bytes]) -> None:
+    def look_again(self, table: VrfFamily, keys: Iterable[bytes]) -> None:
         pass
 
     def kernel_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:

@@ -20,9 +20,8 @@ from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop, NextHops
-from bgpd.model.prefix import covers, host_key
+from bgpd.model.prefix import VrfKey, covers, host_key
 from bgpd.reconfigure import rehearse
-from bgpd.rib.drained import Place
 from bgpd.rib.rib import Rib
 from bgpd.rib.what_if_changed import Around, Before, Outcome
 from bgpd.routing import Routing
@@ -64,7 +63,7 @@ class Rehearsal:
         """This configuration is in force. Raises: PolicyError."""
         rehearse(self._routing, config)
 
-    def drain(self, stage: DrainStage, kept: AbstractSet[Place]) -> None:
+    def drain(self, stage: DrainStage, kept: AbstractSet[VrfKey]) -> None:
         """This host is drained so far."""
         self._routing.rib.dissemination.drain(stage, kept)
 

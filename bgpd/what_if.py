@@ -18,12 +18,11 @@ from bgpd.kernel.host import Host
 from bgpd.kernel.speeds import Speeds
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
-from bgpd.model.prefix import format_key
+from bgpd.model.prefix import VrfKey, format_key
 from bgpd.model.views.explained import ForeseenView, ToldView, UplinkLeftView, WhatIfView
 from bgpd.model.views.orders import ConfigChangeView
 from bgpd.model.views.sessions import NeighborView
 from bgpd.rehearsal import Rehearsal
-from bgpd.rib.drained import Place
 from bgpd.rib.policy import PolicyError
 from bgpd.rib.what_if import MOST_EXAMPLES, Fate, Foreseen
 from bgpd.rib.what_if_changed import Told
@@ -102,7 +101,7 @@ def _down_with(interface: str, host: Host) -> frozenset[str]:
 
 
 async def what_if_drained(
-    routing: Routing, stage: DrainStage, *, walks: Walks, last: Collection[Place], force: bool
+    routing: Routing, stage: DrainStage, *, walks: Walks, last: Collection[VrfKey], force: bool
 ) -> WhatIfView:
     """A drain that has come to `stage`; `last`: services that no other host is seen to announce. Raises: CopyFailed."""
     kept = frozenset() if force or stage is DrainStage.ALL else frozenset(last)

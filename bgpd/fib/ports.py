@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
-from bgpd.fib.workload_routes import Place
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
+from bgpd.model.prefix import VrfFamily
 
 
 class LearnedTable(Protocol):
@@ -63,7 +63,7 @@ class WorkloadAddresses(Protocol):
     def route_refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
         """These routes to workloads are not in the kernel; they are tried again."""
 
-    def look_again(self, table: Place, keys: Iterable[bytes]) -> None:
+    def look_again(self, table: VrfFamily, keys: Iterable[bytes]) -> None:
         """The answer of `reserved` may have changed for these."""
 
 

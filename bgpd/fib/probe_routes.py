@@ -42,14 +42,14 @@ RETRY_S = 5.0
 
 Lane = tuple[str, int]
 """What has a table and a source: a VRF, and which of the services that have one address."""
-Place = tuple[Lane, Family, bytes]
+ProbeKey = tuple[Lane, Family, bytes]
 """Lane, family and key of an address."""
 Answered = Callable[[str], None]
 """Called with "" when the kernel has what was asked for, else with what it said."""
 _MAIN: Lane = ("", 0)
 
 
-class _Wish:
+class _Desired:
     """What an address is to lead to, () for what the source alone needs; and who is to hear."""
 
     __slots__ = ("answered", "members")
@@ -70,10 +70,10 @@ class ProbeRoutes:
         self._numbers: dict[Lane, int] = {}
         self._ranks: dict[tuple[str, Family, bytes], dict[str, int]] = {}
         self._ready: set[tuple[Lane, Family]] = set()
-        self._wishes: dict[Place, _Wish] = {}
-        self._dirty: dict[Place, None] = {}
+        self._desired: dict[ProbeKey, _Desired] = {}
+        self._dirty: dict[ProbeKey, None] = {}
         self._worker: asyncio.Task[None] | None = None
-        self._refused: dict[Place, None] = {}
+        self._refused: dict[ProbeKey, None] = {}
         self._retry: asyncio.TimerHandle | None = None
         self._follows = False
         self._has_ended = False
@@ -108,11 +108,11 @@ class ProbeRoutes:
             if self._number(place[0]) is None:
                 answered(f"all {len(PROBE_TABLES)} tables of probes are in use")
                 return
-            self._wishes[place] = _Wish(members, answered)
+            self._desired[place] = _Desired(members, answered)
             self._mark(place)
         elif asker in ranks:
             place = ((vrf, ranks.pop(asker)), family, key)
-            if self._wishes.pop(place, None) is not None:
+            if self._desired.pop(place, None) is not None:
                 self._mark(place)
         if not ranks:
             del self._ranks[vrf, family, key]
@@ -120,7 +120,7 @@ class ProbeRoutes:
     def write_again(self, asker: str, vrf: str, family: Family, key: bytes) -> None:
         """A probe failed: its route may have gone."""
         place = ((vrf, self._ranks.get((vrf, family, key), {}).get(asker, 0)), family, key)
-        if place in self._wishes:
+        if place in self._desired:
             self._ready.discard(place[:2])
             self._mark(place)
 
@@ -144,7 +144,7 @@ class ProbeRoutes:
             self._numbers[lane] = number
         return self._numbers[lane]
 
-    def _mark(self, place: Place) -> None:
+    def _mark(self, place: ProbeKey) -> None:
         self._dirty[place] = None
         if not self._follows:
             self._follows = True
@@ -156,22 +156,22 @@ class ProbeRoutes:
     def _kernel_changed(self, event: KernelEvent) -> None:
         match event:
             case LinkChanged(link=link):
-                for place, wish in self._wishes.items():
-                    if any(hop.interface == link.name for hop in wish.members):
+                for place, one in self._desired.items():
+                    if any(hop.interface == link.name for hop in one.members):
                         self._mark(place)
             case KernelResynchronised():
                 self._all_again()
 
     def _all_again(self) -> None:
         self._ready.clear()
-        for place in self._wishes:
+        for place in self._desired:
             self._mark(place)
 
     def _try_again(self) -> None:
         self._retry = None
         refused, self._refused = self._refused, {}
         for place in refused:
-            if place in self._wishes:
+            if place in self._desired:
                 self._mark(place)
 
     async def _work(self) -> None:
@@ -180,44 +180,44 @@ class ProbeRoutes:
             places = list(itertools.islice(self._dirty, _AT_ONCE))
             for place in places:
                 del self._dirty[place]
-            await self._write({place: self._wishes.get(place) for place in places})
+            await self._write({place: self._desired.get(place) for place in places})
 
-    async def _write(self, wishes: dict[Place, _Wish | None]) -> None:
+    async def _write(self, desired: dict[ProbeKey, _Desired | None]) -> None:
         requests: list[bytes] = []
-        concerned: list[tuple[set[Place], int]] = []
+        concerned: list[tuple[set[ProbeKey], int]] = []
         """By sequence number: whom a refusal concerns, and the code that is none."""
 
-        def ask(encode: Callable[..., bytes], places: set[Place], expected: int = 0) -> None:
+        def ask(encode: Callable[..., bytes], places: set[ProbeKey], expected: int = 0) -> None:
             requests.append(encode(sequence=len(requests)))
             concerned.append((places, expected))
 
-        for lane, family in dict.fromkeys((lane, family) for lane, family, _key in wishes):
-            places = {place for place, wish in wishes.items() if place[:2] == (lane, family) and wish is not None}
+        for lane, family in dict.fromkeys((lane, family) for lane, family, _key in desired):
+            places = {place for place, one in desired.items() if place[:2] == (lane, family) and one is not None}
             if places and (lane, family) not in self._ready:
                 self._ready.add((lane, family))
                 for encode, expected in self._ground(lane, family):
                     ask(encode, places, expected)
-        for place, wish in wishes.items():
+        for place, one in desired.items():
             lane, family, key = place
             form = self._form(lane)
-            if wish is None or not wish.members:
+            if one is None or not one.members:
                 ask(functools.partial(encode_no_probe_route, family, key, form), {place}, errno.ESRCH)
                 continue
-            ask(functools.partial(encode_probe_route, family, key, self._gateways(wish.members), form), {place})
+            ask(functools.partial(encode_probe_route, family, key, self._gateways(one.members), form), {place})
         outcome = await self._dataplane.change(b"".join(requests))
-        problems = dict.fromkeys(wishes, outcome.lost)
+        problems = dict.fromkeys(desired, outcome.lost)
         if outcome.lost:
-            self._ready.difference_update(place[:2] for place in wishes)
+            self._ready.difference_update(place[:2] for place in desired)
         for error in outcome.errors:
             places, expected = concerned[read_sequence(error.request)]
             if error.code != expected:
                 problems.update(dict.fromkeys(places, str(error)))
                 self._ready.difference_update(place[:2] for place in places)
-        for place, wish in wishes.items():
-            if wish is not None and self._wishes.get(place) is wish:
+        for place, one in desired.items():
+            if one is not None and self._desired.get(place) is one:
                 if problems[place]:
                     self._refused[place] = None
-                wish.answered(problems[place])
+                one.answered(problems[place])
         if self._refused and self._retry is None and not self._has_ended:
             self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
 

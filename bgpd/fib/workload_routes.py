@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from bgpd.fib.targets import Service, service_hop
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
-
-Place = tuple[str, Family]
-"""VRF name ("" for the main table) and unicast family."""
+from bgpd.model.prefix import VrfFamily
 
 
 class WorkloadRoutes:
@@ -18,9 +16,9 @@ class WorkloadRoutes:
     """
 
     def __init__(self) -> None:
-        self._tables: dict[Place, dict[bytes, NextHops]] = {}
-        self._services: dict[Place, dict[bytes, Service]] = {}
-        self._yielding: dict[Place, set[bytes]] = {}
+        self._tables: dict[VrfFamily, dict[bytes, NextHops]] = {}
+        self._services: dict[VrfFamily, dict[bytes, Service]] = {}
+        self._yielding: dict[VrfFamily, set[bytes]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._tables.values()))

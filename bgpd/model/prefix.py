@@ -12,6 +12,10 @@ from collections.abc import Iterable, Iterator
 
 from bgpd.model.iana import Family
 
+VrfFamily = tuple[str, Family]
+"""A table: the name of its VRF ("" for the main one), and its family."""
+VrfKey = tuple[str, Family, bytes]
+"""A prefix of a table, by its route key."""
 _ZERO = b"\0"
 
 

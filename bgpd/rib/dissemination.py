@@ -13,8 +13,9 @@ from itertools import chain
 
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
+from bgpd.model.prefix import VrfKey
 from bgpd.rib.adj_rib_out import AdjRibOut
-from bgpd.rib.drained import DrainedRoutes, Place
+from bgpd.rib.drained import DrainedRoutes
 from bgpd.rib.ports import Neighbors
 
 FLUSH_KEYS = 2048
@@ -97,7 +98,7 @@ class Dissemination:
         """Any may have something to send."""
         self.look_at(*self.all())
 
-    def drain(self, stage: DrainStage, kept: AbstractSet[Place]) -> None:
+    def drain(self, stage: DrainStage, kept: AbstractSet[VrfKey]) -> None:
         """This host is drained so far from now on; `kept` are the services that stay announced."""
         if (stage, kept) != (self.drained.stage, self.drained.kept):
             self.drained.stage, self.drained.kept = stage, kept

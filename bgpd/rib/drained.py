@@ -13,10 +13,8 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, Family
 from bgpd.model.path import Path
+from bgpd.model.prefix import VrfKey
 from bgpd.rib.loc_rib import LocRib
-
-Place = tuple[str, Family, bytes]
-"""VRF, family and route key."""
 
 
 class DrainedRoutes:
@@ -25,11 +23,11 @@ class DrainedRoutes:
     `tables` are those of the RIB; `prefix_of` gives the prefix of a VRF that an EVPN route of this host stands for.
     """
 
-    prefix_of: Callable[[bytes], Place | None]
+    prefix_of: Callable[[bytes], VrfKey | None]
 
     def __init__(self, tables: Mapping[tuple[str, Family], LocRib]) -> None:
         self.stage = DrainStage.OFF
-        self.kept: AbstractSet[Place] = frozenset()
+        self.kept: AbstractSet[VrfKey] = frozenset()
         self._tables = tables
 
     def withholds(self, family: Family) -> bool:
@@ -44,7 +42,7 @@ class DrainedRoutes:
             return True
         if not best.source.is_local:
             return False
-        place: Place | None = (table.vrf, table.family, key)
+        place: VrfKey | None = (table.vrf, table.family, key)
         if table.family is Family.L2VPN_EVPN:
             place = self.prefix_of(key)
         if place is None or place in self.kept:
@@ -63,13 +61,13 @@ class DrainedRoutes:
             fields["local_pref"] = 0
         return attributes.changed(**fields) if fields else attributes
 
-    def services(self) -> Iterator[Place]:
+    def services(self) -> Iterator[VrfKey]:
         """The service addresses that this host would announce."""
         for (vrf, family), table in self._tables.items():
             for key in table.services & table.local.keys():
                 yield vrf, family, key
 
-    def is_last(self, place: Place, own_asns: Collection[bytes]) -> bool:
+    def is_last(self, place: VrfKey, own_asns: Collection[bytes]) -> bool:
         """Whether no other host is seen to announce a service address for longer than a drain of its own.
 
         What a neighbor says counts although policy rejects it. A path with one of this host's own AS numbers (packed)

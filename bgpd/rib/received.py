@@ -37,7 +37,7 @@ from bgpd.rib.restore import Restored
 from bgpd.rib.route_labels import labels_of
 from bgpd.rib.saved import SavedRib
 from bgpd.rib.small_batches import FEW, enter_few
-from bgpd.rib.stale import Place, Stage
+from bgpd.rib.stale import SourceFamily, Stage
 from bgpd.rib.tables import Tables
 from bgpd.runtime.events import log
 from bgpd.runtime.shared_state import SharedStateBroken
@@ -176,7 +176,7 @@ class ReceivedRoutes(Removal):
                 found.setdefault(place[:2], []).append(place[2])
         return found
 
-    def become_long_lived(self, places: Collection[Place]) -> Iterator[None]:
+    def become_long_lived(self, places: Collection[SourceFamily]) -> Iterator[None]:
         """The Restart Time of these is over: stepping marks them LLGR_STALE, which makes them the last choice, and
         removes those that forbid it (RFC 9494 section 4.2)."""
         walks = []

@@ -20,7 +20,7 @@ from bgpd.rib.neighbor_state import NeighborState
 from bgpd.rib.ports import EvpnRoutes
 from bgpd.rib.recording import Recorder
 from bgpd.rib.sessions import Sessions
-from bgpd.rib.stale import Place, kept_families
+from bgpd.rib.stale import SourceFamily, kept_families
 from bgpd.rib.tables import Tables
 from bgpd.runtime.shared_state import changes_shared_state
 
@@ -40,7 +40,7 @@ class Removal(Sessions):
         """A session is gone for good: nothing is sent to it from now on; stepping removes its routes."""
         return self.remove(self.session_lost(source, is_graceful=False, now=0.0))
 
-    def session_lost(self, source: Source, *, is_graceful: bool, now: float) -> list[Place]:
+    def session_lost(self, source: Source, *, is_graceful: bool, now: float) -> list[SourceFamily]:
         """A session is gone: nothing is sent to it from now on. What has to be removed (`remove`): all that it and
         former sessions of its neighbor said, but for what is kept while the neighbor restarts (`is_graceful`)."""
         state = self._states.pop(source, None)
@@ -65,14 +65,14 @@ class Removal(Sessions):
 
     def neighbor_back(
         self, source: Source, negotiated: Negotiated, config: SessionConfig, *, now: float
-    ) -> list[Place]:
+    ) -> list[SourceFamily]:
         """A session is about to be established: what former ones of its neighbor said that has to be removed."""
         helps = config.graceful_restart
         if not helps.helps:
             return self.stale.forget(source.name)
         return self.stale.back(source, negotiated, stale_time_s=helps.stale_time_s, now=now)
 
-    def remove(self, places: Collection[Place], *, is_back: bool = False) -> Iterator[None]:
+    def remove(self, places: Collection[SourceFamily], *, is_back: bool = False) -> Iterator[None]:
         """Stepping removes these routes of former sessions, slice by slice; they are not used from now on, unless their
         neighbor `is_back` and forwards."""
         walks = []

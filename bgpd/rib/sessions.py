@@ -15,7 +15,7 @@ from bgpd.model.views.sessions import FamilyCounts, NeighborView
 from bgpd.rib.neighbor_state import NeighborState
 from bgpd.rib.policy import Trace
 from bgpd.rib.restore import Restored
-from bgpd.rib.stale import Place, StaleRoutes
+from bgpd.rib.stale import SourceFamily, StaleRoutes
 
 
 class Sessions:
@@ -52,7 +52,7 @@ class Sessions:
         """Whether routes of a former session are kept."""
         return source in self.stale.kept
 
-    def places(self, name: str) -> list[Place]:
+    def places(self, name: str) -> list[SourceFamily]:
         """All that a neighbor's sessions have said, the present one and former ones."""
         states = [state for state in self._all() if state.source.name == name]
         return [(state.source, family) for state in states for family in state.tables]
@@ -129,14 +129,14 @@ class Sessions:
         state = self._states.get(path.source) or self._former.get(path.source)
         return None if state is None else state.adj_rib_in.judged_by(path, family, key)
 
-    def kept_of(self, places: Collection[Place]) -> tuple[int, int]:
+    def kept_of(self, places: Collection[SourceFamily]) -> tuple[int, int]:
         """How many routes these are, and what their attributes take in memory."""
         states = {source: self._former[source] for source, _ in places}
         routes = sum(states[source].tables[family].received.get(source, 0) for source, family in places)
         size = sum(states[source].adj_rib_in.interned(family).bytes_kept for source, family in places)
         return routes, size
 
-    def next_hops_of_only(self, places: Collection[Place]) -> set[NextHop]:
+    def next_hops_of_only(self, places: Collection[SourceFamily]) -> set[NextHop]:
         """The next hops that these routes have, and no others, of sessions or kept of former ones. No learned route has
         those of guests."""
         chosen = set(places)

@@ -19,7 +19,7 @@ from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family
 from bgpd.model.path import Path, Source
 
-Place = tuple[Source, Family]
+SourceFamily = tuple[Source, Family]
 """The routes of one family of a former session."""
 
 
@@ -80,7 +80,7 @@ class StaleRoutes:
         *,
         holding: Collection[Family],
         now: float,
-    ) -> list[Place]:
+    ) -> list[SourceFamily]:
         """The session of `source` has ended; of the `covered` families (`kept_families`) it has routes of those
         `holding`. What of elder sessions has to go.
 
@@ -89,7 +89,7 @@ class StaleRoutes:
         long-lived goes at its time alone.
         """
         restart_time_s = 0 if negotiated.graceful_restart is None else negotiated.graceful_restart.restart_time_s
-        going: list[Place] = []
+        going: list[SourceFamily] = []
         for elder, family, kept in self.of(source.name):
             if kept.stage is Stage.LONG_LIVED:
                 continue
@@ -104,10 +104,10 @@ class StaleRoutes:
             }
         return self._drop(going)
 
-    def back(self, source: Source, negotiated: Negotiated, *, stale_time_s: int, now: float) -> list[Place]:
+    def back(self, source: Source, negotiated: Negotiated, *, stale_time_s: int, now: float) -> list[SourceFamily]:
         """The neighbor has a new session; keep on what it says to forward still, until End-of-RIB or for
         `stale_time_s`. What has to go at once."""
-        going: list[Place] = []
+        going: list[SourceFamily] = []
         for former, family, kept in self.of(source.name):
             is_same = (former.asn, former.router_id) == (source.asn, source.router_id)
             if not (is_same and family in negotiated.families and _forwards(negotiated, family, kept.stage)):
@@ -117,14 +117,14 @@ class StaleRoutes:
                 self._enter(kept, Stage.BACK, kept.bound, now)
         return self._drop(going)
 
-    def end_of_rib(self, name: str, family: Family) -> list[Place]:
+    def end_of_rib(self, name: str, family: Family) -> list[SourceFamily]:
         """The neighbor has said all of a family again: what of it is still stale has to go."""
         return self._drop([(source, one) for source, one, _ in self.of(name) if one is family])
 
-    def due(self, now: float) -> tuple[list[Place], list[Place]]:
+    def due(self, now: float) -> tuple[list[SourceFamily], list[SourceFamily]]:
         """What has to go since its time is over, and what becomes long-lived now."""
-        going: list[Place] = []
-        long_lived: list[Place] = []
+        going: list[SourceFamily] = []
+        long_lived: list[SourceFamily] = []
         for source, families in self.kept.items():
             for family, kept in families.items():
                 if kept.until > now:
@@ -136,7 +136,7 @@ class StaleRoutes:
                     going.append((source, family))
         return self._drop(going), long_lived
 
-    def forget(self, name: str) -> list[Place]:
+    def forget(self, name: str) -> list[SourceFamily]:
         """Keep nothing of a neighbor any more. What has to go."""
         return self._drop([(source, family) for source, family, _ in self.of(name)])
 
@@ -148,7 +148,7 @@ class StaleRoutes:
     def _enter(self, kept: Kept, stage: Stage, until: float, now: float) -> None:
         kept.stage, kept.until, kept.ends_at = stage, until, self._wall() + until - now
 
-    def _drop(self, places: Iterable[Place]) -> list[Place]:
+    def _drop(self, places: Iterable[SourceFamily]) -> list[SourceFamily]:
         dropped = list(places)
         for source, family in dropped:
             families = self.kept[source]

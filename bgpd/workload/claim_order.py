@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from bgpd.model.workload import Claim
 from bgpd.workload.sources import Restart, kinds
-from bgpd.workload.standing import ClaimStatus, Entry, Place, agree, is_kernel_route
+from bgpd.workload.standing import AddressKey, ClaimStatus, Entry, agree, is_kernel_route
 
 HOLDER = 0
 WAITING = 3
@@ -29,14 +29,14 @@ class ClaimOrder:
 
     def __init__(self) -> None:
         self.starting = True
-        self._remembered: dict[Place, dict[_Name, int]] = {}  # what has come is taken out, the place stays
+        self._remembered: dict[AddressKey, dict[_Name, int]] = {}  # what has come is taken out, the place stays
 
-    def remember(self, source: str, id: str, ranks: Mapping[Place, int]) -> None:
+    def remember(self, source: str, id: str, ranks: Mapping[AddressKey, int]) -> None:
         """These ranks an earlier run gave to the claims of one workload or service."""
         for place, rank in ranks.items():
             self._remembered.setdefault(place, {})[source, id] = rank
 
-    def enter(self, place: Place, entry: Entry, status: ClaimStatus) -> None:
+    def enter(self, place: AddressKey, entry: Entry, status: ClaimStatus) -> None:
         """Put a new claim among those of its address.
 
         An orchestrator's claim for an address held by a kernel-route claim takes precedence, since it has the MAC.
@@ -57,7 +57,7 @@ class ClaimOrder:
             status.rank = max(entry.claims[-1].rank + 1, WAITING)
         entry.claims.insert(bisect_right(entry.claims, status.rank, key=_rank), status)
 
-    def holder_left(self, place: Place, entry: Entry) -> None:
+    def holder_left(self, place: AddressKey, entry: Entry) -> None:
         """Precedence decides which claim follows a holder that gave up; while claims are still awaited, rank does."""
         if place not in self._remembered:
             entry.claims.sort(key=lambda status: kinds()[status.claim.source].precedence)
@@ -81,7 +81,7 @@ class ClaimOrder:
         for index, status in enumerate(entry.claims):
             status.rank = index - 1 + WAITING if index else HOLDER
 
-    def waits_for(self, place: Place, entry: Entry) -> bool:
+    def waits_for(self, place: AddressKey, entry: Entry) -> bool:
         """Whether a claim that came before all of these may still come: it was there before the restart."""
         earlier = self._remembered.get(place)
         if earlier is None:
@@ -89,7 +89,7 @@ class ClaimOrder:
         first = entry.claims[0].rank
         return first >= WAITING or (bool(earlier) and min(earlier.values()) < first)
 
-    def known(self) -> set[Place]:
+    def known(self) -> set[AddressKey]:
         """Stop waiting for claims of the earlier run. Returns the addresses to renumber."""
         self.starting = False
         places = set(self._remembered)

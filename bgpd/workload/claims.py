@@ -12,13 +12,13 @@ from itertools import chain
 import msgspec
 
 from bgpd.model.iana import Family
-from bgpd.model.prefix import format_key, parse_prefix
+from bgpd.model.prefix import VrfFamily, format_key, parse_prefix
 from bgpd.model.views.routes import WorkloadView
 from bgpd.model.workload import Claim, WorkloadState
 from bgpd.workload.claim_order import ClaimOrder
 from bgpd.workload.foreign import ForeignRoutes
 from bgpd.workload.sources import Restart, kinds
-from bgpd.workload.standing import ClaimStatus, Entry, Place, VrfFamily, agree, view_of
+from bgpd.workload.standing import AddressKey, ClaimStatus, Entry, agree, view_of
 
 
 class Claims:
@@ -27,13 +27,13 @@ class Claims:
     `foreign` is asked to follow the routes that cover an address whose claim rests on them.
     """
 
-    def __init__(self, *, foreign: ForeignRoutes, changed: Callable[[Place], None]) -> None:
+    def __init__(self, *, foreign: ForeignRoutes, changed: Callable[[AddressKey], None]) -> None:
         self.order = ClaimOrder()
         self._foreign = foreign
         self._changed = changed
         self._entries: dict[VrfFamily, dict[bytes, Entry]] = defaultdict(dict)
         self._workloads: dict[tuple[str, str], tuple[Claim, ...]] = {}
-        self._on_interface: dict[str, dict[Place, None]] = defaultdict(dict)
+        self._on_interface: dict[str, dict[AddressKey, None]] = defaultdict(dict)
         self._states: Counter[tuple[str, WorkloadState]] = Counter()
         self._is_replaying = True
 
@@ -108,7 +108,7 @@ class Claims:
         self._leave_interface(entry, claim, place)
         self._changed(place)
 
-    def _leave_interface(self, entry: Entry, claim: Claim, place: Place) -> None:
+    def _leave_interface(self, entry: Entry, claim: Claim, place: AddressKey) -> None:
         """Forget that an address is on an interface, unless another of its claims says so."""
         if claim.interface and all(
             status.claim is claim or status.claim.interface != claim.interface for status in entry.claims
@@ -122,7 +122,7 @@ class Claims:
 
     def remember(self, source: str, id: str, vrf: str, ranks: Mapping[str, int]) -> None:
         """An earlier run gave these `ranks` to contested addresses ("10.64.1.5/32") of a workload that will come."""
-        places: dict[Place, int] = {}
+        places: dict[AddressKey, int] = {}
         for prefix, rank in ranks.items():
             family, key = parse_prefix(prefix)
             places[(vrf, family), key] = rank
@@ -161,12 +161,12 @@ class Claims:
 
     # What the table reads and writes.
 
-    def at(self, place: Place) -> Entry | None:
+    def at(self, place: AddressKey) -> Entry | None:
         """The entry of an address, None if nobody claims it."""
         table = self._entries.get(place[0])
         return table.get(place[1]) if table is not None else None
 
-    def forget(self, place: Place) -> None:
+    def forget(self, place: AddressKey) -> None:
         """Nobody claims an address any more, and all that is to be done for that is done."""
         del self._entries[place[0]][place[1]]
         self._foreign.unfollow(*place)
@@ -183,7 +183,7 @@ class Claims:
         status.state, status.reason, status.announced = state, reason, announced
         return True
 
-    def on_interface(self, interface: str) -> list[Place]:
+    def on_interface(self, interface: str) -> list[AddressKey]:
         """The addresses with a claim that names this interface."""
         return list(self._on_interface.get(interface, ()))
 
@@ -232,7 +232,7 @@ class Claims:
             if any(place[0][0] == vrf and self._leads(name, place) for place in places)
         }
 
-    def _leads(self, interface: str, place: Place) -> bool:
+    def _leads(self, interface: str, place: AddressKey) -> bool:
         entry = self.at(place)
         claims = [status.claim for status in entry.claims] if entry is not None else []
         return any(claim.interface == interface and not claim.is_own for claim in claims)
@@ -254,6 +254,6 @@ class Claims:
                 yield from self.views_of(vrf, family, key)
 
 
-def place_of(claim: Claim) -> Place:
+def place_of(claim: Claim) -> AddressKey:
     """The address that a claim names."""
     return (claim.vrf, claim.family), claim.key

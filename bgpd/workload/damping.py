@@ -22,7 +22,7 @@ from bgpd.model.prefix import format_key
 from bgpd.runtime.events import log
 from bgpd.runtime.rates import LineBudget
 from bgpd.runtime.turns import Clock
-from bgpd.workload.standing import Place
+from bgpd.workload.standing import AddressKey
 
 HALF_LIFE_S = 10.0
 SUPPRESS, REUSE, CEILING = 6.0, 4.0, 8.0
@@ -74,15 +74,15 @@ class Damping:
     `begun` counts how often one began to be held back.
     """
 
-    def __init__(self, clock: Clock, *, look_again: Callable[[Place], None]) -> None:
+    def __init__(self, clock: Clock, *, look_again: Callable[[AddressKey], None]) -> None:
         self.begun = 0
         self._clock = clock
         self._look_again = look_again
-        self._records: OrderedDict[Place, Penalty] = OrderedDict()  # in the order of their last going
+        self._records: OrderedDict[AddressKey, Penalty] = OrderedDict()  # in the order of their last going
         self._is_sweeping = False
         self._lines = LineBudget()
 
-    def gone(self, place: Place) -> None:
+    def gone(self, place: AddressKey) -> None:
         """An address that is announced, or would be if it were not held back, is no longer to be announced."""
         now = self._clock.time()
         record = self._records.pop(place, None)
@@ -95,7 +95,7 @@ class Damping:
             self._is_sweeping = True
             self._clock.call_at(now + FORGET_S, self._sweep)
 
-    def why_held_back(self, place: Place) -> str:
+    def why_held_back(self, place: AddressKey) -> str:
         """Why an address that is there is not to be announced now; "" if it is."""
         record = self._records.get(place) if self._records else None
         if record is None:
@@ -106,7 +106,7 @@ class Damping:
             self._begin(place, record)
         return HELD_BACK
 
-    def _begin(self, place: Place, record: Penalty) -> None:
+    def _begin(self, place: AddressKey, record: Penalty) -> None:
         record.hold_back()
         self.begun += 1
         (vrf, family), key = place
@@ -115,7 +115,7 @@ class Damping:
         self._lines.write(log.warning, "workload.damped", now=now, prefix=prefix, reason=HELD_BACK, **fields)
         self._clock.call_at(record.until, partial(self._due, place, record))
 
-    def _due(self, place: Place, record: Penalty) -> None:
+    def _due(self, place: AddressKey, record: Penalty) -> None:
         if self._records.get(place) is not record:
             return
         if record.until > self._clock.time():

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from bgpd.model.prefix import address_length, covers, key_address
+from bgpd.model.prefix import VrfFamily, address_length, covers, key_address
 from bgpd.model.workload import Claim
-from bgpd.workload.standing import Foreign, VrfFamily
+from bgpd.workload.standing import Foreign
 
 
 class ForeignRoutes:

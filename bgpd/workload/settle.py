@@ -10,8 +10,9 @@ from typing import Protocol
 
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
+from bgpd.model.prefix import VrfFamily
 from bgpd.model.workload import Claim, ClaimInfo
-from bgpd.workload.standing import ClaimStatus, VrfFamily
+from bgpd.workload.standing import ClaimStatus
 
 
 class Announcer(Protocol):

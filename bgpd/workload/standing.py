@@ -11,17 +11,13 @@ from typing import NamedTuple
 import msgspec
 
 from bgpd.kernel.host import Host
-from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
-from bgpd.model.prefix import format_key
+from bgpd.model.prefix import VrfFamily, format_key
 from bgpd.model.views.routes import WorkloadView
 from bgpd.model.workload import PLAIN, Claim, ClaimInfo, WorkloadState
 from bgpd.workload.sources import Restart, kinds
 
-VrfFamily = tuple[str, Family]
-"""VRF name ("" for the main table) and unicast family."""
-
-Place = tuple[VrfFamily, bytes]
+AddressKey = tuple[VrfFamily, bytes]
 """One address: where it is, and its route key."""
 
 

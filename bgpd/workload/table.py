@@ -15,7 +15,7 @@ from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, LinkChanged
 from bgpd.model.path import NextHops
-from bgpd.model.prefix import format_key
+from bgpd.model.prefix import VrfFamily, format_key
 from bgpd.model.workload import WorkloadState
 from bgpd.runtime.turns import Clock
 from bgpd.workload.claims import Claims
@@ -26,12 +26,11 @@ from bgpd.workload.sources import kinds
 from bgpd.workload.standing import (
     ANNOUNCED,
     AWAITING,
+    AddressKey,
     ClaimStatus,
     Entry,
     Foreign,
     Judgement,
-    Place,
-    VrfFamily,
     agree,
     info_of,
     judge,
@@ -69,7 +68,7 @@ class WorkloadTable:
         self.claims = Claims(foreign=self._foreign, changed=self._mark)
         self.listeners: list[StateListener] = []
         self._dirty: dict[VrfFamily, dict[bytes, None]] = {}
-        self._waiting: set[Place] = set()
+        self._waiting: set[AddressKey] = set()
         self._scheduled = False
         self._unreported: list[ClaimStatus] = []
 
@@ -102,7 +101,7 @@ class WorkloadTable:
             if self.claims.at((table, key)) is not None:
                 self._mark((table, key))
 
-    def _look_again_at(self, place: Place) -> None:
+    def _look_again_at(self, place: AddressKey) -> None:
         if self.claims.at(place) is not None:
             self._mark(place)
 
@@ -157,7 +156,7 @@ class WorkloadTable:
 
     # Settling.
 
-    def _mark(self, place: Place) -> None:
+    def _mark(self, place: AddressKey) -> None:
         table, key = place
         keys = self._dirty.get(table)
         if keys is None:
@@ -225,7 +224,7 @@ class WorkloadTable:
             for listener in self.listeners:
                 listener.states_changed(states)
 
-    def _settle(self, place: Place, entry: Entry, settlement: Settlement, now: float) -> None:
+    def _settle(self, place: AddressKey, entry: Entry, settlement: Settlement, now: float) -> None:
         if entry.gone:
             for status in entry.gone:
                 status.announced, status.reason = False, "it is not claimed any more"
@@ -251,7 +250,7 @@ class WorkloadTable:
         else:
             self._settle_contest(place, entry, judged, settlement, now)
 
-    def _give_up(self, place: Place, entry: Entry, settlement: Settlement) -> None:
+    def _give_up(self, place: AddressKey, entry: Entry, settlement: Settlement) -> None:
         """Nobody claims an address any more."""
         self.claims.forget(place)
         self._waiting.discard(place)
@@ -263,7 +262,7 @@ class WorkloadTable:
         if entry.route is not None:
             settlement.routes[place[1]] = None
 
-    def _judge(self, place: Place, entry: Entry) -> Judgement:
+    def _judge(self, place: AddressKey, entry: Entry) -> Judgement:
         (vrf, family), key = place
         holder = entry.claims[0].claim
         reserved = "" if kinds()[holder.source].is_own_word else self._kernel.reserved(vrf, family, key)
@@ -274,7 +273,7 @@ class WorkloadTable:
             return AWAITING
         return judge(entry, self._host, self._foreign.leading_to((vrf, family), key, holder))
 
-    def _damp(self, place: Place, entry: Entry, judged: Judgement) -> Judgement:
+    def _damp(self, place: AddressKey, entry: Entry, judged: Judgement) -> Judgement:
         """The judgement, unless the address has come and gone too often lately."""
         if self.damping is None:
             return judged
@@ -284,7 +283,7 @@ class WorkloadTable:
         why = self.damping.why_held_back(place) if entry.may_flap else ""
         return Judgement(WorkloadState.DAMPED, why, judged.route, False) if why else judged
 
-    def _settle_route(self, place: Place, entry: Entry, route: NextHops | None, settlement: Settlement) -> None:
+    def _settle_route(self, place: AddressKey, entry: Entry, route: NextHops | None, settlement: Settlement) -> None:
         key = place[1]
         claim = entry.claims[0].claim
         yields = claim.yields and route is not None
@@ -303,7 +302,7 @@ class WorkloadTable:
             self._waiting.add(place)
 
     def _settle_contest(
-        self, place: Place, entry: Entry, judged: Judgement, settlement: Settlement, now: float
+        self, place: AddressKey, entry: Entry, judged: Judgement, settlement: Settlement, now: float
     ) -> None:
         """States where several claims name one address: those that agree share one, the others are in conflict."""
         first = entry.claims[0].claim

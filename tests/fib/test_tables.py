@@ -18,10 +18,10 @@ from bgpd.fib.guard import Dependencies
 from bgpd.fib.table import Fib
 from bgpd.fib.tables import KernelTables
 from bgpd.fib.targets import service_hop
-from bgpd.fib.workload_routes import Place, WorkloadRoutes
+from bgpd.fib.workload_routes import WorkloadRoutes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, RouteBatch
-from bgpd.model.prefix import parse_prefix
+from bgpd.model.prefix import VrfFamily, parse_prefix
 from bgpd.runtime.turns import Walks
 from tests.fib.fake_kernel import FakeKernel, FakeReader
 from tests.fib.harness import LEAF1, LEAF2, V4, V6, two_leaf_kernel
@@ -81,7 +81,7 @@ class Listener:
     def reachability_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
         self.log.append(("next hop", vrf, next_hop, bool(why)))
 
-    def look_again(self, table: Place, keys: Iterable[bytes]) -> None:
+    def look_again(self, table: VrfFamily, keys: Iterable[bytes]) -> None:
         """Not of interest here."""
 
     def kernel_is_behind(self) -> None:

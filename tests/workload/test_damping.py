@@ -14,13 +14,13 @@ from bgpd.model.kernel import KernelEvent, LinkChanged
 from bgpd.workload import damping
 from bgpd.workload.damping import FORGET_S, STAY_S, Damping
 from bgpd.workload.events import WorkloadEvents
-from bgpd.workload.standing import Place
+from bgpd.workload.standing import AddressKey
 from bgpd.workload.table import WorkloadTable
 from tests.logs import capture_logs
 from tests.workload.fixtures import V4, Rig, claim, key
 
 POD, OTHER = "10.64.1.9/32", "10.64.1.10/32"
-PLACE: Place = (("", V4), key(POD))
+PLACE: AddressKey = (("", V4), key(POD))
 
 
 class FakeClock:
@@ -226,7 +226,7 @@ def test_address_held_back_is_held_by_its_claim() -> None:
 
 def test_nothing_is_left_of_addresses_that_went_once() -> None:
     clock = FakeClock()
-    seen: list[Place] = []
+    seen: list[AddressKey] = []
     some = Damping(clock, look_again=seen.append)
     for number in range(2000):
         some.gone((("", V4), bytes((32, 10, 0, number >> 8, number & 255))))
@@ -237,7 +237,7 @@ def test_nothing_is_left_of_addresses_that_went_once() -> None:
 def test_number_of_records_is_bounded_and_what_was_held_back_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(damping, "MOST", 10)
     clock = FakeClock()
-    seen: list[Place] = []
+    seen: list[AddressKey] = []
     some = Damping(clock, look_again=seen.append)
     for _ in range(8):
         some.gone(PLACE)

@@ -24,7 +24,7 @@ import msgspec
 
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
-from bgpd.model.prefix import key_address, parse_prefix
+from bgpd.model.prefix import VrfKey, key_address, parse_prefix
 from bgpd.model.service import (
     LastResort,
     Service,
@@ -66,8 +66,6 @@ BANDWIDTH_PAUSE_S = 1.0
 _FAILURES = (Fault.FAILED, Fault.ABSENT)
 """What counts as a failure; a backend is unknown since its orchestrator has just said it, or another check of it."""
 
-_Place = tuple[str, Family, bytes]
-
 
 class Services:
     """The services of this host. Each of `listeners` is called with a service's name when its view may have changed.
@@ -104,7 +102,7 @@ class Services:
         self._claims = claims
         self._backends = BackendChecks(checks, self._saved)
         self._services: dict[str, Active] = {}
-        self._targets_at: dict[_Place, dict[CheckId, None]] = defaultdict(dict)
+        self._targets_at: dict[VrfKey, dict[CheckId, None]] = defaultdict(dict)
         self._released = False
         self._backlog = Backlog(schedule=schedule, judge=self._judge_again, claim=self._claim_again)
         self._saved_standing: dict[str, saved_standing.SavedStanding] = {}
@@ -318,7 +316,7 @@ class Services:
             is_announced = partial(self._is_announced, name, (active.service.vrf, family, key))
             self.probes.keep(name, active.service, text, members[family], is_announced=is_announced)
 
-    def _is_announced(self, name: str, place: _Place) -> bool:
+    def _is_announced(self, name: str, place: VrfKey) -> bool:
         announced = [one.claim for one in self._claims.statuses(SERVICE, name) if one.announced]
         return any((claim.vrf, claim.family, claim.key) == place for claim in announced)
 
