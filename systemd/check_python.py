@@ -53,6 +53,7 @@ def _mode(path: Path) -> str:
 
 
 def main() -> int:
+    """Exit code 1, with what is wrong and what to do, if the Python cannot be used."""
     prefix, place = Path(sys.argv[1]), Path(sys.argv[-1])
     used = [Path(os.path.realpath(sys.executable)), Path(os.path.realpath(sysconfig.get_path("stdlib")))]
     found = [*wrong_place(prefix, place), *problems(prefix, used, tuple(sys.version_info[:3]))]
