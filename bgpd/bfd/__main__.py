@@ -24,6 +24,8 @@ from bgpd.bfd.sessions import Sessions
 PRIORITY = 10
 """Of SCHED_FIFO, 1 to 99; kernel threads that matter have 50."""
 NICE = -10
+_EVENTS = 16
+"""Descriptors of one look at all; the others have their turn at the next."""
 _SLOW_DOWN_S = 2.0
 """How long peers are waited for that have to agree to slower timers, before the process becomes its next version."""
 _LAST_WORDS = 3
@@ -41,12 +43,12 @@ class Process:
         self._server = Server(
             path, self._poller, greeted=self._greeted, wanted=self._wanted, log=log, descriptor=listener
         )
-        self._report_at = self._alone_until = time.monotonic()
+        self._report_at = self._due = self._alone_until = time.monotonic()
         self._signal, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poller.register(self._signal, select.EPOLLIN)
         signal.set_wakeup_fd(writable)
         self._alone_until += ORPHAN_S
-        self._becomes_anew_by = float("inf")
+        self._becomes_anew_by: float | None = None
 
     def resume(self, memory: int) -> None:
         """Go on with the sessions of the program that this one was before."""
@@ -62,23 +64,27 @@ class Process:
         """Until SIGTERM or SIGINT; then peers hear that this end goes down by intention. SIGHUP: become what is
         installed now."""
         sessions, server, poll = self._sessions, self._server, self._poller.poll
+        now = time.monotonic()
         while True:
-            wait = min(sessions.deadline(), self._report_at, self._becomes_anew_by) - time.monotonic()
-            for descriptor, events in poll(max(0.0, wait)):
+            for descriptor, events in poll(max(0.0, min(sessions.deadline(), self._due) - now), _EVENTS):
                 if descriptor == self._signal:
                     if os.read(self._signal, 64).strip(bytes((signal.SIGHUP,))):
                         self._end()
                         return
                     sessions.slow_down()
-                    self._becomes_anew_by = time.monotonic() + _SLOW_DOWN_S
+                    self._becomes_anew_by = self._due = time.monotonic() + _SLOW_DOWN_S
                 if not server.handles(descriptor, events):
                     sessions.readable(descriptor)
-            sessions.tick()
-            now = time.monotonic()
-            if self._becomes_anew_by != float("inf") and (sessions.is_settled or now >= self._becomes_anew_by):
-                self._become_anew()
-            if now >= self._report_at:
-                self._report()
+            now = sessions.tick()
+            if self._becomes_anew_by is not None or now >= self._due:
+                self._now_and_then(now)
+
+    def _now_and_then(self, now: float) -> None:
+        if self._becomes_anew_by is not None and (self._sessions.is_settled or now >= self._becomes_anew_by):
+            self._become_anew()
+        if now >= self._report_at:
+            self._report()
+        self._due = self._report_at if self._becomes_anew_by is None else min(self._report_at, self._becomes_anew_by)
 
     def _report(self) -> None:
         """Again and again: counters for the daemon; and whether there still is one."""
@@ -118,7 +124,7 @@ class Process:
                 handover.execute(self._sessions.saved(), descriptors, listener=self._server.descriptor)
         except OSError as error:
             log(f"goes on as it is: {error}")
-            self._becomes_anew_by = float("inf")
+            self._becomes_anew_by = None
             self._sessions.speed_up()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, handover.SIGNALS)

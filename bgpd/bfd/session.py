@@ -14,11 +14,13 @@ from bgpd.bfd.packet import Diagnostic, Packet, State
 SLOW_US = 1_000_000
 """The least interval that is offered while a session is not Up (section 6.8.3)."""
 _SECOND_US = 1_000_000
-_LEAST_SHARE = 0.75
-"""Of the interval, between two packets (section 6.8.7)."""
+_LEAST_SHARE, _LARGEST_SHARE_OF_ONE = 0.75, 0.9
+"""Of the interval, between two packets; at most, where one that is missing is a failure (section 6.8.7)."""
+_UP = State.UP
+"""Looking a member up in its enumeration costs more than what is done with it here."""
 _UNKNOWN_MIN_RX_US = 1
 """bfd.RemoteMinRxInterval until the remote system has said one (section 6.8.1)."""
-_OWN = ("_random", "_output", "_said", "_said_bytes", "_repeated")
+_OWN = ("_random", "_output", "_said", "_said_bytes", "repeated")
 """What is not carried into another process."""
 
 
@@ -54,13 +56,20 @@ class Session:
         self._output: list[bytes] = []
         self._said: tuple[object, ...] = ()
         self._said_bytes = b""
-        self._repeated = b""
+        self.repeated = b""
+        """What `repeat` would send; b"": another packet is due."""
         self._desired_min_tx_us = self._tx_in_use_us = self._slow_us
         self._required_min_rx_us = self._rx_in_use_us = interval_us
         self._last_sent = now
         self.next_send = now
-        self._repeat_from = now
+        self.repeat_from = now
         self._scheduled_us = 0
+        self.shortest_s = self._longest_s = 0.0
+        """Between two packets that are sent."""
+        self.spacing_s = self._silence_s = 0.0
+        """Between two packets of the remote system: at least, and until it is silent. As `heard_until`, which is
+        `detection_at`, as long as something is `repeated`."""
+        self.heard_until = now
         self._last_received: float | None = None
 
     # What others ask
@@ -122,7 +131,7 @@ class Session:
     def configure(self, *, interval_us: int, multiplier: int, now: float) -> None:
         """Take over other timers: the remote system hears of them by a Poll Sequence, and the session stays."""
         self.interval_us, self.multiplier = interval_us, multiplier
-        self._repeated = b""
+        self.repeated = b""
         self._propose(interval_us if self.state is State.UP else self._slow_us, interval_us)
         self._reschedule()
 
@@ -142,7 +151,7 @@ class Session:
     def received(self, packet: Packet, now: float) -> None:
         """A packet of this session (section 6.8.6, from where the session is known)."""
         self.received_count += 1
-        self._repeated = b""
+        self.repeated = b""
         self.remote_discriminator = packet.my_discriminator
         self.remote_state = packet.state
         self.remote_diagnostic = packet.diagnostic
@@ -167,23 +176,29 @@ class Session:
     @property
     def is_steady(self) -> bool:
         """Whether one more packet like the last one changes nothing but when the remote system was heard."""
-        return self.state is State.UP and self.remote_state is State.UP and not self.is_polling
+        return self.state is _UP and self.remote_state is _UP and not self.is_polling
 
     def heard(self, now: float) -> None:
         """A packet like the last one, without Poll and Final, while `is_steady`: most are."""
         self.received_count += 1
         if self._last_received is None or now > self._last_received:
             self._last_received = now
+            self.heard_until = now + self._silence_s
 
     def repeat(self, now: float, jitter: float) -> bytes:
         """The packet before again, to be sent now, if that is all that there is to do, and jitter lets it be sent now,
-        if only with others; else b"". The hot path: most packets are sent by this. `jitter` is from 0 to 1."""
-        if not self._repeated or now < self._repeat_from or now >= self.detection_at:
+        if only with others; else b"". The hot path: most packets are sent by this. `jitter` is from 0 to 1.
+
+        Afterwards it is to be sent again at `next_send`, if that is before `heard_until`.
+        """
+        if now < self.repeat_from or now >= self.heard_until or not self.repeated:
             return b""
         self.sent += 1
         self._last_sent = now
-        self._plan_after(now, self._scheduled_us, jitter)
-        return self._repeated
+        longest = self._longest_s
+        self.next_send = now + longest - (longest - self.shortest_s) * jitter
+        self.repeat_from = now + self.shortest_s
+        return self.repeated
 
     def tick(self, now: float) -> None:
         """Let the timers that are due expire: detection, then transmission."""
@@ -214,7 +229,7 @@ class Session:
 
     def _remote_is_silent(self, now: float) -> None:
         """Sections 6.8.1 and 6.8.4: nothing of the remote system is known any more."""
-        self._repeated = b""
+        self.repeated = b""
         self._last_received = None
         self.remote_discriminator = 0
         self.remote_state = State.DOWN
@@ -228,7 +243,7 @@ class Session:
 
     def _enter(self, state: State, diagnostic: Diagnostic) -> None:
         was_up = self.state is State.UP
-        self._repeated = b""
+        self.repeated = b""
         self.state, self.diagnostic = state, diagnostic
         self.ups += state is State.UP
         self.downs += was_up
@@ -275,20 +290,21 @@ class Session:
 
     def _plan(self) -> None:
         self._scheduled_us = self.transmit_interval_us
-        self._plan_after(self._last_sent, self._scheduled_us, self._random())
-
-    def _plan_after(self, sent: float, interval_us: int, jitter: float) -> None:
-        most = 0.9 if self.multiplier == 1 else 1.0
-        interval = interval_us / _SECOND_US
-        self.next_send = sent + (most - (most - _LEAST_SHARE) * jitter) * interval
-        self._repeat_from = sent + _LEAST_SHARE * interval
+        interval_s = self._scheduled_us / _SECOND_US
+        self.shortest_s = _LEAST_SHARE * interval_s
+        self._longest_s = longest = _LARGEST_SHARE_OF_ONE * interval_s if self.multiplier == 1 else interval_s
+        self.next_send = self._last_sent + longest - (longest - self.shortest_s) * self._random()
+        self.repeat_from = self._last_sent + self.shortest_s
 
     def _send(self, now: float) -> None:
         """Send a packet, from which the time to the next one counts."""
         self._last_sent = now
         self._emit(final=False)
         if self.is_steady and self._sends_periodically:
-            self._repeated = self._said_bytes
+            self.repeated = self._said_bytes
+            self._silence_s = self.detection_time_us / _SECOND_US
+            self.spacing_s = _LEAST_SHARE * self._silence_s / self.remote_multiplier
+            self.heard_until = self.detection_at
         self._plan()
 
     def _emit(self, *, final: bool) -> None:

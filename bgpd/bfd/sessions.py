@@ -58,6 +58,7 @@ class Sessions:
         self._host_clock = host_clock
         self._numbers = _random_numbers()
         self._jitter = next(self._numbers)
+        self._looked_at = -1.0
         self._by_key: dict[Key, Live] = {}
         self._by_discriminator: dict[int, Live] = {}
         self._receivers: dict[ReceiverKey, Receiver] = {}
@@ -245,12 +246,16 @@ class Sessions:
             self._look(receiver, self._clock())
             self._read(receiver, READ_AT_ONCE)
 
-    def _look(self, receiver: Receiver, now: float) -> None:
-        """Read what came without waking the process, unless that has just been done."""
+    def _look(self, receiver: Receiver, now: float, *, enough_s: float = 0.0) -> None:
+        """Read what came without waking the process, unless that has just been done; of one session no more is needed
+        than a packet that came less than `enough_s` ago, after which there may be one more."""
         quiet = receiver.quiet
         if quiet is None or receiver.looked_at == now:
             return
+        self._looked_at = now
         ahead = receiver.begin_look(now, self._host_clock())
+        usual = receiver.usual
+        enough = now - enough_s if len(receiver.members) == 1 else now
         for _ in range(LAST_LOOK):
             try:
                 datagram, host_time = sockets.receive_quiet(quiet)
@@ -261,9 +266,11 @@ class Sessions:
                     return
                 continue
             came = min(now, host_time - ahead) if host_time and ahead != _NEVER else now
-            usual = receiver.usual.get(datagram[0])
-            if usual is not None and usual[0][2] == datagram[2] and usual[1].session.is_steady:
-                usual[1].session.heard(came)
+            found = usual.get(datagram[0])
+            if found is not None and found[0][2] == datagram[2] and found[1].session.is_steady:
+                found[1].session.heard(came)
+                if enough < came < now:
+                    return
                 continue
             source = sockets.address_of(quiet, datagram[2])
             self._receive(receiver, datagram, source=source, ttl=sockets.MAX_TTL, now=came)
@@ -321,13 +328,13 @@ class Sessions:
         """When `tick` wants to be called."""
         return self._queue[0][0] if self._queue else _NEVER
 
-    def tick(self) -> None:
+    def tick(self) -> float:
         """Do what is due: packets, detection, sockets to open, sessions to remove. Packets that may be sent already are
         sent with those that are due, and planned for one time again, so that the process wakes once for all."""
         now = self._clock()
         queue = self._queue
         if not queue or queue[0][0] > now:
-            return
+            return now
         self._jitter = next(self._numbers)
         early = SENT_TOGETHER
         while queue:
@@ -336,19 +343,20 @@ class Sessions:
             if due != live.due:
                 heapq.heappop(queue)
                 continue
-            if is_early and not early:
-                return
+            if is_early and (not early or now < live.session.repeat_from):
+                break
             if self._repeat(live, now):
                 early -= is_early
                 continue
             if is_early:
-                return
+                break
             heapq.heappop(queue)
             live.due = _NEVER
             if now >= live.ends_at:
                 self._end(live)
             else:
                 self._tick(live, now)
+        return now
 
     def _repeat(self, live: Live, now: float) -> bool:
         """Have the first in the queue send the packet before again, which is all that there is to do for most; False if
@@ -364,7 +372,9 @@ class Sessions:
         except OSError as error:
             self._not_sent(live, error)
         due = one.next_send
-        if due < one.detection_at and not live.problem:
+        # Who has to look the next time looks with others.
+        until = due + one.shortest_s if self._looked_at == now else due
+        if until < one.heard_until and not live.problem:
             self._number += 1
             live.due = due
             heapq.heapreplace(self._queue, (due, self._number, live))
@@ -372,8 +382,12 @@ class Sessions:
         heapq.heappop(self._queue)
         live.due = _NEVER
         if live.receiver is not None:
-            self._look(live.receiver, now)
-        self._settle(live)
+            self._look(live.receiver, now, enough_s=one.spacing_s)
+        is_as_before = one.repeated is data and live.due == _NEVER and not live.problem
+        if is_as_before and due < one.heard_until:
+            self._queue_up(live)
+        else:
+            self._settle(live)
         return True
 
     def _tick(self, live: Live, now: float) -> None:

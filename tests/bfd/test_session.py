@@ -281,6 +281,19 @@ def test_nothing_is_repeated_to_a_remote_system_that_may_be_silent() -> None:
     assert one.repeat(1.4, 0.5)
 
 
+@pytest.mark.parametrize(("remote_ms", "spacing_s"), [(100, 0.075), (300, 0.225), (10, 0.075)])
+def test_what_is_known_while_packets_are_repeated_is_that_of_the_timers(remote_ms: int, spacing_s: float) -> None:
+    """The least time between two packets of the remote system, and until when it is not silent."""
+    one = up()
+    one.received(packet(State.UP, desired_min_tx_us=remote_ms * MS), 1.05)
+    one.tick(1.1)
+    assert one.repeated
+    assert one.spacing_s == pytest.approx(spacing_s)
+    assert one.heard_until == one.detection_at == pytest.approx(1.05 + 3 * max(remote_ms, 100) / 1000)
+    one.heard(1.15)
+    assert one.heard_until == pytest.approx(one.detection_at)
+
+
 def test_packet_that_is_read_late_does_not_turn_back_when_the_remote_system_was_heard() -> None:
     one = up()
     one.heard(2.0)
