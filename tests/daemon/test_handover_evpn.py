@@ -27,7 +27,7 @@ from tests.daemon.test_evpn_wire import (
 from tests.daemon.test_handover import STALLED
 from tests.daemon.wire_peer import UPDATE, Restart, WirePeer, message
 from tests.interop.evpn_fabric import MAC as VM_MAC
-from tests.interop.evpn_fabric import EvpnFabric, add_vm, host_config, vrf
+from tests.interop.evpn_fabric import EvpnFabric, add_vm, host_config, kernel_routes, vrf
 
 pytestmark = pytest.mark.netns
 
@@ -260,3 +260,44 @@ def test_vrf_that_the_next_configuration_lacks_goes_and_the_session_stays() -> N
         assert all(b"\x80\x0f" in body or b"\x90\x0f" in body for _, body in heard)
         assert host.neighbor("leaf")["established_count"] == 1
         assert [view["name"] for view in host.show("vrfs")] == ["red"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "table", "routes"),
+    [
+        ('import_rt = ["65201:', 'import_rt = ["65999:', 1001, set()),
+        ("table = 1001", "table = 1003", 1003, {"10.80.0.0/16"}),
+        ('name = "blue"', 'name = "azure"', 1001, {"10.80.0.0/16"}),
+        ("vni = 5001", "vni = 5011", 1001, {"10.80.0.0/16"}),
+    ],
+)
+def test_vrf_that_is_another_one_in_the_next_configuration_has_what_it_imports(
+    before: str, after: str, table: int, routes: set[str]
+) -> None:
+    """Each way back, too. The session goes on, and no table that is not its has a route of it."""
+    config = host_config(1, vrf()).replace("hold_time_s = 9", "hold_time_s = 90")
+    assert before in config
+    with (
+        EvpnFabric() as fabric,
+        WirePeer(fabric.leaf, "10.0.1.0") as peer,
+        ManagedHost(fabric.hosts[1], config) as host,
+    ):
+        connection = peer.establish(families=(AFI_SAFI,), hold_time_s=90)
+        connection.sendall(announcement(prefix("10.80.0.0/16")) + END_OF_RIB)
+        wait_until(lambda: in_kernel(fabric) == {"10.80.0.0/16"}, WAIT_S, "the route", logs=host.logs)
+        host.wait_ready()
+        tables = (1001, 1003)
+
+        def are_right(wanted: dict[int, set[str]]) -> bool:
+            found = {one: set(kernel_routes(fabric.hosts[1], one)) & {"10.80.0.0/16"} for one in tables}
+            return found == wanted
+
+        nothing: dict[int, set[str]] = {one: set() for one in tables}
+        for text, wanted in (
+            (config.replace(before, after), {**nothing, table: routes}),
+            (config, {**nothing, 1001: {"10.80.0.0/16"}}),
+        ):
+            host.write_config(text)
+            host.hand_over()
+            wait_until(lambda: are_right(wanted), WAIT_S, f"{wanted}", logs=host.logs)  # noqa: B023
+            assert host.neighbor("leaf")["established_count"] == 1
