@@ -118,11 +118,14 @@ def test_a_stop_does_not_wait_for_it(fabric: Fabric, disk: Disk) -> None:
         host.processes[-1].wait(20)
 
 
-@pytest.mark.parametrize("by_itself", [True, False])
-def test_no_process_leaves_its_sessions_while_it_cannot_end(fabric: Fabric, disk: Disk, by_itself: bool) -> None:
+@pytest.mark.parametrize(("by_itself", "has_journal"), [(True, True), (True, False), (False, True)])
+def test_no_process_leaves_its_sessions_while_it_cannot_end(
+    fabric: Fabric, disk: Disk, by_itself: bool, has_journal: bool
+) -> None:
     """Its neighbors heard nothing for as long as the disk hung, neither of it nor of the next process. An upgrade is
     refused; a restart, which is no question, is a graceful one."""
-    with established(fabric, disk, managed(fabric, leaf(1), disk.state)) as (host, connection):
+    journal = table("[journal]", enabled=has_journal)
+    with established(fabric, disk, managed(fabric, leaf(1), disk.state, journal)) as (host, connection):
         disk.hang()
         if by_itself:
             with pytest.raises(LabError, match="the disk of the state directory does not answer"):
