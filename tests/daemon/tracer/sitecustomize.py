@@ -13,6 +13,9 @@ ROOT = "/bgpd/"
 BACKGROUND = {
     ("bundles.py", "Bundles.run"),
     ("twins.py", "Twins.run"),
+    ("history_bases.py", "say_bases"),
+    ("overview_records.py", "OverviewRecords.look"),
+    ("overview_records.py", "OverviewRecords.run"),
     ("readiness.py", "Readiness._review"),
     ("readiness.py", "Readiness.run"),
     ("consistency.py", "Consistency.round"),
