@@ -187,6 +187,8 @@ def test_time_moves_the_whole_page(host: Host, frr: Frr, chromium: Browser) -> N
                 count
             )
             expect(page.get_by_role("status").filter(has_text="the history begins at")).to_be_visible()
+        go(page, f"#view=routes&q=10.0.0.0/8&family=ipv6-unicast&at={before:.3f}")
+        expect(page.get_by_role("status").filter(has_text="0 routes as of")).to_be_visible()
         go(page, f"#view=explain&q=10.9.1.1&at={before:.3f}")
         expect(page.locator(".chain li")).to_have_count(2)
         expect(page.locator(".chain li.critical")).to_have_count(0)
