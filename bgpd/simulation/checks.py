@@ -12,12 +12,14 @@ from bgpd.simulation.expected import Expected
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.kernel import MAIN
-from bgpd.simulation.linux import METRIC, PROTOCOL
+from bgpd.simulation.linux import METRIC, PROTOCOL, Place
 from bgpd.simulation.offers import ADDRESSES
 from bgpd.simulation.reach import Packets
 from bgpd.simulation.wire import EVPN, V6, codes_of
 
 FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+_ALL_HOSTS = 50
+"""Up to so many, packets are followed from each of them."""
 Hop = tuple[bytes, int]
 """Packed gateway, interface index."""
 
@@ -65,8 +67,9 @@ def _bfd(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
 
 def _announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
     """Each leaf has just what its hosts own, nothing stale."""
-    for above, below in fabric.links:
-        if below != host.name or not fabric.is_connected(above, below):
+    below = host.name
+    for above in fabric.routers_of(below):
+        if not fabric.is_connected(above, below):
             continue
         peer = fabric.routers[above].peers[below]
         owned = {one for one in host.announced if fabric.carries(above, below, codes_of(one))}
@@ -86,30 +89,32 @@ def _kernel(fabric: Fabric, host: SimulatedHost, expected: Expected, contested: 
     if not daemon.routing.converged:
         return  # old routes are the best that there is
     own = kernel.own_routes()
-    for prefix in dict.fromkeys((*expected.owners, *sorted(host.managed))):
-        family, key = parse_prefix(prefix)
-        if prefix in contested:
-            own.pop((family, MAIN, key, METRIC), None)
+    away, managed = host.sent_away(), host.managed
+    for prefix in contested:
+        own.pop(_place(prefix), None)
+    for prefix in sorted(managed - contested):
+        target = own.pop(_place(prefix), None)
+        is_needed = prefix not in host.claims and prefix not in away
+        if target is None if is_needed else target is not None and target >= 0:
+            yield f"{host.name}: {prefix} leads to {target}, not to its workload"
+    for prefix, leaves in expected.reached_by(host.name):
+        if prefix in contested or prefix in managed or prefix in host.claims or prefix in away:
             continue
-        target = own.pop((family, MAIN, key, METRIC), None)
-        is_foreign = any(one.gateway for one in kernel.foreign_routes(prefix))
-        if prefix in host.managed:
-            is_needed = prefix not in host.claims and not is_foreign
-            if target is None if is_needed else target is not None and target >= 0:
-                yield f"{host.name}: {prefix} leads to {target}, not to its workload"
-            continue
-        is_elsewhere = prefix not in host.claims and not is_foreign
-        leaves = expected.nearest(host.name, prefix) if is_elsewhere else ()
         wanted = {_next_hop(fabric, leaf, host, prefix) for leaf in leaves}
+        target = own.pop(_place(prefix), None)
         hops = kernel.next_hops(target) if target is not None and target > 0 else set[Hop]()
         if hops != wanted:
             has, should = f"{_shown(hops)} (target {target})", _shown(wanted)
             yield f"{host.name}: the kernel has {prefix} by {has}, and should have it by {should}"
     for prefix in ADDRESSES:
-        family, key = parse_prefix(prefix)
-        own.pop((family, MAIN, key, METRIC), None)
+        own.pop(_place(prefix), None)
     for (_family, _table, key, metric), target in own.items():
         yield f"{host.name}: the kernel has a stale route {key.hex()} (metric {metric}, target {target})"
+
+
+def _place(prefix: str) -> Place:
+    family, key = parse_prefix(prefix)
+    return family, MAIN, key, METRIC
 
 
 def _inside(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
@@ -117,7 +122,7 @@ def _inside(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
     daemon = host.daemon
     assert daemon is not None
     routing = daemon.routing
-    is_connected = any(below == host.name and fabric.is_connected(above, below) for above, below in fabric.links)
+    is_connected = any(fabric.is_connected(above, host.name) for above in fabric.routers_of(host.name))
     reasons = daemon.readiness.reasons()
     is_waiting = not routing.converged and daemon.readiness.age_s < ESTABLISH_WAIT_S + 1
     if is_connected and not host.is_drained and not host.offers.is_lowered and not is_waiting and reasons:
@@ -146,16 +151,39 @@ def _all_keys(installed: object) -> list[bytes]:
 
 
 def _paths(fabric: Fabric, expected: Expected) -> Iterator[str]:
-    """Each way of each packet to a live address ends at an owner, without a loop."""
+    """Each way of each packet to a live address ends at an owner, without a loop.
+
+    Of prefixes of the same owners that all routers forward alike, one is followed from the hosts on, and the others
+    from the owners' doors; of many hosts behind the same routers, whose own routes are looked at one by one, the first.
+    """
     sent_away = {one for host in fabric.hosts.values() for one in host.sent_away()}
-    for prefix in expected.owners:
-        if prefix in sent_away:
-            continue
-        packets = Packets(fabric, prefix)
-        for host in fabric.hosts.values():
-            if host.daemon is not None and expected.nearest(host.name, prefix):
-                for wrong in packets.wrong_from(host.name):
-                    yield f"from {host.name} to {prefix}: {wrong}"
+    sources = list(_sources(fabric))
+    for prefixes in expected.alike():
+        followed = set()
+        for prefix in prefixes:
+            if prefix in sent_away:
+                continue
+            packets = Packets(fabric, prefix)
+            alike = tuple(router.fib.get(prefix) for router in fabric.routers.values())
+            is_first = alike not in followed
+            followed.add(alike)
+            for host in sources if is_first else ():
+                if expected.nearest(host, prefix):
+                    yield from (f"from {host} to {prefix}: {wrong}" for wrong in packets.wrong_from(host))
+            for owner in expected.owners[prefix] if not is_first else ():
+                if owner in fabric.hosts:
+                    yield from (f"to {prefix}: {wrong}" for wrong in packets.wrong_at(owner))
+
+
+def _sources(fabric: Fabric) -> Iterator[str]:
+    """The hosts whose packets are followed."""
+    is_large = len(fabric.hosts) > _ALL_HOSTS
+    behind = set()
+    for name, host in fabric.hosts.items():
+        place = tuple(fabric.routers_of(name))
+        if host.daemon is not None and not (is_large and place in behind):
+            behind.add(place)
+            yield name
 
 
 def _next_hop(fabric: Fabric, leaf: str, host: SimulatedHost, prefix: str) -> Hop:

@@ -6,15 +6,15 @@ number), and not by what any part of the simulation has done. A value of one mom
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.wire import EVPN, Codes, codes_of
 
 DEFAULTS = ("0.0.0.0/0", "::/0")
-_Kind = tuple[tuple[str, ...], Codes]
-"""What prefixes that go the same ways have in common: owners and family."""
+_Kind = tuple[tuple[str, ...], Codes, bool]
+"""What prefixes that go the same ways have in common: owners, family, and whether it is a default route."""
 
 
 class Way(NamedTuple):
@@ -30,17 +30,27 @@ class Expected:
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
         self.owners: dict[str, tuple[str, ...]] = {}
+        self._preferred: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._ways: dict[_Kind, dict[str, Way]] = {}
-        self._nearest: dict[tuple[str, object], tuple[str, ...]] = {}
+        self._nearest: dict[tuple[str, _Kind], tuple[str, ...]] = {}
         self._connected = {names for names in fabric.links if fabric.is_connected(*names)}
+        self._beside: dict[str, list[str]] = {}
+        """The routers that have a session with each node."""
+        for one, two in self._connected:
+            self._beside.setdefault(two, []).append(one)
+            if two in fabric.routers:
+                self._beside.setdefault(one, []).append(two)
         for name, router in fabric.routers.items():
             own = (one for one in router.own if codes_of(one) != EVPN)
             self._announce(name, own if router.is_running else ())
         for name, host in fabric.hosts.items():
             self._announce(name, sorted(host.announced))
+        self._prefixes: dict[_Kind, list[str]] = {}
+        for prefix in self.owners:
+            self._prefixes.setdefault(self._kind(prefix), []).append(prefix)
 
-    def _announce(self, name: str, prefixes: object) -> None:
-        for prefix in prefixes:  # type: ignore[attr-defined]
+    def _announce(self, name: str, prefixes: Iterable[str]) -> None:
+        for prefix in prefixes:
             self.owners[prefix] = (*self.owners.get(prefix, ()), name)
 
     def is_connected(self, one: str, two: str) -> bool:
@@ -58,7 +68,11 @@ class Expected:
         return found
 
     def _kind(self, prefix: str) -> _Kind:
-        return self.preferred(self.owners.get(prefix, ())), codes_of(prefix)
+        owners = self.owners.get(prefix, ())
+        preferred = self._preferred.get(owners)
+        if preferred is None:
+            preferred = self._preferred[owners] = self.preferred(owners)
+        return preferred, codes_of(prefix), prefix in DEFAULTS
 
     def preferred(self, owners: tuple[str, ...]) -> tuple[str, ...]:
         """Those that routers prefer: others than hosts that are about to be drained (RFC 8326), if they know of any."""
@@ -70,51 +84,70 @@ class Expected:
         """From the owners on, one AS after the other."""
         owners, routers = kind[0], self._fabric.routers
         best = {name: Way((), ("",)) for name in owners if name in routers}
-        for length in range(1, len(routers) + 2):
+        edge, length = list(owners), 0
+        while edge or not length:
+            length += 1
+            heard = dict.fromkeys(one for name in edge for one in self._beside.get(name, ()) if one not in best)
             found = {}
-            for name, router in routers.items():
-                if name in best or not router.is_running:
-                    continue
+            for name in heard:
+                router = routers[name]
                 paths = {one: path for one in router.peers if (path := self._told(one, name, kind, best)) is not None}
                 paths = {one: path for one, path in paths.items() if len(path) == length and router.asn not in path}
                 if paths:
                     found[name] = Way(next(iter(paths.values())), tuple(paths))
             best |= found
+            edge = list(found)
         return best
 
     def _told(self, neighbor: str, node: str, kind: _Kind, best: dict[str, Way]) -> tuple[int, ...] | None:
         """The AS path by which a neighbor announces it to a router or a host."""
-        owners, codes = kind
+        owners, codes, _ = kind
+        is_host = neighbor in self._fabric.hosts
+        if neighbor not in (owners if is_host else best):
+            return None
         if not (self.is_connected(neighbor, node) and self._fabric.carries(neighbor, node, codes)):
             return None
-        if neighbor in self._fabric.hosts:
-            return (self._fabric.hosts[neighbor].config.router.asn,) if neighbor in owners else None
-        has = best.get(neighbor)
-        if has is None or not self._fabric.routers[neighbor].passes_on(node, is_own=has.neighbors == ("",)):
+        if is_host:
+            return (self._fabric.hosts[neighbor].config.router.asn,)
+        router, has = self._fabric.routers[neighbor], best[neighbor]
+        if not router.passes_on(node, is_own=has.neighbors == ("",)):
             return None
-        return self._fabric.routers[neighbor].asn, *has.as_path
+        return router.asn, *has.as_path
 
     def nearest(self, host: str, prefix: str) -> tuple[str, ...]:
         """The routers by which a host should send to a prefix."""
-        place = host, (*self._kind(prefix), prefix in DEFAULTS)
+        return self._nearest_of(host, self._kind(prefix))
+
+    def reached_by(self, host: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """What a host should have routes to, each with the routers by which."""
+        for kind, prefixes in self._prefixes.items():
+            nearest = self._nearest_of(host, kind)
+            if nearest:
+                yield from ((prefix, nearest) for prefix in prefixes)
+
+    def alike(self) -> Iterator[list[str]]:
+        """All prefixes, those that should go the same ways together."""
+        yield from self._prefixes.values()
+
+    def _nearest_of(self, host: str, kind: _Kind) -> tuple[str, ...]:
+        place = host, kind
         found = self._nearest.get(place)
         if found is None:
-            found = self._nearest[place] = self._nearest_by(host, prefix, self._kind(prefix))
+            found = self._nearest[place] = self._nearest_by(host, kind)
         return found
 
     def nearest_to(self, host: str, owners: Iterable[str], codes: Codes) -> tuple[str, ...]:
         """The routers by which a host should send to what these nodes announce."""
-        return self._nearest_by(host, "", (self.preferred(tuple(owners)), codes))
+        return self._nearest_of(host, (self.preferred(tuple(owners)), codes, False))
 
-    def _nearest_by(self, name: str, prefix: str, kind: _Kind) -> tuple[str, ...]:
+    def _nearest_by(self, name: str, kind: _Kind) -> tuple[str, ...]:
         host = self._fabric.hosts[name]
-        ways = self._ways_of(kind)
-        taken = ("all", "default-only") if prefix in DEFAULTS else ("all",)
+        taken = ("all", "default-only") if kind[2] else ("all",)
         neighbors = {router: one for router, one in host.neighbors.items() if one.import_ in taken}
         paths = {}
         for router in self._fabric.routers_of(name):
-            if router in neighbors and self.is_connected(router, name):
-                path = self._told(router, name, kind, ways)
+            if router in neighbors:
+                path = self._told(router, name, kind, self._ways_of(kind))
                 if path is not None and path.count(host.config.router.asn) <= neighbors[router].allow_own_as:
                     paths[router] = path
         least = min(map(len, paths.values()), default=0)

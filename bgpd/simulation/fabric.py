@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from bgpd.config.schema import Config
@@ -30,6 +30,7 @@ class Fabric:
         self.links: dict[tuple[str, str], Link] = {}
         self.tenants: tuple[Tenant, ...] = ()
         self.orchestrator: Orchestrator | None = None
+        self._routers_of: dict[str, list[str]] = {}
         self._chance = chance
         self.noted: Callable[[], None] = lambda: None
         """Called when packets may go another way from now on."""
@@ -62,6 +63,7 @@ class Fabric:
             port.stack.ports.append(port)
         names = above.stack.name, below.stack.name
         self.links[names] = Link(above, below, chance=self._chance, delay_s=delay_s)
+        self._routers_of.setdefault(names[1], []).append(names[0])
 
     def start(self) -> None:
         """Have all run."""
@@ -120,6 +122,6 @@ class Fabric:
         neighbors = self.hosts[host].neighbors
         return [router for router in self.leaves_of(host) if neighbors[router].import_ == "all"]
 
-    def routers_of(self, host: str) -> Iterator[str]:
+    def routers_of(self, host: str) -> list[str]:
         """The routers that a host has a link to."""
-        return (one for one, other in self.links if other == host)
+        return self._routers_of.get(host, [])

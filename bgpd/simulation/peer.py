@@ -286,9 +286,13 @@ class Peer:
         for prefix in gone:
             del self._due[prefix], self.sent[prefix]
         for codes in self.families:
-            packed = nlri(one for one in gone if codes_of(one) == codes)
-            if packed and self.session is not None:
-                self.session.send(UPDATE, withdrawal(codes, packed))
+            of_family = [one for one in gone if codes_of(one) == codes]
+            for start in range(0, len(of_family) if self.session is not None else 0, _MOST_PREFIXES):
+                self._send_update(withdrawal(codes, nlri(of_family[start : start + _MOST_PREFIXES])))
+
+    def _send_update(self, body: bytes) -> None:
+        if self.session is not None:
+            self.session.send(UPDATE, body)
 
     def _flush(self) -> None:
         self._withdraw()
@@ -296,10 +300,13 @@ class Peer:
         if self.session is None:
             return
         groups: dict[tuple[Route, Codes], list[str]] = {}
+        best, sent, name = self.router.best, self.sent, self.name
         for prefix in due:
-            route = self._wanted(prefix)
-            if route is not None and self.sent.get(prefix) != route:
-                self.sent[prefix] = route
+            route = best.get(prefix)
+            if route is None or route.peer == name or self._wanted(prefix) is None:
+                continue
+            if sent.get(prefix) is not route and sent.get(prefix) != route:
+                sent[prefix] = route
                 groups.setdefault((route, codes_of(prefix)), []).append(prefix)
         for (route, _codes), prefixes in groups.items():
             for start in range(0, len(prefixes), _MOST_PREFIXES):

@@ -21,8 +21,10 @@ class Packets:
 
     def wrong_from(self, name: str) -> list[str]:
         """Of those that a host sends: what is wrong with some of the ways, each from the host on."""
-        if name in self._fabric.hosts:
-            return sorted(set(self._sent_by_host(name)))
+        return sorted(set(self._sent_by_host(name))) if name in self._fabric.hosts else self.wrong_at(name)
+
+    def wrong_at(self, name: str) -> list[str]:
+        """Of those that come to a host: what is wrong from there on."""
         return sorted(set(self._at(name)))
 
     def _sent_by_host(self, name: str) -> Iterator[str]:

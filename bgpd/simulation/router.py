@@ -7,6 +7,7 @@ when they go down. A `Style` says in which of the usual ways one router does it.
 from __future__ import annotations
 
 import asyncio
+import operator
 import random
 import socket
 import struct
@@ -38,6 +39,9 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     by_notification: bool = True
     decides_after_s: float = 0.05
     hold_s: int = HOLD_S
+
+
+_rank = operator.attrgetter("rank")
 
 
 class Router:
@@ -125,10 +129,17 @@ class Router:
         ]
         for one in self.bfd.values():
             one.start()
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
         if is_graceful:
             self.is_deferring = True
             self._deferral = self.loop.call_later(self.style.restart_time_s, self._deferral_over)
         self.changed(self.own)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.loop.call_exception_handler({"message": f"{self.name} failed", "exception": error})
 
     async def _advertise(self) -> None:
         while True:
@@ -243,8 +254,8 @@ class Router:
             found = [peer.routes[prefix] for peer in self.peers.values() if prefix in peer.routes]
             if prefix in self.own:
                 found = [self.own[prefix]]
-            ranked = sorted(found, key=lambda one: one.rank)  # stable: the first neighbor wins
-            ways = tuple(one.peer or "" for one in ranked if one.rank == ranked[0].rank)
+            ranked = sorted(found, key=_rank) if len(found) > 1 else found  # stable: the first neighbor wins
+            ways = tuple(one.peer or "" for one in ranked if len(ranked) == 1 or one.rank == ranked[0].rank)
             if ways:
                 self.fib[prefix], self.installed[prefix] = ways, ranked[0]
             else:
@@ -257,8 +268,12 @@ class Router:
                     del self.best[prefix]
                 else:
                     self.best[prefix] = best
+        own, others = [prefix for prefix in other if prefix in self.own], set(other)
         for peer in self.peers.values() if other else ():
-            peer.due(other)
+            if not peer.sends_only_own:
+                peer.due(other)
+            elif own or not others.isdisjoint(peer.sent):
+                peer.due([*own, *(prefix for prefix in peer.sent if prefix in others)])
 
     def encode(self, route: Route, prefixes: list[str], port: Port) -> bytes:
         """An UPDATE's body: this router before the AS path, and as the next hop."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bgpd.model.prefix import format_address, key_address, parse_prefix
+from bgpd.model.prefix import format_address, parse_prefix
 from bgpd.simulation import services
 from bgpd.simulation.expected import Expected
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.host import SimulatedHost
+from bgpd.simulation.kernel import MAIN
+from bgpd.simulation.linux import METRIC
 from bgpd.simulation.offers import ADDRESSES
 from bgpd.simulation.shape import VETH
 from bgpd.simulation.wire import V4
@@ -38,8 +40,10 @@ def _announced(fabric: Fabric, host: SimulatedHost, address: str, announcers: li
 def _way(fabric: Fabric, host: SimulatedHost, address: str, announcers: list[str], expected: Expected) -> Iterator[str]:
     """It leads to the local backends, or to where others announce it."""
     family, key = parse_prefix(address)
-    found = host.kernel.lookup(key_address(family, key))
-    hops = host.kernel.next_hops(found[1]) if found is not None and found[1] > 0 else set[tuple[bytes, int]]()
+    target = host.kernel.own_routes().get(
+        (family, MAIN, key, METRIC), 0
+    )  # another covers it where a leaf has a default
+    hops = host.kernel.next_hops(target) if target > 0 else set[tuple[bytes, int]]()
     working = host.offers.working(address)
     leaves = () if working else expected.nearest_to(host.name, announcers, V4)
     wanted = {(parse_prefix(one)[1][1:], VETH) for one in working}

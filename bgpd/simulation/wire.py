@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import struct
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,8 @@ from bgpd.simulation import evpn
 MARKER = b"\xff" * 16
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = 1, 2, 3, 4, 5
 CEASE, HARD_RESET, BFD_DOWN = 6, 9, 10
+AS_TRANS = 23456
+"""In place of an AS number of four octets (RFC 6793)."""
 END_OF_RIB = b"\0\0\0\0"
 """The body of the marker of IPv4 unicast (RFC 4724 section 2)."""
 V4, V6, EVPN = (1, 1), (2, 1), (25, 70)
@@ -84,7 +87,7 @@ def open_message(
     capabilities += restart.capabilities() if restart is not None else b""
     capabilities += more
     parameters = bytes((2, len(capabilities))) + capabilities
-    head = struct.pack("!BHH4s", 4, asn, hold_time_s, bytes(router_id))
+    head = struct.pack("!BHH4s", 4, asn if asn < 1 << 16 else AS_TRANS, hold_time_s, bytes(router_id))
     return message(OPEN, head + bytes((len(parameters),)) + parameters)
 
 
@@ -96,15 +99,14 @@ def attribute(flags: int, kind: int, value: bytes) -> bytes:
 
 def nlri(prefixes: Iterable[str], route: Route | None = None) -> bytes:
     """Prefixes of a family as they stand in an UPDATE; `route`: what is said of them, None where they are withdrawn."""
-    out = b""
-    for prefix in prefixes:
-        if codes_of(prefix) == EVPN:
-            out += evpn.pack(prefix, route)
-            continue
-        address, _, length = prefix.partition("/")
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        out += bytes((int(length),)) + socket.inet_pton(family, address)[: (int(length) + 7) // 8]
-    return out
+    return b"".join(evpn.pack(one, route) if codes_of(one) == EVPN else _packed(one) for one in prefixes)
+
+
+@functools.lru_cache(1 << 20)
+def _packed(prefix: str) -> bytes:
+    address, _, length = prefix.partition("/")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return bytes((int(length),)) + socket.inet_pton(family, address)[: (int(length) + 7) // 8]
 
 
 def codes_of(prefix: str) -> Codes:
@@ -127,12 +129,17 @@ def withdrawal(codes: Codes, packed: bytes) -> bytes:
 
 def read_nlri(data: bytes, codes: Codes = V4) -> Iterator[str]:
     """The prefixes of a family."""
-    family, length = (socket.AF_INET, 4) if codes == V4 else (socket.AF_INET6, 16)
     at = 0
     while at < len(data):
-        size = (data[at] + 7) // 8
-        yield f"{socket.inet_ntop(family, data[at + 1 : at + 1 + size].ljust(length, bytes(1)))}/{data[at]}"
-        at += 1 + size
+        end = at + 1 + (data[at] + 7) // 8
+        yield _text(data[at:end], codes)
+        at = end
+
+
+@functools.lru_cache(1 << 20)
+def _text(packed: bytes, codes: Codes) -> str:
+    family, length = (socket.AF_INET, 4) if codes == V4 else (socket.AF_INET6, 16)
+    return f"{socket.inet_ntop(family, packed[1:].ljust(length, bytes(1)))}/{packed[0]}"
 
 
 def read_update(body: bytes, peer: str) -> tuple[list[str], dict[str, Route]]:
