@@ -46,6 +46,15 @@ def test_json_line_has_event_level_time_and_fields() -> None:
     }
 
 
+def test_any_value_can_be_a_field() -> None:
+    out, ring = io.StringIO(), EventRing()
+    set_up_logging(LogConfig(), ring, stream=out)
+    log.info("odd", path=Path("/x"), members={1}, error=ValueError("no"), inner=[b"\x01", Path("/y")], name="\udcff")
+    line = json.loads(out.getvalue())
+    assert (line["path"], line["members"], line["error"], line["inner"]) == ("/x", "{1}", "no", ["01", "/y"])
+    assert ring.since()[0].fields["members"] == "{1}"
+
+
 def test_level_holds_back_what_is_written_and_events_are_kept_all_the_same_but_debug() -> None:
     out, ring = io.StringIO(), EventRing()
     set_up_logging(LogConfig(level="debug"), ring, stream=out)

@@ -74,6 +74,7 @@ class HttpConnection(asyncio.Protocol):
         self._bad_framing = ""
         self._begun: Response | None = None
         self._is_paused = False
+        self._has_parts_left = False
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -89,7 +90,8 @@ class HttpConnection(asyncio.Protocol):
             self._has_said_more = True
             return
         self._http.receive_data(data)
-        self._read()
+        if not self._has_parts_left:
+            self._read()
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -108,7 +110,10 @@ class HttpConnection(asyncio.Protocol):
     # Reading.
 
     def _read(self) -> None:
-        """What there is of the request, some parts in each turn of the loop."""
+        """What there is of the request, some parts in each turn of the loop; nothing more is received meanwhile."""
+        if self._has_parts_left and self._transport is not None:
+            self._transport.resume_reading()
+        self._has_parts_left = False
         try:
             for _ in range(EVENTS_AT_ONCE):
                 if self._transport is None or not self._take(self._http.next_event()):
@@ -121,6 +126,9 @@ class HttpConnection(asyncio.Protocol):
                 with contextlib.suppress(ConnectionError):
                     self._answer_at_once(refusal(Rejected(error.error_status_hint, f"no HTTP request: {error}")))
             return
+        self._has_parts_left = True
+        if self._transport is not None:
+            self._transport.pause_reading()
         asyncio.get_running_loop().call_soon(self._read)
 
     def _take(self, event: object) -> bool:

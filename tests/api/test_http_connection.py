@@ -228,6 +228,9 @@ async def test_path_and_method_choose_the_handler(
         (b"GET /v1/x HTTP/1.1\r\nHost : a\r\n\r\n", 400),
         (b"PUT /v1/x/y HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
         (b"PUT /v1/x/y HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"PUT /v1/x/y HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n", 400),
+        (b"PUT /v1/x/y HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n", 400),
+        (b"PUT /v1/x/y HTTP/1.1\r\nHost: a\r\nContent-Length: 5,6\r\n\r\n", 400),
         (b"PUT /v1/x/y HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
         (b"GET /" + b"x" * 20_000, 431),
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 5_000, 431),
@@ -249,6 +252,8 @@ CHUNKED = PUT + b"Transfer-Encoding: chunked\r\n\r\n"
         ((PUT + b"\r\n",), 200, b"0"),
         ((PUT + b"Content-Length: 3\r\n\r\n", b"a", b"bc"), 200, b"3"),
         ((CHUNKED + b"3\r\nabc\r\n", b"1;x=y\r\nd\r\n0\r\nTrailer: x\r\n\r\n"), 200, b"4"),
+        ((PUT + b"Content-Length: 3, 3\r\n\r\nabc",), 200, b"3"),
+        ((PUT + b"Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",), 200, b"1"),
         ((CHUNKED + b"g\r\n",), 400, b"cannot be read"),
         ((CHUNKED + b"1\r\nabc\r\n",), 400, b"cannot be read"),
         ((CHUNKED, b"1\r\na\r\n" * 40_000 + b"0\r\n\r\n"), 200, b"40000"),
@@ -267,6 +272,49 @@ async def test_bodies_are_read_whole_and_bounded(
 ) -> None:
     answer = await echo.ask(*parts)
     assert (status(answer), text in answer) == (wanted, True), answer
+
+
+class Wire(asyncio.Transport):
+    """A transport that tells whether it would receive more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_received = True
+
+    def pause_reading(self) -> None:
+        self.is_received = False
+
+    def resume_reading(self) -> None:
+        self.is_received = True
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return asyncio.Protocol()
+
+    def write(self, data: Any) -> None:
+        """To nobody."""
+
+    def close(self) -> None:
+        """It stays."""
+
+
+async def test_nothing_is_received_while_parts_of_a_body_are_left(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many parts in a turn however often something has come: what waits to be looked at does not grow."""
+    monkeypatch.setattr(http_connection, "EVENTS_AT_ONCE", 2)
+    wire, connection = Wire(), echo.http()
+    connection.connection_made(wire)
+    connection.data_received(CHUNKED + b"1\r\na\r\n" * 20)
+    assert not wire.is_received
+    for _ in range(5):
+        connection.data_received(b"1\r\na\r\n")  # was received before
+    for turn in range(3):
+        assert len(connection._body) <= 2 * (turn + 1)
+        await asyncio.sleep(0)
+    await until(lambda: len(connection._body) == 25)
+    assert wire.is_received
+    connection.connection_lost(None)
 
 
 async def test_body_that_is_waited_for_is_called_for(echo: Echo) -> None:
