@@ -16,8 +16,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "bgpd"
 MOST_LINES = 520
-NOT_YET = ("bgpd/history/", "bgpd/simulation/")
-"""Packages of which not all methods say so yet."""
+NOT_YET = "bgpd/simulation/"
+"""A package of which not all methods say so yet."""
 FILES = {str(path.relative_to(PACKAGE.parent)): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 

@@ -27,6 +27,7 @@ class Import(msgspec.Struct, gc=False):
     keys: Sequence[bytes] = ()
 
     def record(self) -> Imported:
+        """As it is written."""
         by_path: dict[Path, list[bytes]] = {} if self.path is None else {self.path: list(self.keys)}
         for key, path in self.routes:
             by_path.setdefault(path, []).append(key)
@@ -42,6 +43,7 @@ class Claims(msgspec.Struct, gc=False):
     """Claim, state, reason, since when, whether it is announced, and whether it is gone."""
 
     def record(self) -> Claimed:
+        """As it is written."""
         return Claimed(self.at, [_saved_claim(*one) for one in self.said])
 
 
@@ -94,6 +96,7 @@ class Run(msgspec.Struct, gc=False):
     encoded: EncodedHeard | None = None
 
     def hear(self, bodies: Sequence[bytes], batches: Sequence[RouteBatch]) -> None:
+        """More UPDATEs of the same session, without their headers, and what they came to."""
         self.bodies += bodies
         keys = self.keys
         for one in batches:
@@ -123,6 +126,7 @@ class Gathered:
         self.size = 0
 
     def records(self) -> list[AnyRecord | EncodedHeard]:
+        """All that waits, as it is written."""
         return [_record_of(one) for one in self.waiting]
 
 

@@ -71,6 +71,7 @@ class SegmentWriter:
 
     @property
     def known_from(self) -> float | None:
+        """Since when all is known (`known_from` of this module)."""
         return known_from(self._segments)
 
     def append(self, records: Sequence[AnyRecord | EncodedHeard]) -> None:

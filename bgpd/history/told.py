@@ -36,6 +36,7 @@ class Audience:
                 yield name, sent
 
     def forget(self) -> None:
+        """Nothing is known of what neighbors were sent."""
         self._sent.clear()
         self._unsaid.clear()
         self._names.clear()
