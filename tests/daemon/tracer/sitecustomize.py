@@ -12,6 +12,9 @@ import sys
 ROOT = "/bgpd/"
 BACKGROUND = {
     ("bundles.py", "Bundles.run"),
+    ("history_bases.py", "say_bases"),
+    ("overview_records.py", "OverviewRecords.look"),
+    ("overview_records.py", "OverviewRecords.run"),
     ("twins.py", "Twins.run"),
     ("history_bases.py", "say_bases"),
     ("overview_records.py", "OverviewRecords.look"),
