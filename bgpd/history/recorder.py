@@ -71,6 +71,11 @@ MOST_WAITING = 16 << 20
 PATIENCE_S = 1.0
 """How long the end of the process waits for the disk."""
 RETRY_S = 10.0
+QUIET = 32 << 10
+"""Bytes: when less was written since the last look, little changes now."""
+_GOOD_TIME, _HIGH_TIME = 3, 5
+"""Of as many parts as there are segments: what may have been written since the last base before the next one is asked
+for, where little changes, and in any case."""
 
 
 class History(Recorder):
@@ -87,6 +92,7 @@ class History(Recorder):
         self.error = ""
         self.failed_at: float | None = None
         self.wants_base = False
+        self._looked_at = 0
         self.bytes = self.lost = 0
         self.known_from: float | None = None
         self.is_on = directory is not None and max_bytes > 0
@@ -406,9 +412,18 @@ class History(Recorder):
                 await asyncio.sleep(RETRY_S)
 
     def look_whether_full(self) -> None:
-        """Ask for the next base in good time before the last one is deleted."""
-        if self._file is not None and not (self._is_in_base or self._ends_base or self.is_writing):
-            self.wants_base = self.wants_base or self._file.since_base > self._max_bytes * 3 // SEGMENTS
+        """Ask for the next base in good time before the last one is deleted, and not while a table is loaded or much
+        changes, if that can be helped: it says all routes again."""
+        if self._file is None or self._is_in_base or self._ends_base or self.is_writing:
+            return
+        written, self._looked_at = self._file.since_base - self._looked_at, self._file.since_base
+        is_time = self._file.since_base > self._max_bytes * _GOOD_TIME // SEGMENTS
+        self.wants_base = self.wants_base or self.is_high_time or (is_time and written < QUIET)
+
+    @property
+    def is_high_time(self) -> bool:
+        """Whether the next base must not wait any more, or go slowly."""
+        return self._file is not None and self._file.since_base > self._max_bytes * _HIGH_TIME // SEGMENTS
 
     @property
     def is_writing(self) -> bool:

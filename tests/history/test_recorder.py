@@ -15,7 +15,7 @@ from bgpd.api.backend import Rejected
 from bgpd.cli.decode import Hooks
 from bgpd.cli.past import explain_past
 from bgpd.config.load import parse_config
-from bgpd.history import segments
+from bgpd.history import recorder, segments
 from bgpd.history.answers import past
 from bgpd.history.base import SLICE, base
 from bgpd.history.gathered import Gathered
@@ -122,6 +122,32 @@ def test_a_base_of_which_a_part_was_lost_tells_nothing(tmp_path: Path) -> None:
     replay.take(Lost(recorded.now, "the disk does not keep up"))
     replay.take(BaseEnded(recorded.now))
     assert replay.problem == "the disk does not keep up"
+
+
+def test_the_next_base_waits_while_much_changes_as_long_as_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "QUIET", 1)
+    for is_calm_at_last in (True, False):
+        recorded = Recorded(tmp_path / str(is_calm_at_last), max_bytes=8_000)
+        recorded.write()
+        recorded.up("leaf1")
+        file = recorded.history._file
+        assert file is not None
+        while file.since_base <= 3_400:
+            recorded.hear("leaf1")
+            recorded.write()
+            assert not recorded.history.wants_base
+        if is_calm_at_last:
+            recorded.history.look_whether_full()
+            assert recorded.history.wants_base
+            assert not recorded.history.is_high_time
+            continue
+        while file.since_base <= 5_000:
+            recorded.hear("leaf1")
+            recorded.write()
+            assert recorded.history.wants_base is (file.since_base > 5_000)
+        assert recorded.history.is_high_time
 
 
 def test_the_next_base_is_asked_for_though_one_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
