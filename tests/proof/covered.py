@@ -32,8 +32,9 @@ PURE = (
     *("bgpd/workload/feed/payload.py", "bgpd/workload/feed/saved.py", "bgpd/workload/service/dns.py"),
 )
 TESTS = (
-    *("tests/bfd", "tests/config", "tests/evpn", "tests/fib", "tests/fuzz", "tests/kernel", "tests/message"),
-    *("tests/model", "tests/rib", "tests/speaker", "tests/workload"),
+    *("tests/bfd", "tests/config", "tests/evpn", "tests/fib", "tests/fuzz", "tests/handover", "tests/history"),
+    *("tests/kernel", "tests/message", "tests/model", "tests/rib", "tests/speaker", "tests/workload"),
+    *("tests/test_explain.py", "tests/test_listings.py", "tests/test_routing.py"),
 )
 SELECTED = "not netns and not vm and not long"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from bgpd.model.path import RouteBatch, Source
 from bgpd.rib import discarded as discarded_module
 from bgpd.rib.discarded import ASK_PAUSE_S
+from bgpd.rib.saved import SavedRib
 from tests.logs import capture_logs
+from tests.message.decoding import negotiated
 from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 HOP = hop("10.0.1.2")
@@ -217,3 +220,28 @@ def test_the_table_never_exceeds_the_limit_and_nothing_is_lost_from_the_count(
         assert len(peer.taken) <= 4
         assert set(peer.taken) <= announced
         assert len(peer.taken) + peer.discarded == len(announced)
+
+
+def test_what_was_discarded_is_known_to_the_next_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many, which ones, and when the neighbor was asked last."""
+    monkeypatch.setattr(discarded_module, "LEAST_KEPT", 2)
+    before = Limited(most=1)
+    before.announce(1, 2, 3, 4)
+    before.withdraw(1)
+    assert before.ask(1000.0)
+    before.announce(1, 2, 3, 4, 5)
+    saved = msgspec.msgpack.decode(msgspec.msgpack.encode(before.recorder.rib.to_leave().rest()[0]), type=SavedRib)
+    after = Limited.__new__(Limited)
+    after.config, after.recorder, after.source = before.config, Recorder(configuration(before.config)), leaf(1)
+    received = after.recorder.rib.received
+    received.neighbor_up(after.source, negotiated(families=(V4,)), after.config, is_adopted=True)
+    steps = received.restore_sessions(saved, {})
+    drain(steps)
+    assert received.must_wait(after.source), "its routes are counted one by one"
+    drain(received.restore_routes())
+    after.recorder.rib.commit_gathered()
+    assert not received.must_wait(after.source)
+    assert (after.taken, after.discarded) == (before.taken, before.discarded) == ([1], 4)
+    after.withdraw(1)
+    assert not after.ask(1000.0 + ASK_PAUSE_S - 1), "it was asked a moment ago"
+    assert after.ask(1000.0 + ASK_PAUSE_S)
