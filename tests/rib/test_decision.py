@@ -414,6 +414,27 @@ def test_numbers_tell_two_neighbors_apart_whatever_else_they_announce() -> None:
     assert best(attributes(1, med=5), attributes(2)) == [0, 1]
 
 
+def test_numbers_put_paths_that_are_equal_in_order_though_a_worse_one_is_among_them() -> None:
+    candidates = tuple(path(leaf(number), attributes(*asns)) for number, asns in ((2, (1,)), (1, (1,)), (3, (1, 2))))
+    for one in candidates:
+        one.via.is_usable = True
+    assert compare(candidates) == decide(candidates, unusable)[0] == (candidates[1], candidates[0])
+
+
+@pytest.mark.parametrize("origin", [Origin.IGP, Origin.EGP, Origin.INCOMPLETE])
+@pytest.mark.parametrize("asns", [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)])
+def test_numbers_compare_med_whatever_the_rank_is(asns: tuple[int, ...], origin: Origin) -> None:
+    both = [path(leaf(number), attributes(*asns, origin=origin, med=med)) for number, med in ((1, 5), (2, None))]
+    for one in both:
+        one.via.is_usable = True
+    for candidates in (tuple(both), tuple(reversed(both))):
+        assert compare(candidates) == decide(candidates, unusable)[0] == (both[1],)
+
+
+def test_a_multipath_set_is_as_large_as_a_kernel_group() -> None:
+    assert MULTIPATH_MAXIMUM == 64
+
+
 def test_numbers_alone_take_no_more_than_a_kernel_group_has() -> None:
     candidates = tuple(path(leaf(number), attributes(1)) for number in range(1, MULTIPATH_MAXIMUM + 3))
     assert compare(candidates) is None
