@@ -101,11 +101,15 @@ SERVICES: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
 
 
 def announcers(fabric: Fabric, address: str) -> list[str]:
-    """The hosts that should announce a service: those that serve it; of drained ones only while no other does."""
+    """The hosts that should announce a service: those that serve it; of those that are being drained only while no
+    other does. Once a host says that it is drained, nobody is to come back to it."""
     serving = [
         name
         for name, host in fabric.hosts.items()
-        if host.daemon is not None and not host.is_drained and host.offers.working(address)
+        if host.daemon is not None
+        and not host.is_drained
+        and host.daemon.drain.view().state != "drained"
+        and host.offers.working(address)
     ]
     others = [name for name in serving if not fabric.hosts[name].offers.is_lowered]
     if not any(fabric.leaves_of(name) for name in others):
