@@ -29,7 +29,8 @@ class NexthopObjects:
 
     `dead`: group id -> routes that still name it although the kernel has flushed them. `version` grows with every
     change.
-    `leftovers` are groups of an earlier run with members unknown to this one. `deletes` counts lost gateways.
+    `leftovers` are objects of an earlier run that this one does not use: groups with members unknown to it, say.
+    `deletes` counts lost gateways.
     `not_resilient`: why this kernel makes no resilient groups ("" as long as it does).
     `sources`: the preferred source of the groups that have one.
     """
@@ -353,6 +354,8 @@ class NexthopObjects:
                 hop = NextHop(found.gateway, name_of(found.ifindex) if scoped else "")
                 if (found.gateway, found.ifindex) not in self._nexthop_ids:
                     self._enter_nexthop(Nexthop(id=found.id, hop=hop, ifindex=found.ifindex, present=True))
+                else:  # made twice, since the answer to the first was lost
+                    self.leftovers.append(found.id)
                 self._ids.take(found.id)
             elif not found.members:  # another program has changed it
                 self._ids.take(found.id)

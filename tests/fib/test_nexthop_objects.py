@@ -7,7 +7,7 @@ import pytest
 from bgpd.fib import nexthop_objects
 from bgpd.fib.nexthop_objects import NexthopObjects
 from bgpd.fib.nexthop_values import Loss
-from bgpd.kernel.nexthop_messages import encode_delete, encode_group
+from bgpd.kernel.nexthop_messages import NexthopObject, encode_delete, encode_group
 from bgpd.model.path import NextHop
 from bgpd.model.prefix import parse_address
 
@@ -247,3 +247,13 @@ def test_group_that_the_kernel_would_not_change_is_deleted_later() -> None:
     assert group not in table.groups
     table.collected(100.0)
     assert encode_delete([group]) in table.collected(100.0 + GRACE_S)[0]
+
+
+def test_gateway_that_an_earlier_run_has_made_twice_is_used_once_and_the_other_goes() -> None:
+    table = NexthopObjects(197)
+    place = {"protocol": 197, "gateway": HOPS[0].address, "ifindex": 2}
+    first, second = (NexthopObject(id=number, **place) for number in (197_000_001, 197_000_002))
+    group = NexthopObject(id=197_500_001, protocol=197, members=((second.id, 1),))
+    table.adopt([first, second, group], lambda _index: "eth0")
+    assert set(table.nexthops) == {first.id}
+    assert table.leftovers == [second.id, group.id]
