@@ -108,9 +108,10 @@ def _wanted(fabric: Fabric, host: SimulatedHost, tenant: Tenant) -> tuple[set[st
 
 
 def _links(fabric: Fabric, host: SimulatedHost, tenant: Tenant) -> Iterator[str]:
-    """What comes in by a tenant's links is looked up in its table."""
+    """What comes in by a tenant's links is looked up in its table: by those of workloads, if this host has one."""
     indexes = [tenant.uplink(tenants.number_of(leaf)) for leaf in fabric.routers_of(host.name)]
-    if any(name == tenant.name for name, _address in host.machines):
+    its = (address for name, address in host.machines if name == tenant.name)
+    if any(host.name in tenants.owners(fabric, tenant, address) for address in its):
         indexes.append(tenant.tap)
     for index in indexes:
         table = host.kernel.vrfs.table_of(index)
