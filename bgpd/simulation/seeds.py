@@ -185,7 +185,7 @@ def gentle_scenario_of(seed: int) -> Scenario:
         events.append(event)
         if kind is Kind.KILL:
             events.append(msgspec.structs.replace(event, at_s=at_s + chance.choice((0.2, 4.0)), kind=Kind.START))
-        at_s += 40.0
+        at_s += chance.choice((2.0, 10.0, 40.0))
     return Scenario(seed=seed, shape=shape, claims=claims, rounds=(tuple(events),), is_gentle=True)
 
 
