@@ -17,7 +17,6 @@ import random
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -25,7 +24,7 @@ import msgspec
 
 from bgpd.simulation import checks
 from bgpd.simulation.fabric import Fabric
-from bgpd.simulation.loop import simulated_time
+from bgpd.simulation.loop import scratch, simulated_time
 from bgpd.simulation.racks import Size, large_fabric
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -87,7 +86,7 @@ def measure(size: Size) -> Result:
     chance = random.Random(1)
     with (
         simulated_time(chance, slow_looks=0.0) as loop,
-        tempfile.TemporaryDirectory(prefix="bgpd-simulation-") as directory,
+        scratch() as directory,
     ):
         made = loop.run_until_complete(_measured(size, loop, chance, Path(directory)))
     return Result(

@@ -135,13 +135,14 @@ class ShardedDict(MutableMapping[bytes, V]):
                 yield keys[start : start + size]
 
     def shrink(self) -> Iterator[None]:
-        """Give back the room of dicts that once held far more: CPython's never shrink on their own. A step for each."""
+        """Give back the room of dicts that once held far more: CPython's never shrink on their own. A step for each
+        that does: to look at all of them is nothing."""
         for part in self.parts:
             if getsizeof(part) > _LEAST_ROOM + _ROOM * len(part):
                 left = dict(part)
                 part.clear()
                 part.update(left)
-            yield
+                yield
 
     def __getitem__(self, key: bytes) -> V:
         return self.part(key)[key]

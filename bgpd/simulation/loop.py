@@ -12,8 +12,10 @@ import contextlib
 import contextvars
 import gc
 import heapq
+import os
 import random
 import sys
+import tempfile
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
@@ -31,6 +33,7 @@ SLOW_LOOK_S = 0.003
 _RESOLUTION_S = 1e-9
 """Of the clock, as Linux has it: what is due so soon is due."""
 _THREAD_S = 0.004
+_MEMORY = "/dev/shm"  # noqa: S108 (a directory of its own is made in it)
 
 
 class Handle:
@@ -117,22 +120,23 @@ class VirtualLoop(_Loop):  # type: ignore[misc]
         end = self.time() + _RESOLUTION_S
         while timers and timers[0][0] < end:
             ready.append(heapq.heappop(timers)[2])
+        running: Process | None = None
         for _ in range(len(ready)):
             handle = ready.popleft()
             callback, process = handle.callback, handle.process
             if callback is None or not (process is None or process.is_alive):
                 continue
-            if process is not None:
-                events._set_running_loop(process)
+            if process is not running:
+                events._set_running_loop(process or self)
+                running = process
             try:
                 handle.context.run(callback, *handle.arguments)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
                 (process or self).call_exception_handler({"message": f"in {callback!r}", "exception": error})
-            finally:
-                if process is not None:
-                    events._set_running_loop(self)
+        if running is not None:
+            events._set_running_loop(self)
 
     def _wait(self) -> None:
         if not self._timers:
@@ -343,6 +347,11 @@ def simulated_time(chance: random.Random, *, slow_looks: float = 0.01) -> Iterat
         loop.abandon()
         _collect()
         gc.enable()
+
+
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """Where simulated hosts keep their state: in memory, where there is such a place, since they write it to disk."""
+    return tempfile.TemporaryDirectory(prefix="bgpd-simulation-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
 
 
 def _collect() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from bgpd.simulation.build import Builder, Built, inner_interfaces, workload_int
 from bgpd.simulation.clab import Topology
 from bgpd.simulation.events import carry_out
 from bgpd.simulation.fabric import Fabric
-from bgpd.simulation.loop import FIRST_S, simulated_time
+from bgpd.simulation.loop import FIRST_S, scratch, simulated_time
 from bgpd.simulation.losses import Loss, Losses
 from bgpd.simulation.network import Stack
 from bgpd.simulation.scenario import Event, Kind
@@ -212,7 +211,7 @@ def simulate(
     chance = random.Random(seed)
     with (
         simulated_time(chance, slow_looks=0.0) as loop,
-        tempfile.TemporaryDirectory(prefix="bgpd-simulation-") as directory,
+        scratch() as directory,
     ):
         loop.most_s = float("inf")
         builder = Builder(topology, loop, chance=chance, directory=Path(directory))

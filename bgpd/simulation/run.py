@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import msgspec
 from bgpd.simulation import checks, machines, services, tenant_checks
 from bgpd.simulation.events import calm, carry_out, heal
 from bgpd.simulation.fabric import Fabric
-from bgpd.simulation.loop import FIRST_S, simulated_time
+from bgpd.simulation.loop import FIRST_S, scratch, simulated_time
 from bgpd.simulation.reach import lost
 from bgpd.simulation.router import Style
 from bgpd.simulation.scenario import Event, Scenario
@@ -48,7 +47,7 @@ def run(scenario: Scenario) -> Result:
     chance = random.Random(scenario.seed)
     with (
         simulated_time(chance, slow_looks=scenario.shape.slow_looks) as loop,
-        tempfile.TemporaryDirectory(prefix="bgpd-simulation-") as directory,
+        scratch() as directory,
     ):
         fabric = fabric_of(scenario.shape, loop, chance=chance, directory=Path(directory))
         found = loop.run_until_complete(_run(fabric, scenario))
