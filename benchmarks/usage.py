@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,7 +38,8 @@ def ran_s(pids: Iterable[int]) -> float:
     total = 0
     for pid in with_descendants(pids):
         for task in Path(f"/proc/{pid}/task").iterdir():
-            total += int((task / "schedstat").read_text().split()[0])
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                total += int((task / "schedstat").read_text().split()[0])
     return total / 1e9
 
 

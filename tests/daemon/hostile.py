@@ -44,8 +44,9 @@ class Play(msgspec.Struct):
 
 
 class Scenario(msgspec.Struct, frozen=True):
-    """`play` says how many `units` it did. `few` of them prove it, `many` are measured. `ends` is how, in words, and
-    `reason` what the neighbor's `last_error` then has of it."""
+    """`play` says how many `units` it did. `few` of them prove it, `many` are measured, `some` (0: `many`) go on while
+    another leaf's routes are waited for. `ends` is how, in words, and `reason` what the neighbor's `last_error` then
+    has of it."""
 
     name: str
     units: str
@@ -54,6 +55,7 @@ class Scenario(msgspec.Struct, frozen=True):
     many: int
     play: Callable[[Play], int]
     reason: str = ""
+    some: int = 0
 
 
 def reset(connection: socket.socket) -> None:
@@ -241,9 +243,9 @@ def malformed(play: Play) -> int:
 
 
 SCENARIOS = [
-    Scenario("connections of strangers", "connection", "each is closed", 320, 100_000, strangers),
+    Scenario("connections of strangers", "connection", "each is closed", 320, 100_000, strangers, some=5_000),
     Scenario("connections of its own that say nothing", "connection", "closed after 5 s", 4, 8, silence),
-    Scenario("connections of its own that speak HTTP", "connection", "each is closed", 50, 5_000, nonsense),
+    Scenario("connections of its own that speak HTTP", "connection", "each is closed", 50, 5_000, nonsense, some=2_000),
     Scenario("asks for all routes, and reads nothing", "request", "nothing is ended", 5, 200, slow_reader),
     Scenario("an UPDATE of one byte a second", "byte", "Hold Timer Expired", 1, 1, drip, "hold timer expired"),
     Scenario("messages of 65 KB: 65,000 times the default route", "message", "nothing is ended", 2, 40, default_routes),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import statistics
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ import bgpd
 from benchmarks.usage import ran_s
 from tests.daemon.fabric import Fabric, Host, config, kernel_hops, leaf, started, table
 from tests.daemon.hostile import SCENARIOS, STRANGERS, Play, Scenario
+from tests.daemon.route_block import RouteBlock
 from tests.daemon.wire_peer import WirePeer, update
 
 pytestmark = pytest.mark.netns
@@ -27,9 +29,11 @@ MIB = 1 << 20
 MOST = 160 * MIB
 """Memory that leaf1 may cost at any time: 16 MiB of attributes are permitted, 60,000 prefixes, and 64 KiB messages."""
 ROUTES = 2_000
+PAIRS = 3
 LIMITS = {"max_prefixes": 60_000, "max_attribute_bytes": 16 * MIB}
 PAGE = Path(__file__).parents[2] / "docs" / "hostile-neighbors.md"
 BEGIN, END = "<!-- costs: begin -->", "<!-- costs: end -->"
+SLOWER_BEGIN, SLOWER_END = "<!-- slower: begin -->", "<!-- slower: end -->"
 
 
 class Cost(NamedTuple):
@@ -58,10 +62,7 @@ class Ground:
 
     def let_loose(self, scenario: Scenario, count: int) -> Cost:
         host, done = self.host, []
-        if self.played:
-            host.write_config(config(*self.tables()))
-            host.cli("reload")
-        self.played += 1
+        self._let_back()
         before, established = resident(host), host.neighbor("leaf2")["established_count"]
         Path(f"/proc/{host.pid}/clear_refs").write_text("5")
         ran = ran_s([host.pid])
@@ -79,6 +80,35 @@ class Ground:
         assert done, "the scenario failed: its error is in the test's output"
         hold_s = host.metric("bgpd_loop_stall_cpu_seconds")
         return Cost(done[0], ran_s([host.pid]) - ran, max(0, peak(host) - before), hold_s)
+
+    def _let_back(self) -> None:
+        """leaf1's sessions begin anew, with limits that have not been reached yet."""
+        if self.played:
+            self.host.write_config(config(*self.tables()))
+            self.host.cli("reload")
+        self.played += 1
+
+    def slower(self, scenario: Scenario) -> float:
+        """How many times as much processor time the daemon takes until leaf2's routes are in the kernel as it takes
+        while leaf1 does nothing: the median of pairs."""
+        with RouteBlock(self.fabric.host, self._good, asn=65202, next_hop="10.0.2.2") as block:
+            block.comes_and_goes(self.host.pid)
+            return statistics.median(self._slower_once(scenario, block) for _ in range(PAIRS))
+
+    def _slower_once(self, scenario: Scenario, block: RouteBlock) -> float:
+        """leaf2's routes come while leaf1 does nothing, then again and again while it does its worst."""
+        self._let_back()
+        quiet = block.comes_and_goes(self.host.pid)
+        busy = []
+        with WirePeer(self.fabric.leaf1) as peer:
+            play = Play(self.fabric.leaf1, peer, scenario.some or scenario.many, self._await_read)
+            thread = threading.Thread(target=scenario.play, args=(play,))
+            thread.start()
+            while thread.is_alive():
+                busy.append(block.comes_and_goes(self.host.pid))
+        self.host.wait(lambda: "leaf1" not in self.host.established(), "leaf1's end", timeout_s=60)
+        self.host.wait(lambda: not self.host.get("routes", neighbor="leaf1"), "its routes to go", timeout_s=60)
+        return statistics.median_high(busy) / quiet
 
     def _leaf2_is_heard(self, thread: threading.Thread) -> bool:
         """A route of leaf2 more is in the kernel; whether leaf1 is at its end."""
@@ -150,16 +180,28 @@ def test_costs_are_bounded_where_it_goes_on(crowded: Fabric) -> None:
         assert cost.memory < MOST, scenario.name
         rows.append(_row(scenario, cost))
     if os.environ.get("HOSTILE_RECORD"):
-        head, _, rest = PAGE.read_text().partition(BEGIN)
-        today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-        told = (
-            f"{today}, bgpd {bgpd.__version__}, Linux {os.uname().release}, {os.cpu_count()} cores, plain Python.\n\n"
-        )
         table_head = (
             "| what leaf1 does | how much | processor time | for each | longest hold | memory | how it ends |\n"
         )
-        text = told + table_head + "|---|---:|---:|---:|---:|---:|---|\n" + "".join(rows)
-        PAGE.write_text(f"{head}{BEGIN}\n{text}{END}{rest.partition(END)[2]}")
+        record(BEGIN, END, table_head + "|---|---:|---:|---:|---:|---:|---|\n" + "".join(rows))
+
+
+@pytest.mark.long
+def test_routes_of_the_other_leaf_come_while_it_goes_on(crowded: Fabric) -> None:
+    rows = []
+    for scenario in SCENARIOS:
+        with on_ground(crowded) as ground:
+            rows.append(f"| {scenario.name} | {ground.slower(scenario):.1f} |\n")
+    if os.environ.get("HOSTILE_RECORD"):
+        record(SLOWER_BEGIN, SLOWER_END, "| what leaf1 does | times as much |\n|---|---:|\n" + "".join(rows))
+
+
+def record(begin: str, end: str, rows: str) -> None:
+    """Write a table between these marks of the page."""
+    head, _, rest = PAGE.read_text().partition(begin)
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    told = f"{today}, bgpd {bgpd.__version__}, Linux {os.uname().release}, {os.cpu_count()} cores, plain Python.\n\n"
+    PAGE.write_text(f"{head}{begin}\n{told}{rows}{end}{rest.partition(end)[2]}")
 
 
 def _row(scenario: Scenario, cost: Cost) -> str:
