@@ -190,6 +190,7 @@ class Witness:
         self.bfd_down.clear()
         for raw in self._network.raw.values():
             raw.heard.lost.clear()
+            raw.heard.unsteady_rounds = max(0, raw.heard.unsteady_rounds - 1)
 
     def look(self, model: Model, touched: set[str]) -> list[str]:
         """What is wrong for good, in words. `touched`: addresses that may have been withdrawn since the round began, or

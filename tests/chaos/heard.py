@@ -54,9 +54,9 @@ class Heard:
         self.complaints: list[str] = []
         self.is_refreshed = False
         """All may come again in this session."""
-        self.is_unsteady = False
-        """In this session the host lacked a next hop or a gateway for what it has: all of that is withdrawn, whether it
-        was announced or not, and comes again."""
+        self.unsteady_rounds = 0
+        """So long the host may lack a next hop or a gateway for what it has, or just have got it again: all of that is
+        withdrawn, whether it was announced or not, and comes again."""
         self._name = f"leaf{number}"
         self._host = host
         self._stale: set[str] = set()
@@ -67,7 +67,7 @@ class Heard:
         """A session begins."""
         self._stale |= self.routes.keys()
         self.routes.clear()
-        self.is_refreshed = self.is_unsteady = False
+        self.is_refreshed = False
         self._renewed.clear()
 
     def take_refresh(self, body: bytes) -> list[str]:
@@ -95,12 +95,12 @@ class Heard:
             return []
         for prefix in withdrawn:
             is_known = self.routes.pop(prefix, None) is not None or prefix in self._stale
-            if not (is_known or self.is_unsteady):
+            if not (is_known or self.unsteady_rounds):
                 self._complain(f"withdrawn, and never announced: {prefix}")
             self._stale.discard(prefix)
             self.lost.add(prefix)
         for prefix, attributes in announced.items():
-            is_expected = self.is_refreshed or self.is_unsteady or _family(prefix) in self._renewed
+            is_expected = self.is_refreshed or self.unsteady_rounds > 0 or _family(prefix) in self._renewed
             if self.routes.get(prefix) == attributes and not is_expected:
                 self._complain(f"announced again, and nothing new: {prefix}")
             self.routes[prefix] = attributes

@@ -89,7 +89,7 @@ class LeafSteps:
         address = f"{link_local(namespace, interface)}/64" if is_link_local else self._network.addresses(number)[0]
         if number == UNNUMBERED and not is_link_local:
             self._world.touch(VRF)  # EVPN has no other next hop there
-            self._network.raw[number].heard.is_unsteady = True
+            self._network.raw[number].heard.unsteady_rounds = 2
         namespace.ip("address", "del", address, "dev", interface)
 
         def repair() -> None:

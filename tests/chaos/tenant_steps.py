@@ -245,7 +245,7 @@ class TenantSteps:
             self._world.touch(VRF)
             self._world.may_hurt(number)
             for raw in self._network.raw.values():
-                raw.heard.is_unsteady = True
+                raw.heard.unsteady_rounds = 2
         return number
 
 

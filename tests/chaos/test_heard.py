@@ -167,7 +167,7 @@ def test_what_is_said_without_need_is_a_complaint() -> None:
     assert len(heard.complaints) == 2
     heard.take(body(withdrawal("10.64.1.2/32")))
     assert len(heard.complaints) == 3
-    heard.is_unsteady = True
+    heard.unsteady_rounds = 1
     heard.take(body(withdrawal("10.64.1.2/32")))
     assert len(heard.complaints) == 3
 
