@@ -490,9 +490,9 @@ class History(Recorder):
     def close(self, *, is_handed_over: bool = False) -> None:
         """The process ends: write the rest; blocks for the disk, but not longer than it may hang."""
         if self._file is not None:
-            self.before_close()
-            self.add(Ended(self.now(), is_handed_over))
             try:
+                self.before_close()
+                self.add(Ended(self.now(), is_handed_over))
                 self._writer.submit(self._write, self._file, self._taken()).result(PATIENCE_S)
             except TimeoutError:
                 log.warning("history.not_written", reason="the disk does not keep up")

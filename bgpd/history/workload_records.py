@@ -77,12 +77,15 @@ class WorkloadRecords:
             self._later(self._pause_s, self._say_services)
 
     def _say_services(self) -> None:
-        """A part of those that have changed."""
+        """A part of those that have changed; a defect costs only the history."""
         self._is_scheduled = False
         size = 0
-        while self._changed and size < AT_ONCE:
-            name = next(iter(self._changed))
-            size += self._say_service(name)
+        try:
+            while self._changed and size < AT_ONCE:
+                size += self._say_service(next(iter(self._changed)))
+        except Exception as error:
+            self._history.give_up(error)
+            return
         self._pause_s = max(GATHER_S, size / BYTES_PER_S)
         if self._changed:
             self._schedule()

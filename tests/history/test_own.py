@@ -269,3 +269,18 @@ def test_the_chain_of_an_own_address_begins_with_its_claim(tmp_path: Path) -> No
     assert claims(began, "10.99.0.1") == claims(began, vrf="red") == []
     verdict = past(tmp_path, parse_address("10.64.1.5"), "", at=began + 10).verdict
     assert verdict == ("no route: 10.64.1.5/32 was claimed for pod2 (api), which was pending: interface pod2 is down")
+
+
+@pytest.mark.parametrize("is_at_the_end", [False, True])
+def test_a_defect_in_what_is_said_of_services_costs_only_the_history(
+    is_at_the_end: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = OwnRecorded(tmp_path)
+    recorded.rig.services.apply("api", "dns", SERVICE)
+    monkeypatch.setattr(recorded.rig.services, "view", lambda name: 1 / 0)
+    if is_at_the_end:
+        recorded.history.close()
+    else:
+        recorded.settle()
+    assert not recorded.history.is_on
+    assert "ZeroDivisionError" in recorded.history.error
