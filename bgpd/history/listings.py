@@ -42,6 +42,10 @@ def table(state: Path, asked: AskedTable, progress: Progress = unsaid) -> PastTa
     reading = _READING.get(asked.kind)
     if reading is None:
         raise NotKnown(f'the history has no "{asked.kind}"; it has: {", ".join(_READING)}')
+    try:
+        parse_prefix(query.prefix or "::/0")
+    except ValueError as error:
+        raise NotKnown(f'"{query.prefix}" is no prefix: {error}') from None
     segments, found, views = reading(state, query, progress)
     begins = known_from(segments)
     if found.problem:

@@ -238,6 +238,8 @@ def test_rows_are_narrowed_and_counted(tmp_path: Path) -> None:
     assert (len(first.rows), first.total) == (2, len(then(tmp_path, "workloads", at).rows))
     assert [one.name for one in then(tmp_path, "services", at, state="withheld").rows] == ["dns"]
     assert then(tmp_path, "services", at, state="announced").rows == []
+    with pytest.raises(NotKnown, match=r'"10\.64\.1\.0/99" is no prefix'):
+        ids(prefix="10.64.1.0/99")
     with pytest.raises(NotKnown, match='has no "vrfs"'):
         then(tmp_path, "vrfs", at)
     with pytest.raises(NotKnown, match="begins at"):
