@@ -337,7 +337,8 @@ class Process(_Loop):  # type: ignore[misc]
 def simulated_time(chance: random.Random, *, slow_looks: float = 0.01) -> Iterator[VirtualLoop]:
     """A common loop, as the one of this thread, until all in it is thrown away."""
     loop = VirtualLoop(chance, slow_looks=slow_looks)
-    gc.disable()  # what is left of a killed process must not run at a moment of its own
+    thresholds = gc.get_threshold()
+    gc.set_threshold(0)  # what is left of a killed process must not run at a moment of its own
     gc.freeze()
     asyncio.set_event_loop(loop)
     try:
@@ -346,7 +347,7 @@ def simulated_time(chance: random.Random, *, slow_looks: float = 0.01) -> Iterat
         asyncio.set_event_loop(None)
         loop.abandon()
         _collect()
-        gc.enable()
+        gc.set_threshold(*thresholds)
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import random
 import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+from bgpd.runtime.memory import MANY, connection_came
 from bgpd.simulation.loop import Process, VirtualLoop, simulated_time
 from bgpd.simulation.network import BGP_PORT, RTO_S, WINDOW, End, Link, Port, Stack
 
@@ -137,3 +139,14 @@ def test_a_killed_process_does_nothing_more() -> None:
         assert said == [True] * 5
 
     simulated(work)
+
+
+def test_nothing_collects_what_a_killed_process_has_left_until_the_end() -> None:
+    """The daemon makes a pass for many connections where no passes are made by themselves (`runtime/memory.py`)."""
+    before = gc.get_threshold()
+    with simulated_time(random.Random(1)):
+        passes = gc.get_stats()[2]["collections"]
+        for _ in range(MANY):
+            connection_came()
+        assert gc.get_stats()[2]["collections"] == passes
+    assert gc.get_threshold() == before
