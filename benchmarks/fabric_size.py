@@ -122,8 +122,8 @@ async def _measured(
 
 # The chart
 
-_WIDTH, _HEIGHT, _LEFT, _TOP, _PANEL, _FLOOR = 760, 300, 60, 50, 240, 240
-_GAP = 130
+_WIDTH, _HEIGHT, _LEFT, _TOP, _PANEL, _FLOOR = 760, 330, 60, 50, 280, 240
+_GAP = 90
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328; }
 .middle { text-anchor: middle; } .end { text-anchor: end; } .title { font-size: 14px; }
@@ -152,6 +152,10 @@ def chart(results: list[Result]) -> str:
     hosts = [one.hosts for one in results]
     parts += _panel(_LEFT, "seconds until nothing changes any more", hosts, seconds)
     parts += _panel(_LEFT + _PANEL + _GAP, "UPDATEs that all nodes send", hosts, updates)
+    for number, (key, text) in enumerate(_EVENTS.items()):
+        x, y = _LEFT + 230 * number, _HEIGHT - 20
+        parts.append(f'<polyline class="{key}" points="{x},{y - 4} {x + 40},{y - 4}"/>')
+        parts.append(f'<text x="{x + 48}" y="{y}">{text}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{words}">\n'
         f"<title>{words}</title>\n<style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</svg>\n"
@@ -164,22 +168,18 @@ def _panel(left: int, title: str, hosts: list[int], lines: dict[str, list[float]
     for tick in ticks:
         y = _at(tick, ticks, _FLOOR, _TOP)
         parts.append(f'<line class="grid" x1="{left}" x2="{left + _PANEL}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text class="end" x="{left - 6}" y="{y + 4}">{tick:g}</text>')
+        parts.append(f'<text class="end" x="{left - 6}" y="{y + 4}">{tick:,g}</text>')
     ends = [min(hosts), max(hosts)]
     for host in hosts:
         x = _at(host, ends, left, left + _PANEL)
         parts.append(f'<line class="axis" x1="{x}" x2="{x}" y1="{_FLOOR}" y2="{_FLOOR + 4}"/>')
-        parts.append(f'<text class="middle" x="{x}" y="{_FLOOR + 18}">{host}</text>')
+        parts.append(f'<text class="middle" x="{x}" y="{_FLOOR + 18}">{host:,}</text>')
     parts.append(f'<line class="axis" x1="{left}" x2="{left + _PANEL}" y1="{_FLOOR}" y2="{_FLOOR}"/>')
     parts.append(f'<text class="middle" x="{left + _PANEL / 2}" y="{_FLOOR + 38}">hosts</text>')
-    below = 0.0
-    for key, values in sorted(lines.items(), key=lambda item: item[1][-1], reverse=True):
-        points = [
-            f"{_at(host, ends, left, left + _PANEL)},{_at(v, ticks, _FLOOR, _TOP)}" for host, v in zip(hosts, values)
-        ]
-        parts.append(f'<polyline class="{key}" points="{" ".join(points)}"/>')
-        below = max(_at(values[-1], ticks, _FLOOR, _TOP) + 4, below + 14)
-        parts.append(f'<text x="{left + _PANEL + 6}" y="{below}">{_EVENTS[key]}</text>')
+    for key, values in lines.items():
+        across = [_at(host, ends, left, left + _PANEL) for host in hosts]
+        points = " ".join(f"{x},{_at(value, ticks, _FLOOR, _TOP)}" for x, value in zip(across, values))
+        parts.append(f'<polyline class="{key}" points="{points}"/>')
     return parts
 
 

@@ -31,4 +31,4 @@ def test_chart_is_well_formed_whatever_is_measured() -> None:
         [one],
         [one, Result(**{name: getattr(one, name) for name in one.__struct_fields__} | {"hosts": 20})],
     ):
-        assert len(ET.fromstring(chart(results)).findall(".//{*}polyline")) == 6
+        assert len(ET.fromstring(chart(results)).findall(".//{*}polyline")) == 9
