@@ -168,7 +168,7 @@ def _panel(left: int, title: str, hosts: list[int], lines: dict[str, list[float]
     for tick in ticks:
         y = _at(tick, ticks, _FLOOR, _TOP)
         parts.append(f'<line class="grid" x1="{left}" x2="{left + _PANEL}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text class="end" x="{left - 6}" y="{y + 4}">{tick:,g}</text>')
+        parts.append(f'<text class="end" x="{left - 6}" y="{y + 4}">{tick:,.10g}</text>')
     ends = [min(hosts), max(hosts)]
     for host in hosts:
         x = _at(host, ends, left, left + _PANEL)
