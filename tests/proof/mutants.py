@@ -148,8 +148,10 @@ class Runner:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        items = session.items
+        items, caches = session.items, remembering()
         for number, item in enumerate(items):
+            for one in caches:
+                one.cache_clear()  # a function that remembers its answers is reached by the first test only
             began = time.process_time()
             sys.settrace(functools.partial(self._called, number))
             run(session, [item])
@@ -192,9 +194,9 @@ def replace(file: str, mutant: Mutant) -> bool:
     """Give the functions that there are the code of a mutant, and forget what they have answered before. False: it has
     other variables in common with what it stands in, and would not even be imported."""
     codes = {(one.co_qualname, one.co_firstlineno): one for one in codes_in(compile(mutant.tree, file, "exec"))}
+    for one in remembering():
+        one.cache_clear()
     for found in gc.get_objects():
-        if isinstance(found, functools._lru_cache_wrapper):
-            found.cache_clear()
         if isinstance(found, FunctionType) and found.__code__.co_filename == file:
             code = codes.get((found.__code__.co_qualname, found.__code__.co_firstlineno))
             if code is not None and code.co_qualname == mutant.function:
@@ -203,6 +205,11 @@ def replace(file: str, mutant: Mutant) -> bool:
                 except ValueError:
                     return False
     return True
+
+
+def remembering() -> list[functools._lru_cache_wrapper[object]]:
+    """The functions that remember what they have answered."""
+    return [found for found in gc.get_objects() if isinstance(found, functools._lru_cache_wrapper)]
 
 
 def codes_in(code: CodeType) -> Iterator[CodeType]:
