@@ -59,7 +59,8 @@ class _Backend(ScriptedBackend):
 
     @property
     def listings(self) -> Mapping[str, Listing]:
-        return {name: one for name, one in super().listings.items() if not name.startswith("broken")}
+        good = {name: one for name, one in super().listings.items() if not name.startswith("broken")}
+        return {**good, "received": lambda query: iter(()), "advertised": lambda query: iter(())}
 
     @property
     def pagers(self) -> Mapping[str, Pager]:

@@ -170,6 +170,7 @@ def test_usual_lengths_of_two_bytes(ibgp: bool) -> None:
         (bit, unit, least, most) = rules.long[bytes((ROWS[kind][0] | 0x10, kind))]
         assert (bit, least) == rules.short[bytes((ROWS[kind][0], kind, sizes[0]))]
         assert [*range(least, min(most, 255) + 1, unit)] == sizes
+        assert not least % unit
     assert rules.long[b"\x50\2"][3] == 2 + 4 * 255
     assert {most for head, (_, _, _, most) in rules.long.items() if head[1] in (8, 16, 32)} == {65_535}
     assert not plain_rules_for(negotiated(ibgp=ibgp, four_octet_as=False)).long
