@@ -172,16 +172,16 @@ def test_without_cap_net_admin_it_says_so_and_ends(fabric: Fabric) -> None:
 
 
 def test_nonsense_on_the_api_socket_is_answered(host: Host) -> None:
-    for sent in (
-        os.urandom(3000),
-        b"GET /v1/neighbors HTTP/9.9\r\n\r\n",
-        b"POST /v1/reload HTTP/1.1\r\nContent-Length: z\r\n\r\n",
+    for sent, refused in (
+        (b"\x80" + os.urandom(3000) + b"\r\n\r\n", b"400"),
+        (b"GET /v1/neighbors HTTP/9.9\r\n\r\n", b"505"),
+        (b"POST /v1/reload HTTP/1.1\r\nContent-Length: z\r\n\r\n", b"400"),
     ):
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(5)
             client.connect(str(host.socket_path))
             client.sendall(sent)
-            assert b"400" in client.recv(4096)
+            assert client.recv(4096).startswith(b"HTTP/1.1 " + refused)
     for target, status in (
         ("/v1/nonsense", 404),
         ("/v1/routes?prefix=10.0.0.0/99", 400),

@@ -76,11 +76,7 @@ def known_routes(monitor: KernelMonitor) -> set[Way]:
 
 async def same(monitor: KernelMonitor) -> set[Way]:
     """Soon, what is known is what the kernel has, each route as often."""
-    await until(
-        lambda: counted_routes(monitor) == kernel_routes(),
-        lambda: (counted_routes(monitor), kernel_routes()),
-        timeout_s=5,
-    )
+    await until(lambda: counted_routes(monitor) == kernel_routes(), lambda: (counted_routes(monitor), kernel_routes()))
     return known_routes(monitor)
 
 

@@ -91,7 +91,7 @@ async def test_missing_interface_is_published_as_pending(broker: Broker, tmp_pat
         assert state["reason"] == "interface pod9 does not exist"
 
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DAEMON = """
 import asyncio, pathlib, sys
 from tests.workload.broker import Node
