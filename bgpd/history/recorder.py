@@ -48,7 +48,7 @@ from bgpd.history.records import (
     Tenants,
     Told,
 )
-from bgpd.history.segments import SEGMENTS, HistoryUnusable, SegmentWriter
+from bgpd.history.segments import HistoryUnusable, SegmentWriter
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
@@ -71,11 +71,6 @@ MOST_WAITING = 16 << 20
 PATIENCE_S = 1.0
 """How long the end of the process waits for the disk."""
 RETRY_S = 10.0
-QUIET = 32 << 10
-"""Bytes: when less was written since the last look, little changes now."""
-_GOOD_TIME, _HIGH_TIME = 3, 5
-"""Of as many parts as there are segments: what may have been written since the last base before the next one is asked
-for, where little changes, and in any case."""
 
 
 class History(Recorder):
@@ -92,7 +87,6 @@ class History(Recorder):
         self.error = ""
         self.failed_at: float | None = None
         self.wants_base = False
-        self._looked_at = 0
         self.bytes = self.lost = 0
         self.known_from: float | None = None
         self.is_on = directory is not None and max_bytes > 0
@@ -414,16 +408,13 @@ class History(Recorder):
     def look_whether_full(self) -> None:
         """Ask for the next base in good time before the last one is deleted, and not while a table is loaded or much
         changes, if that can be helped: it says all routes again."""
-        if self._file is None or self._is_in_base or self._ends_base or self.is_writing:
-            return
-        written, self._looked_at = self._file.since_base - self._looked_at, self._file.since_base
-        is_time = self._file.since_base > self._max_bytes * _GOOD_TIME // SEGMENTS
-        self.wants_base = self.wants_base or self.is_high_time or (is_time and written < QUIET)
+        if self._file is not None and not (self._is_in_base or self._ends_base or self.is_writing):
+            self.wants_base = self._file.is_time_for_base() or self.wants_base
 
     @property
     def is_high_time(self) -> bool:
         """Whether the next base must not wait any more, or go slowly."""
-        return self._file is not None and self._file.since_base > self._max_bytes * _HIGH_TIME // SEGMENTS
+        return self._file is not None and self._file.is_high_time_for_base
 
     @property
     def is_writing(self) -> bool:

@@ -30,6 +30,11 @@ LEAST_FREE = 4 << 20
 """Bytes of the disk that are left to what matters more: claims, and the journal of events."""
 SEGMENTS = 8
 """About so many share the room that there is."""
+QUIET = 32 << 10
+"""Bytes: when less was written since the last look, little changes now."""
+_GOOD_TIME, _HIGH_TIME = 3, 5
+"""Of as many parts as there are segments: what may be written after a base before it is time for the next one, where
+little changes, and in any case."""
 _SUFFIX = ".routes"
 _MAGIC = b"bgpdhist"
 _HEADER = struct.Struct(">8sHB5x")
@@ -64,6 +69,7 @@ class SegmentWriter:
         self.since_base = self.bases = 0
         self._directory = directory
         self._max_bytes = max_bytes
+        self._looked_at = 0
         self._file: BinaryIO | None = None
         self._size = 0
         self._segments: list[Segment] = []
@@ -83,6 +89,17 @@ class SegmentWriter:
         except OSError as error:
             self._close()
             raise HistoryUnusable(f"{self._directory}: {error.strerror}") from error
+
+    def is_time_for_base(self) -> bool:
+        """Whether the next base is to begin. Asked after each write, or each few."""
+        written, self._looked_at = self.since_base - self._looked_at, self.since_base
+        is_good_time = self.since_base > self._max_bytes * _GOOD_TIME // SEGMENTS
+        return self.is_high_time_for_base or (is_good_time and written < QUIET)
+
+    @property
+    def is_high_time_for_base(self) -> bool:
+        """Whether it must not wait any more."""
+        return self.since_base > self._max_bytes * _HIGH_TIME // SEGMENTS
 
     def close(self) -> None:
         """Give the file up."""

@@ -15,7 +15,7 @@ from bgpd.api.backend import Rejected
 from bgpd.cli.decode import Hooks
 from bgpd.cli.past import explain_past
 from bgpd.config.load import parse_config
-from bgpd.history import recorder, segments
+from bgpd.history import segments
 from bgpd.history.answers import past
 from bgpd.history.base import SLICE, base
 from bgpd.history.gathered import Gathered
@@ -127,7 +127,7 @@ def test_a_base_of_which_a_part_was_lost_tells_nothing(tmp_path: Path) -> None:
 def test_the_next_base_waits_while_much_changes_as_long_as_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "QUIET", 1)
+    monkeypatch.setattr(segments, "QUIET", 1)
     for is_calm_at_last in (True, False):
         recorded = Recorded(tmp_path / str(is_calm_at_last), max_bytes=8_000)
         recorded.write()
