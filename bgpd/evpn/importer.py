@@ -245,6 +245,11 @@ class Importer:
         for origin in origins:
             for vrf, family in tuple(origin.vrfs):
                 yield from self._remove_from(vrf, family, origin)
+                followed = self._followed.get(vrf, _NOTHING) if origin.kind == _MAC_IP else _NOTHING
+                length = address_length(family) + 1
+                touched = [one for one in origin.hosts.owners.keys() & followed if len(one) == length]
+                if touched:
+                    self._listener.remote_hosts_changed(vrf, family, touched)
 
     def _tidy(self, neighbor: str, *, keep: _Origin) -> None:
         """Forget the origins of which nothing is left but `keep`: a neighbor may name ever new route distinguishers."""

@@ -9,7 +9,7 @@ from bgpd.evpn.mac_mobility import decode_mobility
 from bgpd.model.evpn import parse_key
 from bgpd.model.path import RouteBatch, Source
 from bgpd.model.prefix import parse_prefix
-from tests.evpn.build import CONFIG, EVPN, VIA1, Host
+from tests.evpn.build import CONFIG, EVPN, VIA1, Host, host_route, mobility
 
 MAC = "02:00:00:00:00:aa"
 VM = "10.64.0.7/32"
@@ -151,3 +151,15 @@ def test_sticky_on_both_hosts_one_has_it(order: tuple[int, int]) -> None:
         fabric.hosts[index].workload(VM, mac=MAC, sticky=True)
         fabric.settle()
     assert fabric.holders() == [0]
+
+
+@pytest.mark.parametrize("sticky", [False, True])
+def test_what_was_given_up_for_another_host_comes_back_when_its_route_is_lost_with_the_leaf(sticky: bool) -> None:
+    host = Host(CONFIG)
+    leaf = host.up(1)
+    host.workload(VM, mac=MAC)
+    host.hear(leaf, host_route("10.64.0.7", mac=MAC), communities=[mobility(5, sticky=sticky)])
+    assert host.given_up[-1][:2] == ("blue", [KEY])
+    assert host.given_up[-1][2]
+    host.down(leaf)
+    assert host.given_up[-1] == ("blue", [KEY], "")
