@@ -289,7 +289,7 @@ class SimulatedHost:
     async def _running(self, daemon: Bgpd) -> None:
         try:
             await daemon.run()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the latter: it was killed
             raise
         except OSError:  # as daemon.py: it cannot start, and the service manager tries again
             self.loop.call_soon(self.kill)

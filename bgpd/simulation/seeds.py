@@ -204,7 +204,8 @@ def failure_of(seed: int) -> Scenario:
     is_kept = style.by_notification  # a hold timer that expires is a graceful restart then (RFC 8538)
     silent_s = HOLD_S + (style.restart_time_s if is_kept else 0) + REPAIR_S
     # The NOTIFICATION of who hears nothing waits behind what is not acknowledged; the reset after it says restart.
-    deaf_s = HOLD_S + LINGER_S + (style.restart_time_s if style.helps or is_kept else 0) + REPAIR_S
+    # What the other end sends first still arrives.
+    deaf_s = HOLD_S / 3 + HOLD_S + LINGER_S + (style.restart_time_s if style.helps or is_kept else 0) + REPAIR_S
     kind, bound_s = chance.choice(
         (
             (Kind.CUT, REPAIR_S),
