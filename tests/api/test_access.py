@@ -206,6 +206,25 @@ async def test_clients_with_tls_leave_nothing(tmp_path: Path, request_line: str)
     assert len(left) <= 1
 
 
+async def test_client_with_tls_that_breaks_off_leaves_its_place(tmp_path: Path) -> None:
+    """Without a word of TLS: in the middle of a stream, and of its request."""
+    certificate, key = make_certificate(tmp_path)
+    listen = f"127.0.0.1:{free_port()}"
+    files = {"tls_certificate": str(certificate), "tls_key": str(key)}
+    server = ApiServer(ApiConfig(socket=str(tmp_path / "s"), listen=listen, **files), ScriptedBackend())
+    await server.start()
+    host, port = listen.split(":")
+    for said in (b"GET /v1/live HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /v1/li"):
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=trusting(certificate))
+        writer.write(said)
+        await until(lambda: len(server._https[1].open) == 1)
+        if said.endswith(b"\r\n"):
+            await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+        await until(lambda: not server._https[1].open)
+    await server.stop()
+
+
 def test_origin_that_is_none_is_refused() -> None:
     with pytest.raises(Rejected, match="may not read"):
         Access().check({"Host": "127.0.0.1", "Origin": "http://["}, "/v1/health")
