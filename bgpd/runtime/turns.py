@@ -4,10 +4,9 @@ Each part of the daemon that has much to do asks for a step, does a slice of it,
 to read, the FIB with routes to write, walks over a table. However many ask, a turn ends after `TURN_S` and the step
 that runs then; the others are first in the next turn, when what came from outside has been heard. What a step asks for
 runs in the same turn only if that is young: the small work that follows from a few routes needs no turn of the loop for
-each part that it passes through. Who has taken far longer than a step may leave the others as much before its next one.
-Who gathers what comes little by little waits for the end of a window. Walks, the long work of the RIB, are generators
-that share one step and advance one after the other, so that a short one is not held up by a long one. Decides only
-that.
+each part that it passes through. Who gathers what comes little by little waits for the end of a window. Walks, the
+long work of the RIB, are generators that share one step and advance one after the other, so that a short one is not
+held up by a long one. Decides only that.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import contextlib
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from heapq import heappop, heappush
 from typing import Protocol, TypeVar
 
 TURN_S = 0.004
@@ -35,44 +33,32 @@ class Turns:
     """The steps that wait in one event loop, in order."""
 
     def __init__(self) -> None:
-        self.worked_s = 0.0
-        """How long all steps have run."""
         self._steps: deque[Step] = deque()
-        self._resting: list[tuple[float, int, Step]] = []
-        self._serial = 0
         self._is_scheduled = False
         self._is_used = False
         self._at_window_end: list[Step] = []
 
     def __bool__(self) -> bool:
-        return bool(self._steps or self._resting)
+        return bool(self._steps)
 
-    def add(self, step: Step, *, after_s: float = 0.0) -> None:
+    def add(self, step: Step) -> None:
         """Run `step` in the loop's next turn, or in the first after it that has time left; if a step of a turn that is
-        young asks for it, in that turn. While others wait it rests until `worked_s` is `after_s`."""
-        if after_s > self.worked_s:
-            self._serial += 1
-            heappush(self._resting, (after_s, self._serial, step))
-        else:
-            self._steps.append(step)
+        young asks for it, in that turn."""
+        self._steps.append(step)
         if not self._is_scheduled:
             self._schedule()
 
-    def now_or_add(self, step: Step, *, after_s: float = 0.0) -> bool:
+    def now_or_add(self, step: Step) -> bool:
         """Run `step` at once if nothing waits and this turn was not used yet, else `add` it; whether it was run.
 
         What comes from outside alone is worked off without delay; what comes from many at the same time is not more
         than a turn takes.
         """
-        if self or self._is_used:
-            self.add(step, after_s=after_s)
+        if self._steps or self._is_used:
+            self.add(step)
             return False
         self._use()
-        began = asyncio.get_running_loop().time()
-        try:
-            step()
-        finally:
-            self.worked_s += asyncio.get_running_loop().time() - began
+        step()
         return True
 
     def at_window_end(self, step: Step) -> None:
@@ -104,24 +90,17 @@ class Turns:
     def _run(self) -> None:
         self._use()
         clock = asyncio.get_running_loop().time
-        began = now = clock()
+        began = clock()
         waited = len(self._steps)
         try:
-            while self:
-                step = self._steps.popleft() if self._steps else heappop(self._resting)[2]
-                try:
-                    step()
-                finally:
-                    before, now = now, clock()
-                    self.worked_s += now - before
-                    while self._resting and self._resting[0][0] <= self.worked_s:
-                        self._steps.append(heappop(self._resting)[2])
+            while self._steps:
+                self._steps.popleft()()
                 waited -= 1
-                if now - began > (TURN_S if waited > 0 else YOUNG_S):
+                if clock() - began > (TURN_S if waited > 0 else YOUNG_S):
                     break
         finally:
             self._is_scheduled = False
-            if self:
+            if self._steps:
                 self._schedule()
 
 
@@ -150,6 +129,11 @@ def turns() -> Turns:
 def soon(step: Step) -> None:
     """Run `step` of bulk work in the loop's next turn, or in the first after it that has time left."""
     (_Latest.turns if asyncio.get_running_loop() is _Latest.loop else turns()).add(step)
+
+
+def now_or_soon(step: Step) -> bool:
+    """Run `step` now if no other bulk work waits or ran in this turn of the loop, else `soon`; whether it was run."""
+    return turns().now_or_add(step)
 
 
 async def at_rest(walks: Walks, *, patience_s: float) -> None:

@@ -19,7 +19,7 @@ import msgspec
 from bgpd.message.notification import describe_notification
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import ErrorCode
-from bgpd.runtime.turns import WINDOW_S, turns
+from bgpd.runtime.turns import WINDOW_S, now_or_soon, soon, turns
 from bgpd.speaker.connection import KeepaliveReceived, RefreshReceived, State, UpdateReceived
 from bgpd.speaker.defects import OUT_OF_RESOURCES
 from bgpd.speaker.exchange import Exchange, RefusedUpdate, UnreadableUpdate
@@ -30,8 +30,6 @@ from bgpd.speaker.transport import Wire
 
 STEP_S = 0.002
 """How long one neighbor's messages may keep the loop; then the others have their turn."""
-LONG_S = 2 * STEP_S
-"""A turn that took longer than this has had the time of others."""
 STEP_BYTES = 24 * 1024
 """How much of one neighbor's messages is worked off at a turn: leaves that send the same table stay abreast, and most
 routes go to the kernel once, with all their next hops."""
@@ -115,9 +113,6 @@ class Driver:
         self.is_held = False
         self._put_off: RefreshReceived | None = None
         self._run = RunLength()
-        self._turn_began = math.inf
-        self._rests_until_s = 0.0
-        """Of `turns().worked_s`: until then others who have something to do come first."""
 
     @property
     def wires(self) -> list[Wire]:
@@ -297,8 +292,7 @@ class Driver:
 
     def _plan_pump(self) -> None:
         if not self._is_pump_planned:
-            self._note_turn()
-            turns().add(self._planned_pump, after_s=self._rests_until_s)
+            soon(self._planned_pump)
         self._wait_for_turn()
 
     def _wait_for_turn(self) -> None:
@@ -307,19 +301,8 @@ class Driver:
             self._wire.pause()
 
     def _planned_pump(self) -> None:
-        """A turn. If one message took far more than a step, the others have as much time before the next one."""
         self._is_pump_planned = False
-        self._turn_began = _now()
-        try:
-            self.pump()
-        finally:
-            self._note_turn()
-            self._turn_began = math.inf
-
-    def _note_turn(self) -> None:
-        took_s = _now() - self._turn_began
-        if took_s > LONG_S:  # `worked_s` grows by this turn, too, when it is over
-            self._rests_until_s = turns().worked_s + 2 * took_s
+        self.pump()
 
     def _note_state(self) -> None:
         if self._session.state is not self.state:
@@ -419,7 +402,7 @@ class Driver:
     def _received(self, number: int, data: bytes) -> None:
         self._session.received(number, data)
         self._note_pace(number, len(data))
-        if not self._is_pump_planned and not turns().now_or_add(self._planned_pump, after_s=self._rests_until_s):
+        if not self._is_pump_planned and not now_or_soon(self._planned_pump):
             self._wait_for_turn()
 
     def _drained(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bgpd.runtime.turns import STEP_S, TURN_S, WINDOW_S, YOUNG_S, Walks, soon, turns
+from bgpd.runtime.turns import STEP_S, TURN_S, WINDOW_S, YOUNG_S, Walks, now_or_soon, soon, turns
 from tests.clocks import StoppedClock, in_simulated_time
 
 
@@ -111,47 +111,18 @@ def test_each_loop_has_its_own() -> None:
 
 async def test_one_step_of_a_turn_runs_at_once_and_the_others_in_the_next() -> None:
     said: list[str] = []
-    assert turns().now_or_add(saying(said, "a"))
+    assert now_or_soon(saying(said, "a"))
     assert said == ["a"]
-    assert not turns().now_or_add(saying(said, "b"))
-    assert not turns().now_or_add(saying(said, "c"))
+    assert not now_or_soon(saying(said, "b"))
+    assert not now_or_soon(saying(said, "c"))
     assert said == ["a"]
     await asyncio.sleep(0)
     assert said == ["a", "b", "c"]
-    assert not turns().now_or_add(saying(said, "d"))
+    assert not now_or_soon(saying(said, "d"))
     for _ in range(2):
         await asyncio.sleep(0)
-    assert turns().now_or_add(saying(said, "e"))
+    assert now_or_soon(saying(said, "e"))
     assert said == ["a", "b", "c", "d", "e"]
-
-
-async def test_step_rests_until_others_have_worked_for_so_long(clock: StoppedClock) -> None:
-    """Or have nothing to do."""
-    said: list[str] = []
-
-    def work(name: str) -> None:
-        clock.now += TURN_S / 4
-        said.append(name)
-
-    turns().add(lambda: work("long"), after_s=turns().worked_s + TURN_S)
-    for name in "abcdef":
-        soon(lambda name=name: work(name))
-    for _ in range(9):
-        await asyncio.sleep(0)
-    assert said == ["a", "b", "c", "d", "e", "f", "long"]
-    said.clear()
-    turns().add(lambda: work("long"), after_s=turns().worked_s + TURN_S / 2)
-    for name in "abcdef":
-        soon(lambda name=name: work(name))
-    for _ in range(9):
-        await asyncio.sleep(0)
-    assert said[:2] == ["a", "b"]
-    assert said.index("long") == 6, "behind those that waited already"
-    said.clear()
-    turns().add(lambda: work("long"), after_s=turns().worked_s + TURN_S)
-    assert turns()
-    await asyncio.sleep(0)
-    assert said == ["long"], "nobody else has anything to do"
 
 
 def test_steps_at_the_end_of_a_window_run_together() -> None:

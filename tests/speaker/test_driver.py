@@ -9,12 +9,12 @@ from typing import Any, cast
 import pytest
 
 from bgpd.message.exabgp_codec import RouteRefresh
-from bgpd.runtime.turns import WINDOW_S, soon
+from bgpd.runtime.turns import WINDOW_S
 from bgpd.speaker.connection import RefreshReceived, State, UpdateReceived
 from bgpd.speaker.driver import GATHERED_BYTES, LEAST_RUN, RUN_MESSAGES, STEP_S, Driver, RunLength
 from bgpd.speaker.session import Output
 from bgpd.speaker.transport import READ_SIZE
-from tests.clocks import StoppedClock, in_simulated_time
+from tests.clocks import in_simulated_time
 
 
 def test_costly_runs_become_shorter_and_cheap_ones_longer_within_limits() -> None:
@@ -95,34 +95,6 @@ def connected() -> tuple[Driver, Connected, QuietSession]:
     driver.adopt(1, cast(Any, wire))
     driver.carry(cast(Any, None), cast(Any, wire))
     return driver, wire, session
-
-
-@pytest.mark.parametrize(("seconds", "others"), [(5 * STEP_S, 6), (STEP_S, 1)])
-async def test_others_have_as_much_time_as_a_neighbor_whose_message_took_long(
-    seconds: float, others: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A neighbor whose messages take a step has the turn that it always had."""
-    clock = StoppedClock()
-    monkeypatch.setattr(asyncio.get_running_loop(), "time", clock.perf_counter)
-    _, wire, session = connected()
-    said: list[str] = []
-
-    def work(name: str, seconds: float) -> None:
-        clock.now += seconds
-        said.append(name)
-
-    def other() -> None:
-        work("other", 1.1 * STEP_S)
-        if len(said) < 10:
-            soon(other)
-
-    monkeypatch.setattr(session, "next_output", lambda now: work("neighbor", seconds))
-    wire.hear(b"first")
-    soon(other)
-    wire.hear(b"second")
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert said.index("neighbor", 1) == 1 + others
 
 
 class Refreshed:
