@@ -91,8 +91,8 @@ class Leaving:
         await self._hand_over(store, leave)
 
     async def look_at_disk(self) -> None:
-        """Raises: HandOverFailed: it hangs. A process of which a thread waits for it cannot end: its neighbors would
-        hear nothing, neither of this one nor of the next, until it goes on.
+        """Raises: HandOverFailed: it hangs, or it cannot be looked at. A process of which a thread waits for it cannot
+        end: its neighbors would hear nothing, neither of this one nor of the next, until it goes on.
         """
         directory = Path(self._configuration.config.state.directory)
         try:
@@ -102,6 +102,8 @@ class Leaving:
                 await self._disk.answers(directory)
         except TimeoutError:
             is_written = False
+        except OSError as error:  # no descriptor is left to look at threads, say
+            raise HandOverFailed(str(error)) from error
         if not is_written:
             raise HandOverFailed("the disk of the state directory does not answer")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 from types import SimpleNamespace
 from typing import cast
@@ -97,6 +98,19 @@ async def test_nothing_is_left_while_the_disk_hangs_though_nothing_waits_to_be_w
     left = Left()
     left._disk = cast(Disk, SimpleNamespace(answers=_never))
     with pytest.raises(HandOverFailed, match="disk of the state directory does not answer"):
+        await left.hand_over(STORE, lambda signals: None)
+    assert left.holds == []
+
+
+async def test_a_look_at_the_disk_that_fails_is_no_end_of_the_process() -> None:
+    """As where no descriptor is left."""
+
+    async def fails(_directory: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    left = Left()
+    left._disk = cast(Disk, SimpleNamespace(answers=fails))
+    with pytest.raises(HandOverFailed, match="Too many open files"):
         await left.hand_over(STORE, lambda signals: None)
     assert left.holds == []
 
