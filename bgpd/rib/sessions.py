@@ -67,7 +67,7 @@ class Sessions:
     @property
     def is_complete(self) -> bool:
         """Whether the tables have all that another process has left."""
-        return self._restored is None
+        return self._restored is None and not self._adopted
 
     def must_wait(self, source: Source) -> bool:
         """Whether a session cannot be heard before all is in the tables: its routes are counted one by one, or told

@@ -419,6 +419,18 @@ def test_next_hops_of_a_session_are_known_before_what_it_was_sent_is() -> None:
     assert one.rib.received.next_hops_of_only([(state.source, V4)]) == {HOPS[0]}
 
 
+def test_nothing_is_complete_before_anything_is_taken_up() -> None:
+    """The time of a session that ends then may be over at once (a Restart Time of 0, RFC 9494): what becomes of its
+    routes is looked at when they are there."""
+    former = filled([(0, 0, PREFIXES, (65201,), 0)])
+    one, saved = successor(former)
+    received = one.rib.received
+    assert not received.is_complete
+    drain(heard_again(one, saved))
+    drain(received.restore_routes())
+    assert received.is_complete
+
+
 def test_session_that_ends_for_good_before_anything_is_taken_up_leaves_nothing() -> None:
     former = filled([(0, 0, PREFIXES, (65201,), 0), (1, 1, PREFIXES, (65202,), 0)])
     one, saved = successor(former)
