@@ -17,6 +17,7 @@ import h11
 
 from bgpd.api.app import App, refusal
 from bgpd.api.backend import Rejected
+from bgpd.api.connections import STALL_TIMEOUT_S
 from bgpd.api.http import Headers, Request, Response
 from bgpd.runtime.events import log
 
@@ -231,12 +232,12 @@ class HttpConnection(asyncio.Protocol):
         if transport is None:
             return
         if (self._is_complete or self._bad_framing) and not self._has_said_more:
-            transport.close()
+            self.close()
             return
         if transport.can_write_eof():
             with contextlib.suppress(OSError):  # the client has gone
                 transport.write_eof()
-        self._timer = asyncio.get_running_loop().call_later(LINGER_S, transport.close)
+        self._timer = asyncio.get_running_loop().call_later(LINGER_S, self.close)
 
     async def _change(self) -> None:
         """Wait until something of this connection changes. Raises: ConnectionError: the client has gone."""
@@ -247,9 +248,14 @@ class HttpConnection(asyncio.Protocol):
             raise ConnectionResetError("the client has gone")
 
     def close(self) -> None:
-        """Close when all that was written is out."""
-        if self._transport is not None:
-            self._transport.close()
+        """Close when all that was written is out, or has been left unread for long: asyncio tells of no pause where
+        what is left is little, and waits for ever."""
+        if self._transport is None:
+            return
+        self._transport.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(STALL_TIMEOUT_S, self._abort)
 
     def _abort(self) -> None:
         if self._transport is not None:

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 
 from bgpd.api.access import Access, Certificate, token_of
-from bgpd.api.connections import HEADER_TIMEOUT_S, Connections
+from bgpd.api.connections import HEADER_TIMEOUT_S, STALL_TIMEOUT_S, Connections
 from bgpd.config.check_api import BadApiFile
 from bgpd.config.schema import ApiConfig
 from bgpd.config.words import listen_address
@@ -80,7 +80,7 @@ class TcpListener:
             backlog=self._backlog,
             ssl=certificate.context if certificate is not None else None,
             ssl_handshake_timeout=HEADER_TIMEOUT_S - 1 if certificate is not None else None,
-            ssl_shutdown_timeout=1.0 if certificate is not None else None,
+            ssl_shutdown_timeout=STALL_TIMEOUT_S if certificate is not None else None,
         )
         self._certificate = certificate
         if self._problem:

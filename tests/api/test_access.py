@@ -225,6 +225,23 @@ async def test_client_with_tls_that_breaks_off_leaves_its_place(tmp_path: Path) 
     await server.stop()
 
 
+async def test_client_with_tls_that_reads_slowly_gets_the_whole_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Far more than the kernel keeps, for longer than a second."""
+    size = 8 << 20
+    monkeypatch.setattr(ScriptedBackend, "metrics", lambda self: iter(["x" * size]))
+    certificate, key = make_certificate(tmp_path)
+    async with served(tmp_path, tls_certificate=str(certificate), tls_key=str(key)) as listen:
+        host, port = listen.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=trusting(certificate))
+        writer.write(f"GET /metrics HTTP/1.1\r\nHost: {listen}\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(1.3)
+        assert await reader.readexactly(size)
+        writer.close()
+
+
 def test_origin_that_is_none_is_refused() -> None:
     with pytest.raises(Rejected, match="may not read"):
         Access().check({"Host": "127.0.0.1", "Origin": "http://["}, "/v1/health")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -388,3 +389,24 @@ def test_braces_stand_for_a_part_that_is_not_empty() -> None:
     assert route.names(["", "a", "x", "c"]) == {"b": "x"}
     for other in (["", "a", "", "c"], ["", "a", "x"], ["", "a", "x", "d"], ["", "a", "x", "c", ""]):
         assert route.names(other) is None
+
+
+async def test_last_part_of_an_answer_that_is_left_unread_is_given_up(
+    echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is less than what asyncio tells of, and would wait for ever."""
+    monkeypatch.setattr(http_connection, "STALL_TIMEOUT_S", 0.1)
+
+    async def last(request: Request) -> Response:
+        assert request.transport is not None
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return Response(b"x" * 50_000)
+
+    echo.app.get("/last", last)
+    for more in ("", "Content-Length: 9\r\n"):
+        _, writer = await asyncio.open_unix_connection(echo.path)
+        await until(lambda: echo.http.open)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(f"GET /last HTTP/1.1\r\nHost: h\r\n{more}\r\n".encode())
+        await until(lambda: not echo.http.open)
+        writer.close()
