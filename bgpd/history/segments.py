@@ -35,6 +35,8 @@ QUIET = 32 << 10
 _GOOD_TIME, _HIGH_TIME = 3, 5
 """Of as many parts as there are segments: what may be written after a base before it is time for the next one, where
 little changes, and in any case."""
+_SLACK = 16
+"""Such a part is left for what is written while a base is."""
 _SUFFIX = ".routes"
 _MAGIC = b"bgpdhist"
 _HEADER = struct.Struct(">8sHB5x")
@@ -70,6 +72,7 @@ class SegmentWriter:
         self._directory = directory
         self._max_bytes = max_bytes
         self._looked_at = 0
+        self._base_bytes = self._of_base = 0
         self._file: BinaryIO | None = None
         self._size = 0
         self._segments: list[Segment] = []
@@ -98,8 +101,10 @@ class SegmentWriter:
 
     @property
     def is_high_time_for_base(self) -> bool:
-        """Whether it must not wait any more."""
-        return self.since_base > self._max_bytes * _HIGH_TIME // SEGMENTS
+        """Whether it must not wait any more: it has to be whole before the last one is deleted."""
+        most = self._max_bytes - self._max_bytes // _SLACK - 2 * self._base_bytes
+        good, high = (self._max_bytes * parts // SEGMENTS for parts in (_GOOD_TIME, _HIGH_TIME))
+        return self.since_base > min(high, max(good, most))
 
     def close(self) -> None:
         """Give the file up."""
@@ -124,6 +129,8 @@ class SegmentWriter:
         self._size += size
         self.bytes += size
         self.since_base = 0 if ends else self.since_base + size
+        self._of_base = size if begins_base else self._of_base + size
+        self._base_bytes = self._of_base if ends else self._base_bytes
         self.bases += bool(ends)
         last = self._segments[-1]
         self._segments[-1] = msgspec.structs.replace(

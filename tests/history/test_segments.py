@@ -61,6 +61,28 @@ def test_the_oldest_goes_when_there_is_no_room(tmp_path: Path) -> None:
     assert known_from(found) is None
 
 
+def test_base_that_must_not_wait_is_whole_before_the_last_one_is_deleted(tmp_path: Path) -> None:
+    """Also a large one, of a quarter of the room."""
+    chance = random.Random(5)
+    writer = SegmentWriter(tmp_path, max_bytes=80_000)
+
+    def some(size: int) -> EncodedHeard:
+        return heard(2.0, [chance.randbytes(size)])
+
+    def say_base() -> None:
+        writer.append([BaseBegan(1.0, b"", [], [])])
+        for _ in range(20):
+            writer.append([some(1_000)])
+            assert writer.known_from is not None or not writer.bases
+        writer.append([BaseEnded(3.0)])
+
+    say_base()
+    for _ in range(3):
+        while not writer.is_high_time_for_base:
+            writer.append([some(500)])
+        say_base()
+
+
 def test_another_process_goes_on_with_new_segments(tmp_path: Path) -> None:
     first, second = (SegmentWriter(tmp_path, max_bytes=1 << 20) for _ in range(2))
     first.append([heard(1.0, [b"a"])])
