@@ -269,7 +269,7 @@ class SimulatedHost:
                 self._leave(daemon, left[0])
 
         await daemon.process.start(leave())
-        if left[0] is not None:
+        if left and left[0] is not None:  # none at all: the process was ended meanwhile
             self.loop.call_later(after_s, self.start)
 
     def _leave(self, daemon: Bgpd, left: Left) -> None:

@@ -150,6 +150,8 @@ async def _claim(fabric: Fabric, step: Step) -> None:
         host.release(step.address)
         await host.delete_workload(step.address)
     host = fabric.hosts[step.node]
+    if not host.stack.is_there:
+        return
     interface = workload_interface(host)
     if interface:
         host.claim(step.address, interface)

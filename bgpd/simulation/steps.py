@@ -64,7 +64,9 @@ ACTIONS = {
     "drain": Action("bgpd drain on", ("node",)),
     "undrain": Action("bgpd drain off", ("node",)),
     "reload": Action("bgpd reloads another configuration", ("node", "file")),
-    "claim": Action("a workload with the address comes to the host", ("node", "address")),
+    "claim": Action(
+        "a workload with the address comes to the host; to one that is dead none comes", ("node", "address")
+    ),
     "release": Action("it goes", ("node", "address")),
     "move": Action("it goes from wherever it is, and comes to the host", ("node", "address")),
     "wait": Action("nothing happens", ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from bgpd.__main__ import main as bgpd_main
 from bgpd.cli.reports import SimulationReport
 from bgpd.migrate.draft import ImportFailed
+from bgpd.routing import Routing
 from bgpd.simulation.clab import read_topology
 from bgpd.simulation.command import HASH_SEED
 from bgpd.simulation.fabric import Fabric
@@ -248,3 +250,23 @@ def test_command_fails_where_something_is_wrong(
 def test_command_tells_errors_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bgpd_main(["simulate", str(tmp_path / "none.clab.yml")]) == 1
     assert "none.clab.yml: cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("meanwhile", ["hand-over", "kill", "dies"])
+def test_host_may_end_in_the_middle_of_a_hand_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    async def settle(self: Routing, patience_s: float) -> None:
+        await asyncio.sleep(1.0)  # the kernel takes its time
+
+    monkeypatch.setattr(Routing, "settle", settle)
+    steps = [Step(do="hand-over", node="host1"), Step(do=meanwhile, node="host1", after_s=0.5)]
+    report = played(*steps, topology=written(tmp_path))
+    assert report.good, report.steps
+
+
+def test_no_workload_comes_to_a_host_that_is_dead(tmp_path: Path) -> None:
+    of_host = {"node": "host1", "address": "10.64.1.2/32"}
+    steps = [Step(do="dies", node="host1"), Step(do="claim", **of_host), Step(do="boots", node="host1")]
+    report = played(*steps, Step(do="claim", **of_host), topology=written(tmp_path))
+    assert report.good, report.steps
