@@ -17,12 +17,13 @@ _LATE_S = 0.02
 
 class Offers:
     """What one host offers. `backends`: of each service address those that should be there; `sick`: those that answer
-    no check."""
+    no check. `left_to_others`: the addresses that other hosts announced when this one was last asked to be drained."""
 
     def __init__(self, host: SimulatedHost) -> None:
         self.backends: dict[str, tuple[str, ...]] = {}
         self.sick: set[str] = set()
         self.is_lowered = False
+        self.left_to_others: frozenset[str] = frozenset()
         self._host = host
 
     async def ask(self, check: HealthCheck, address: str, _way: Way) -> str:

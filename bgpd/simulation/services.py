@@ -11,6 +11,7 @@ import msgspec
 from bgpd.api.backend import Rejected
 from bgpd.model.views.orders import DrainRequest
 from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.offers import ADDRESSES
 from bgpd.simulation.scenario import Event, Kind
 
 _FIRST_BACKEND = 201
@@ -81,9 +82,10 @@ async def _drain_services(fabric: Fabric, event: Event) -> None:
     daemon = host.daemon
     if daemon is None or not daemon.is_started:
         return
+    beside = frozenset(one for one in ADDRESSES if any(name != event.host for name in announcers(fabric, one)))
     with contextlib.suppress(Rejected):
         await daemon.process.start(daemon.drain.on(DrainRequest(), who="test"))
-        host.offers.is_lowered = True
+        host.offers.is_lowered, host.offers.left_to_others = True, beside
 
 
 SERVICES: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
@@ -102,13 +104,13 @@ SERVICES: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
 
 def announcers(fabric: Fabric, address: str) -> list[str]:
     """The hosts that should announce a service: those that serve it; of those that are being drained only while no
-    other does. Once a host says that it is drained, nobody is to come back to it."""
+    other does. Once a host says that it is drained, and has left the address to others, it need not come back to it."""
     serving = [
         name
         for name, host in fabric.hosts.items()
         if host.daemon is not None
         and not host.is_drained
-        and host.daemon.drain.view().state != "drained"
+        and not (address in host.offers.left_to_others and host.daemon.drain.view().state == "drained")
         and host.offers.working(address)
     ]
     others = [name for name in serving if not fabric.hosts[name].offers.is_lowered]
