@@ -277,7 +277,8 @@ class Dataplane:
         created, ids = self.objects.take_created() if loss.urgent or loss.ordered else (b"", [])
         self.messages += len(ids) + loss.messages
         if loss.ordered:
-            self.bulk.submit(created + loss.ordered, functools.partial(self._urgent_done, ids, sent=loss.ordered))
+            self.objects.sent_behind(loss.behind)
+            self.bulk.submit(created + loss.ordered, functools.partial(self._ordered_done, ids, loss))
             created, ids = b"", []
         if loss.urgent:
             self.objects.sent_ahead(ids)
@@ -384,6 +385,10 @@ class Dataplane:
     def _delete(self, deletions: bytes) -> None:
         """Have objects deleted that are forgotten already."""
         self.bulk.submit(deletions, functools.partial(self._urgent_done, [], sent=deletions))
+
+    def _ordered_done(self, ids: list[int], loss: Loss, outcome: Outcome) -> None:
+        self.objects.caught_up(loss.behind)
+        self._urgent_done(ids, outcome, sent=loss.ordered)
 
     def _urgent_done(self, ids: list[int], outcome: Outcome, *, sent: bytes = b"") -> None:
         """Whether the kernel has done what was `sent` is not known if its answer was lost: it is deleted once more, and

@@ -8,6 +8,7 @@ See docs/decisions/0002-routes-point-at-nexthop-groups.md.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
@@ -54,6 +55,7 @@ class NexthopObjects:
         self._created = bytearray()
         self._created_ids: list[int] = []
         self._ahead: set[int] = set()
+        self._behind: Counter[int] = Counter()
 
     def take_created(self) -> tuple[bytes, list[int]]:
         """Messages of objects made since the last call, and their ids: they go ahead of the routes that use them."""
@@ -64,6 +66,17 @@ class NexthopObjects:
     def sent_ahead(self, identifiers: Iterable[int]) -> None:
         """These are being made ahead of all that is queued: what needs them goes there, too."""
         self._ahead.update(identifiers)
+
+    def sent_behind(self, groups: Iterable[int]) -> None:
+        """A change of each is queued: a later one that went ahead of it would be undone by it."""
+        self._behind.update(groups)
+
+    def caught_up(self, groups: Iterable[int]) -> None:
+        """The kernel has answered changes that were `sent_behind`."""
+        for group in groups:
+            self._behind[group] -= 1
+            if not self._behind[group]:
+                del self._behind[group]
 
     def nexthop_of(self, hop: NextHop, ifindex: int) -> int | None:
         """Id of the gateway on the interface; made if there is none, None if there is no room."""
@@ -158,6 +171,7 @@ class NexthopObjects:
             loss.urgent = message
         else:
             loss.ordered = message
+            loss.behind.append(identifier)
         return loss
 
     def _encode(self, group: Group, members: Members, *, replace: bool = False) -> bytes:
@@ -174,8 +188,8 @@ class NexthopObjects:
         return self._is_there(group) and all(self._is_there(self.nexthops[nexthop]) for nexthop, _weight in members)
 
     def _is_there(self, found: Nexthop | Group) -> bool:
-        """Whether the kernel has it before what goes ahead now."""
-        return found.present or found.id in self._ahead
+        """Whether the kernel has it, as it is to be before what goes ahead now."""
+        return (found.present or found.id in self._ahead) and found.id not in self._behind
 
     def next_hops(self, identifier: int) -> NextHops:
         """A group's present members as next hops, ascending."""
@@ -237,6 +251,7 @@ class NexthopObjects:
                 loss.urgent += self._encode(group, replacement, replace=True)
             elif replacement and not self._is_there(group):
                 loss.ordered += self._encode(group, replacement, replace=True)
+                loss.behind.append(group.id)
             else:
                 replacement = None
             loss.messages += bool(replacement)
@@ -244,6 +259,8 @@ class NexthopObjects:
             (loss.changed if replacement or left else loss.died).append(group.id)
         loss.urgent += encode_delete([nexthop for nexthop in gone if self._is_there(self.nexthops[nexthop])])
         loss.ordered += encode_delete([nexthop for nexthop in gone if not self._is_there(self.nexthops[nexthop])])
+        # The kernel may give these, by what is queued, a member that is not deleted.
+        loss.ordered += encode_delete([group for group in loss.died if group in self._behind])
         for nexthop in gone:
             place = (self.nexthops[nexthop].hop.address, self.nexthops[nexthop].ifindex)
             del self.nexthops[nexthop]

@@ -42,7 +42,8 @@ class Group(msgspec.Struct, eq=False, kw_only=True):
 
 class Loss(msgspec.Struct, kw_only=True):
     """Result of deleting nexthops: `urgent` messages, `ordered` messages to send after queued ones (they concern groups
-    that the kernel may not have yet), `changed` groups, and groups deleted with their routes (`died`)."""
+    that the kernel may not have yet), `changed` groups, and groups deleted with their routes (`died`). `behind` are the
+    groups that `ordered` messages change."""
 
     urgent: bytes = b""
     ordered: bytes = b""
@@ -50,6 +51,7 @@ class Loss(msgspec.Struct, kw_only=True):
     deletes: int = 0
     changed: list[int] = []
     died: list[int] = []
+    behind: list[int] = []
 
 
 def ratio(members: Members) -> Members:

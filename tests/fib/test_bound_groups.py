@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from bgpd.kernel.netlink import MessageKind
-from bgpd.model.path import NextHop
+from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
 from tests.fib.fake_kernel import METRIC
 from tests.fib.harness import LEAF1, LEAF2, LEAF2_V6, V4, V6, Harness, running, two_leaf_kernel
@@ -69,6 +71,26 @@ async def test_routes_go_with_the_last_gateway_and_come_again_with_the_next(aske
         whys = ["", f"next hop {GATEWAY} leads to no gateway", ""]
         assert [why for _hop, why in it.told] == (whys if asked else [])
         assert not it.fib.counters.blocked
+
+
+@pytest.mark.parametrize("meanwhile", [(UP1, UP2), (UP2,)])
+async def test_change_of_a_group_does_not_overtake_an_earlier_one_that_is_queued(meanwhile: NextHops) -> None:
+    async with running() as it:
+        it.expansions[GATEWAY] = (UP1,)
+        it.want(dict.fromkeys(KEYS, (GATEWAY,)))
+        await it.settle()
+        it.kernel.bulk.hold()
+        it.want({parse_prefix("10.65.0.0/16")[1]: (LEAF2,)})
+        for _ in range(60):
+            await asyncio.sleep(0)
+        assert it.kernel.bulk.outstanding, "the gateway of the other leaf is on its way"
+        it.expansions[GATEWAY] = meanwhile
+        it.fib.resolution_changed(GATEWAY)
+        it.expansions[GATEWAY] = (UP1,)
+        it.fib.resolution_changed(GATEWAY)
+        it.kernel.bulk.release()
+        await it.settle()
+        assert it.kernel.hops_of(V4, KEYS[7]) == {ON_1}
 
 
 async def test_wishes_with_equal_members_part_ways() -> None:
