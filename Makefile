@@ -5,7 +5,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # Debian's Python, which the package uses, too: one that pyenv builds is slower by a fifth and more. Elsewhere: the first in PATH.
-PYTHON3 := $(shell /usr/bin/python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+PYTHON3 = $(shell /usr/bin/python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
   && echo /usr/bin/python3 || echo python3)
 PYTHON := .venv/bin/python
 TOPOLOGY := labs/containerlab/two-leaf.clab.yml
@@ -22,7 +22,7 @@ IN_GUEST := $(PYTHON) -m tests.vm.guest --timeout 900 --
 
 # Where `make install` puts bgpd (its unit starts it from there), with which Python, and a root for all of it (packages).
 PREFIX := /opt/bgpd
-INSTALL_PYTHON := $(PYTHON3)
+INSTALL_PYTHON = $(PYTHON3)
 DESTDIR :=
 VENV = $(DESTDIR)$(PREFIX)
 UNIT = $(DESTDIR)/etc/systemd/system/bgpd.service
