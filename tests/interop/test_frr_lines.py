@@ -73,6 +73,7 @@ def config() -> str:
         "bgp graceful-restart",
         "bgp graceful-restart preserve-fw-state",
         "bgp graceful-restart restart-time 1",
+        "bgp graceful-restart select-defer-time 5",  # else its own End-of-RIB waits for that of all neighbors
         "bgp long-lived-graceful-restart stale-time 600",
         "neighbor hosts peer-group",
         f"neighbor hosts remote-as {HOST_ASN}",
