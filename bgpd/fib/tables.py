@@ -31,10 +31,10 @@ from bgpd.runtime.turns import Walks
 
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _FILL_SLICE = 2048
-_READ_UNTIL = 262_144
-"""Pending kernel routes above which reading from neighbors stops. It goes on while the trie of the kernel's table
-doubles, and nothing is written for a third of a second."""
-_READ_AGAIN = 131_072
+_READ_UNTIL = {Family.IPV4_UNICAST: 262_144, Family.IPV6_UNICAST: 32_768}
+"""Pending kernel routes above which reading from neighbors stops, by the family of the latest. It goes on while the
+trie of an IPv4 table doubles, and nothing is written for a third of a second; IPv6 has no such trie."""
+_READ_AGAIN = {Family.IPV4_UNICAST: 131_072, Family.IPV6_UNICAST: 8_192}
 """Pending kernel routes below which reading goes on."""
 _UNREAD_MOST_S = 1.0
 """Longest pause in reading: far shorter than a hold time, whatever delays the kernel."""
@@ -65,6 +65,7 @@ class KernelTables:
         self._workloads = WorkloadRoutes()
         self._waiting: dict[str, dict[tuple[Family, bytes], NextHops]] = {}
         self._behind: asyncio.TimerHandle | None = None
+        self._read_again = 0
         self._comparing: asyncio.Task[None] | None = None
         self.fibs = {"": Fib(config, dataplane=dataplane, owner=self)}
         self.probes = ProbeRoutes(dataplane, protocol=config.protocol, metric=config.metric, sources=probe_sources)
@@ -184,8 +185,9 @@ class KernelTables:
         fib.writer.update_learned(family, self._workloads.overlay(vrf, family, changes))
         for key, service in self._workloads.yielding(vrf, family, changes).items():
             self._write_service(fib, family, key, service, changes[key], yields=True)
-        if fib.writer.backlog > (_READ_UNTIL if self._behind is None else _READ_AGAIN):
+        if fib.writer.backlog > (_READ_UNTIL[family] if self._behind is None else self._read_again):
             if self._behind is None:
+                self._read_again = _READ_AGAIN[family]
                 self._behind = asyncio.get_running_loop().call_later(_UNREAD_MOST_S, self._caught_up)
             self._listener.kernel_is_behind()
 
@@ -377,7 +379,7 @@ class KernelTables:
         self._addresses.look_again((vrf, family), keys)
 
     def backlog_shrank(self) -> None:
-        if self._behind is not None and all(fib.writer.backlog < _READ_AGAIN for fib in self.fibs.values()):
+        if self._behind is not None and all(fib.writer.backlog < self._read_again for fib in self.fibs.values()):
             self._caught_up()
 
     def _caught_up(self) -> None:

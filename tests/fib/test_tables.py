@@ -185,8 +185,8 @@ async def test_refusal_of_a_workloads_route_is_reported_as_such() -> None:
 @pytest.fixture
 def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """As of a table that need not be read on while the kernel's trie doubles: a test's routes are few."""
-    monkeypatch.setattr(tables, "_READ_UNTIL", 32_768)
-    monkeypatch.setattr(tables, "_READ_AGAIN", 8_192)
+    monkeypatch.setitem(tables._READ_UNTIL, V4, 32_768)
+    monkeypatch.setitem(tables._READ_AGAIN, V4, 8_192)
 
 
 @pytest.mark.usefixtures("little_room")
