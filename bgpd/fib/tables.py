@@ -31,10 +31,11 @@ from bgpd.runtime.turns import Walks
 
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _FILL_SLICE = 2048
-_READ_UNTIL = {Family.IPV4_UNICAST: 262_144, Family.IPV6_UNICAST: 32_768}
+_READ_UNTIL = {Family.IPV4_UNICAST: 262_144, Family.IPV6_UNICAST: 8_192}
 """Pending kernel routes above which reading from neighbors stops, by the family of the latest. It goes on while the
-trie of an IPv4 table doubles, and nothing is written for a third of a second; IPv6 has no such trie."""
-_READ_AGAIN = {Family.IPV4_UNICAST: 131_072, Family.IPV6_UNICAST: 8_192}
+trie of an IPv4 table doubles, and nothing is written for a third of a second. IPv6 has no such trie, and the sooner
+reading stops, the less is one leaf ahead of another: what waits gets the next hops of both before it is written."""
+_READ_AGAIN = {Family.IPV4_UNICAST: 131_072, Family.IPV6_UNICAST: 4_096}
 """Pending kernel routes below which reading goes on."""
 _UNREAD_MOST_S = 1.0
 """Longest pause in reading: far shorter than a hold time, whatever delays the kernel."""
