@@ -268,10 +268,12 @@ class TableWriter:
             self._lost |= {hop.address for hop in next_hops}
 
     def next_hops_changed(self, changed: Sequence[tuple[NextHop, str]]) -> None:
-        """Next hops can be reached now, or no longer: the owner hears, and what waited is looked at."""
+        """Next hops can be reached now, no longer, or by another interface: the owner hears, and what waited, or has
+        lost a next hop, is looked at."""
         for hop, why in changed:
             if hop in self.targets.asked:
-                log.info("fib.next_hop_changed", next_hop=str(hop), reachable=not why, why=why)
+                interface = self._dataplane.host.name_of(self.targets.resolve(hop)[0])
+                log.info("fib.next_hop_changed", next_hop=str(hop), interface=interface, reachable=not why, why=why)
                 self._owner.next_hop_changed(self.vrf, hop, why)
         if changed:
             self.recheck_unsettled()

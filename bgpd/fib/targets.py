@@ -243,7 +243,7 @@ class Targets:
 
     def route_changed(self, route: KernelRoute) -> list[tuple[NextHop, str]]:
         """A route of the kernel changed: next hops that it may attach and whose answer is another now."""
-        if not self._answers or not route.interface or route.gateway:
+        if not self._answers or not route.interface or route.gateway or route.drops:
             return []
         size = 4 if route.family is Family.IPV4_UNICAST else 16
         host = bytes((size * 8,))
@@ -267,15 +267,25 @@ class Targets:
         for hop in hops:
             before = self._answers[hop]
             answer = self._answer(hop)
-            if answer == before:
-                continue
-            self._answers[hop] = answer
-            moved = self._dataplane.objects.nexthop_at(hop.address, before[0]) if hop.address and before[0] else None
-            if moved is not None:
-                self._dataplane.lose([moved], lambda _group: None)
-            if answer[1] != before[1]:
+            if answer != before:
+                self._answers[hop] = answer
                 changed.append((hop, answer[1]))
+                self._leave(hop, before[0], answer[0])
         return changed
+
+    def _leave(self, hop: NextHop, former: int, ifindex: int) -> None:
+        """A gateway is not on its former interface any more, but on another one (0: on none): its object there goes. A
+        group that is left without any member gets the one on the other interface first."""
+        objects = self._dataplane.objects
+        gone = objects.nexthop_at(hop.address, former) if hop.address and former else None
+        if gone is None:
+            return
+
+        def elsewhere(_group: int) -> Members | None:
+            there = objects.nexthop_of(NextHop(hop.address, hop.interface), ifindex) if ifindex else None
+            return None if there is None else ((there, 1),)
+
+        self._dataplane.lose([gone], elsewhere)
 
     def end_services(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         """Forget the services of prefixes that are to lead elsewhere. An IPv6 /32 has the key of an IPv4 address."""

@@ -105,8 +105,9 @@ class Host:
             self._publish(AddressChanged(address))
 
     def route_changed(self, route: KernelRoute, *, gone: bool) -> None:
-        """A route of another program or the kernel: one without a gateway attaches its prefix to its interface."""
-        if not route.interface or route.gateway or not route.key[0]:
+        """A route of another program or the kernel: one without a gateway attaches its prefix to its interface. IPv6
+        has routes that drop by the interface lo: they attach nothing."""
+        if not route.interface or route.gateway or route.drops or not route.key[0]:
             return
         attached = self._attached.setdefault(route.interface, {})
         _count(attached, (route.family, route.table, route.key), -1 if gone else 1)

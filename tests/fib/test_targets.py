@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from bgpd.fib.targets import interface_of
 from bgpd.kernel.host import Host
+from bgpd.kernel.route_messages import RTN_BLACKHOLE, RTN_UNREACHABLE
 from bgpd.model.kernel import Address, KernelRoute, Link
 from bgpd.model.path import NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
@@ -76,6 +78,15 @@ def test_route_with_a_gateway_and_a_default_attach_nothing(host: Host) -> None:
     host.route_changed(attached("10.9.0.0/16", "eth0", gateway="10.0.2.2"), gone=False)
     host.route_changed(attached("0.0.0.0/0", "eth0"), gone=False)
     assert interface_of(host, hop("10.9.0.1"), table=254)[0] == 0
+
+
+@pytest.mark.parametrize("kind", [RTN_BLACKHOLE, RTN_UNREACHABLE, 8, 9])
+def test_route_that_drops_attaches_nothing_though_ipv6_has_it_by_lo(host: Host, kind: int) -> None:
+    host.link(Link(index=1, name="lo", up=True))
+    drops = msgspec.structs.replace(attached("2001:db8::/32", "lo"), details=bytes((kind,)))
+    host.route_changed(drops, gone=False)
+    assert interface_of(host, hop("2001:db8::2"), table=254)[1].endswith("no connected prefix contains it")
+    assert host.attaching(parse_address("2001:db8::2")) == ""
 
 
 def test_routes_of_another_table_attach_only_there(host: Host) -> None:
