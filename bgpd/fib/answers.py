@@ -162,7 +162,9 @@ class Answers:
                 if key in outdated:
                     self._families[family].stay(key, before)
                     del failed[key]
-            self._change_done(family, list(outdated))
+            if outdated:
+                self._families[family].change_done(outdated)
+                self._table.ask_again(family, list(outdated))  # who looks for routes by lost groups finds none here
             pairs = [(key, before) for key, before in pairs if key not in outdated]
         if failed:
             refused = {key: (failed[key], change.target, before) for key, before in pairs if key in failed}

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from bgpd.kernel.nexthop_messages import encode_delete
 from bgpd.kernel.writer import Outcome
 from tests.fib.fake_kernel import METRIC
 from tests.fib.harness import LEAF1, LEAF2, V4, running
@@ -63,6 +64,26 @@ async def test_routes_on_their_way_from_one_next_hop_to_another_that_is_lost() -
             assert not it.refused
             assert not it.fib.families[V4].failed
     assert not [line for line in logs if line["log_level"] in ("warning", "error")]
+
+
+async def test_routes_on_their_way_to_a_group_that_somebody_deletes_before_the_answer_is_heard() -> None:
+    async with running() as it:
+        it.fib.sweep()
+        for leaf in (LEAF2, LEAF1):
+            it.want(dict.fromkeys(KEYS, (leaf,)))
+            await it.settle()
+        unused = [group.id for group in it.dataplane.objects.groups.values() if not group.routes]
+        it.kernel.bulk.hold()
+        it.want(dict.fromkeys(KEYS, (LEAF2,)))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        for identifier in unused:
+            it.kernel.run(encode_delete([identifier]))
+        it.kernel.bulk.release()
+        it.dataplane.objects.vanished(unused)
+        it.fib.events.groups_changed()
+        await it.settle()
+        assert all(it.kernel.hops_of(V4, key) == {ON_2} for key in KEYS)
 
 
 async def test_what_waits_with_a_lost_next_hop_is_asked_for_again() -> None:
