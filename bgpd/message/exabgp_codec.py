@@ -184,14 +184,16 @@ def _split_fields(data: bytes, width: int, what: str) -> list[tuple[int, bytes]]
 
 
 def _parse_capabilities(received: tuple[tuple[int, bytes], ...]) -> dict[int, Any]:
-    """The library's capability objects by code; several of one code are merged by it as their RFCs say."""
+    """The library's capability objects by code. It merges several of one code; of Graceful Restart the last one counts
+    alone (RFC 4724 section 3)."""
     exa = load()
     parsed: dict[int, Any] = {}
     for code, value in received:
         if code in _MULTISESSION:
             continue
         try:
-            parsed[code] = exa.Capability.unpack(code, parsed, value)
+            before = {} if code == CapabilityCode.GRACEFUL_RESTART else parsed
+            parsed[code] = exa.Capability.unpack(code, before, value)
         except exa.Notify as error:
             if code not in _INFORMATIONAL:
                 text = error.data.decode("utf-8", "replace")

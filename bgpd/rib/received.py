@@ -327,10 +327,13 @@ class ReceivedRoutes(Removal):
         return self._ageing > 0 or any(family in state.tables for state in self._all() for family in state.sweeps)
 
     def refresh_requested(self, source: Source, family: Family) -> None:
-        """The neighbor is to be sent a family again: it asked (RFC 2918), or is to know other next hops."""
+        """The neighbor is to be sent a family again: it asked (RFC 2918), or is to know other next hops. Before
+        End-of-RIB it is not told that this is all (RFC 7313 section 4): what it kept of a former session may come yet.
+        """
         state = self._states.get(source)
         if state is not None and family in state.exports:
-            self.neighbors.send_refresh_began(source, family)
+            if state.exports[family].end_of_rib_sent:
+                self.neighbors.send_refresh_began(source, family)
             state.exports[family].resend_all()
             self._dissemination.look_at(state.exports[family])
 

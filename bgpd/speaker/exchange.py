@@ -352,10 +352,18 @@ class Exchange:
         match refresh.subtype:
             case 0:
                 self.refresh_wanted(family, now)
+            case 1 if self._is_early(family):
+                if self._is_new(f"{family} refreshed before End-of-RIB"):
+                    log.warning("session.refresh_ignored", neighbor=self.source.name, family=str(family))
             case 1:
                 self._routes.refresh_began(self.source, family)
             case 2:
                 self._events.refresh_ended(self.source, family)
+
+    def _is_early(self, family: Family) -> bool:
+        """Whether a neighbor with graceful restart has not sent all routes of a family yet: nothing that it has not
+        said may count as gone (RFC 7313 section 4)."""
+        return self.negotiated.graceful_restart is not None and family not in self.end_of_rib
 
     def refresh_wanted(self, family: Family, now: float) -> None:
         """The neighbor requests all routes of a family again, by any message; send them now, or when it is due."""
@@ -417,15 +425,17 @@ class Exchange:
         self._send_updates([self._encoder.end_of_rib(family)])
 
     def refresh_answered(self, family: Family, now: float) -> None:
-        """All routes of a family were sent again: say so (RFC 7313 EoRR)."""
-        self._requests.answered(family, now)
-        self.send_refresh(family, 2)
+        """All routes of a family were sent again: say so if it was said that they are (RFC 7313 EoRR)."""
+        if self._requests.answered(family, now):
+            self.send_refresh(family, 2)
 
     def send_refresh(self, family: Family, subtype: int) -> None:
         """Send a marker around our own answer (RFC 7313: 1 BoRR, 2 EoRR), if the neighbor knows them.
 
         Its own routes are asked for by `ask_again`, never because of a policy: those that one rejects are kept.
         """
+        if subtype == 1:
+            self._requests.marked.add(family)
         if self.negotiated.enhanced_route_refresh and family in self.negotiated.families:
             self._send([encode_route_refresh(family.afi, family.safi, subtype)])
 
@@ -465,9 +475,7 @@ class Exchange:
             self._write(b"".join(messages))
 
     def _note_unencodable(self, batch: RouteBatch, error: Exception) -> None:
-        text = f"not encodable: {error!r}"
-        if text not in self._remembered and len(self._remembered) < _MAX_REMEMBERED_ERRORS:
-            self._remembered.add(text)
+        if self._is_new(f"not encodable: {error!r}"):
             log.error(
                 "session.routes_not_sent",
                 neighbor=self.source.name,
@@ -480,10 +488,16 @@ class Exchange:
     def _note(self, error: WireError) -> None:
         """Log each error once per session; our own routes coming back at debug level."""
         text = f"{error.attribute}: {error.message}" if error.attribute else error.message
-        if text in self._remembered or len(self._remembered) >= _MAX_REMEMBERED_ERRORS:
+        if not self._is_new(text):
             return
-        self._remembered.add(text)
         if error.is_echo:
             log.debug("update.own_route_returned", neighbor=self.source.name, reason=text)
         else:
             log.warning("update.malformed", neighbor=self.source.name, error=text, reaction=str(error.reaction))
+
+    def _is_new(self, text: str) -> bool:
+        """Whether something was not logged in this session yet, as far as that is remembered."""
+        if text in self._remembered or len(self._remembered) >= _MAX_REMEMBERED_ERRORS:
+            return False
+        self._remembered.add(text)
+        return True

@@ -16,9 +16,11 @@ MOST_PAUSE_S = 60.0
 
 
 class RefreshRequests:
-    """The requests of one session. Times are seconds of a monotonic clock."""
+    """The requests of one session. Times are seconds of a monotonic clock. `marked`: families of which the neighbor was
+    told that all routes are sent again, and not yet that they were."""
 
     def __init__(self) -> None:
+        self.marked: set[Family] = set()
         self._begun_at: dict[Family, float] = {}
         self._not_before: dict[Family, float] = {}
         self._waiting: set[Family] = set()
@@ -32,6 +34,7 @@ class RefreshRequests:
         """Go on as another process has left it: an answer that it had begun is begun anew (rib/adj_rib_out.py)."""
         self._begun_at, self._not_before = dict(saved.begun_at), dict(saved.not_before)
         self._waiting = set(saved.waiting)
+        self.marked = set(saved.begun_at)
 
     def requested(self, family: Family, now: float) -> bool:
         """The neighbor asks: whether it is to be answered now. Otherwise the request waits, and is `due` later."""
@@ -41,12 +44,15 @@ class RefreshRequests:
         self._begun_at[family] = now
         return True
 
-    def answered(self, family: Family, now: float) -> None:
-        """All routes of the family were sent."""
+    def answered(self, family: Family, now: float) -> bool:
+        """All routes of the family were sent; whether that is to be said, since their beginning was."""
         begun_at = self._begun_at.pop(family, None)
         if begun_at is not None:
             pause_s = PAUSES_PER_ANSWER * (now - begun_at)
             self._not_before[family] = now + min(max(LEAST_PAUSE_S, pause_s), MOST_PAUSE_S)
+        was_marked = family in self.marked
+        self.marked.discard(family)
+        return was_marked
 
     def deadline(self) -> float | None:
         """When `due` wants to be asked; None: only after `requested` or `answered`."""

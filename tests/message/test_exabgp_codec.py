@@ -247,3 +247,10 @@ def test_restart_time_and_flags_are_told_apart(field, restarting, notification, 
         families=((1, 1, True),),
     )
     assert not decode_open(open_with((64, head + b"\0\1\1\0"))).graceful_restart.forwarding(Family.IPV4_UNICAST)
+
+
+def test_of_several_graceful_restart_capabilities_the_last_one_counts_alone():
+    """RFC 4724 section 3."""
+    first, last = b"\x80\x64\0\1\1\x80\0\2\1\x80", b"\x40\x32\0\2\1\0"
+    found = decode_open(open_with((64, first), (1, b"\0\1\0\1"), (64, last))).graceful_restart
+    assert found == GracefulRestart(notification=True, restart_time_s=50, families=((2, 1, False),))

@@ -115,6 +115,21 @@ def test_refresh_tells_everything_again_and_nothing_else() -> None:
     assert recorder.refresh_sent == [(leaf1, V4)]
 
 
+def test_refresh_before_end_of_rib_is_not_marked_as_one() -> None:
+    """RFC 7313 section 4: what the neighbor has kept of a former session of this host would count as gone."""
+    recorder, leaf1 = one_leaf()
+    recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
+    recorder.turn()
+    recorder.rib.received.refresh_requested(leaf1, V4)
+    recorder.turn()
+    assert [batch.announced for _, batch in recorder.sent] == [[HOST], [HOST]]
+    assert recorder.refresh_began == recorder.end_of_rib == []
+    recorder.rib.dissemination.synchronised()
+    recorder.turn()
+    recorder.rib.received.refresh_requested(leaf1, V4)
+    assert recorder.refresh_began == recorder.end_of_rib == [(leaf1, V4)]
+
+
 def test_learned_routes_do_not_leave_by_default() -> None:
     recorder, leaf1, other = with_other("local")
     recorder.announce(other, attributes(65202), HOP1, "10.1.0.0/24", "0.0.0.0/0")

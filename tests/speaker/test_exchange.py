@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from bgpd.config.schema_sessions import SessionConfig
 from bgpd.kernel.host import Host
 from bgpd.message.exabgp_codec import RouteRefresh
-from bgpd.message.open import Negotiated
+from bgpd.message.open import GracefulRestart, Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, Origin
 from bgpd.model.path import NextHop, Overlay, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
 from bgpd.speaker.exchange import MANY, MOST_ROUTES, Exchange, RefusedUpdate, UnreadableUpdate, _pieces, add
+from tests.logs import capture_logs
 from tests.message.decoding import MANDATORY, attribute, negotiated, update
 
 V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
@@ -272,6 +273,29 @@ def test_route_refresh_of_a_family_that_is_not_negotiated_is_ignored() -> None:
     for subtype in (0, 1, 2, 3, 255):
         session.exchange.refresh_received(RouteRefresh(1, 1, subtype), 0.0)
     assert session.told == [("requested", V4), ("began", V4), ("ended", V4)]
+
+
+def test_refresh_that_begins_before_end_of_rib_is_ignored_with_graceful_restart() -> None:
+    """RFC 7313 section 4: else what the neighbor has yet to say, and kept over its restart, counted as gone."""
+    session = Session(families=(V4, V6), graceful_restart=GracefulRestart())
+    with capture_logs() as logs:
+        for _ in range(3):
+            session.exchange.refresh_received(RouteRefresh(1, 1, 1), 0.0)
+    assert session.told == []
+    assert [line["event"] for line in logs] == ["session.refresh_ignored"]
+    session.hear(update())
+    session.exchange.refresh_received(RouteRefresh(2, 1, 1), 0.0)
+    session.exchange.refresh_received(RouteRefresh(1, 1, 1), 0.0)
+    assert session.told == [("end of RIB", V4), ("began", V4)]
+
+
+def test_an_end_is_told_only_where_the_beginning_was() -> None:
+    session = Session(families=(V4, V6))
+    session.exchange.send_refresh(V4, 1)
+    session.exchange.refresh_answered(V4, 0.0)
+    session.exchange.refresh_answered(V4, 0.0)
+    session.exchange.refresh_answered(V6, 0.0)
+    assert [message[-2] for message in session.written] == [1, 2]
 
 
 def test_refresh_that_is_asked_for_again_too_soon_is_answered_later_and_once() -> None:
