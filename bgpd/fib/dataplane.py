@@ -150,7 +150,7 @@ class Dataplane:
         _check_protocol(self.objects.protocol)
         self.monitor.subscribe(self._kernel_changed, replay=True)
         self.monitor.own_route_changed.append(self._own_route_changed)
-        self.monitor.nexthop_deleted.append(self.verify)
+        self.monitor.nexthop_changed.append(self._nexthop_changed)
         self.objects.adopt(await self.reader.nexthops(), self.host.name_of)
         self._collector = self._loop.call_later(_UNUSED_GRACE_S, self._collect_unused)
 
@@ -376,6 +376,13 @@ class Dataplane:
     def _own_route_changed(self, route: KernelRoute, gone: bool) -> None:
         for listener in list(self._listeners):
             listener.own_route_changed(route, gone)
+
+    def _nexthop_changed(self, found: NexthopObject) -> None:
+        """Somebody else made, changed or deleted a nexthop object: one of bgpd's, maybe, whose protocol may be another
+        now."""
+        objects = self.objects
+        if found.protocol == objects.protocol or found.id in objects.nexthops or found.id in objects.groups:
+            self.verify()
 
     def _bulk_done(self, ids: list[int], done: Callable[[Outcome], None], outcome: Outcome) -> None:
         self._settle_created(ids, outcome)

@@ -20,7 +20,7 @@ from bgpd.kernel.foreign_monitor import ForeignMonitor
 from bgpd.kernel.host import Host
 from bgpd.kernel.link_messages import encode_dump_request, read_address, read_link
 from bgpd.kernel.netlink import DumpInterrupted, MessageFlag, MessageKind, dump, messages, open_socket
-from bgpd.kernel.nexthop_messages import read_object
+from bgpd.kernel.nexthop_messages import NexthopObject, read_object
 from bgpd.kernel.route_decoder import read_routes
 from bgpd.model.kernel import (
     Address,
@@ -63,8 +63,9 @@ _UNREAD_PAUSE_S = 1.0
 class KernelMonitor:
     """Links, addresses and foreign routes of the network namespace that `start` is called in.
 
-    `own_protocol`: routes of this rtproto are bgpd's; others' changes to them go to `own_route_changed` only. `routes`
-    are the others', compared with the kernel every `interval_s`.
+    `own_protocol`: routes of this rtproto are bgpd's; others' changes to them go to `own_route_changed` only.
+    `nexthop_changed` hears of nexthop objects that others made, changed or deleted. `routes` are the others', compared
+    with the kernel every `interval_s`.
     `burst_ended`: called when all that could be read at once was published, for who acts on several events together.
     What is read first is a burst of its own, since mostly it comes alone, and what follows from it should not wait.
     `events_lost`: called when the kernel could not deliver events; `is_behind` until all was read again.
@@ -84,7 +85,7 @@ class KernelMonitor:
         self.resynchronised = 0
         self.events_lost: list[Callable[[], None]] = []
         self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
-        self.nexthop_deleted: list[Callable[[], None]] = []
+        self.nexthop_changed: list[Callable[[NexthopObject], None]] = []
         self.rules_changed: list[Callable[[], None]] = []
         self.burst_ended: list[Callable[[], None]] = []
         self._own_protocol = own_protocol
@@ -292,9 +293,8 @@ class KernelMonitor:
                 found = read_object(data, start, end)
                 if found.protocol != self._own_protocol:
                     self.routes.nexthop(found, gone=kind == MessageKind.DEL_NEXTHOP)
-                elif kind == MessageKind.DEL_NEXTHOP:
-                    for notify in self.nexthop_deleted:
-                        notify()
+                for nexthop_changed in self.nexthop_changed:
+                    nexthop_changed(found)
             case MessageKind.NEW_RULE | MessageKind.DEL_RULE:
                 for notify in self.rules_changed:
                     notify()

@@ -195,11 +195,12 @@ class Kernel(LinuxTables):
 
     def delete_nexthop_by_other_hand(self, identifier: int) -> None:
         """Another program deletes one of bgpd's nexthop objects."""
+        found = self.objects[identifier]
         self._destroy(identifier)
 
         def tell() -> None:
-            for callback in self.monitor.nexthop_deleted:
-                callback()
+            for callback in self.monitor.nexthop_changed:
+                callback(found)
 
         self._tell(tell)
 
@@ -340,7 +341,7 @@ class Monitor:
         self.host = Host(self._publish)
         self.routes = ForeignRoutes(self._publish, name_of=self.host.name_of)
         self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
-        self.nexthop_deleted: list[Callable[[], None]] = []
+        self.nexthop_changed: list[Callable[[NexthopObject], None]] = []
         self.rules_changed: list[Callable[[], None]] = []
         self.burst_ended: list[Callable[[], None]] = []
         self.events_lost: list[Callable[[], None]] = []

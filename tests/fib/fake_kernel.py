@@ -74,7 +74,7 @@ class FakeMonitor:
         self.host = Host(self.publish)
         self.routes = ForeignRoutes(self.publish)
         self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
-        self.nexthop_deleted: list[Callable[[], None]] = []
+        self.nexthop_changed: list[Callable[[NexthopObject], None]] = []
         self.rules_changed: list[Callable[[], None]] = []
         self._subscribers: list[Callable[[KernelEvent], None]] = []
 
@@ -173,9 +173,18 @@ class FakeKernel(LinuxTables):
 
     def delete_nexthop_by_other_hand(self, identifier: int) -> None:
         """Another program deletes one of bgpd's nexthop objects."""
+        found = self.objects[identifier]
         self._destroy(identifier)
-        for callback in self.monitor.nexthop_deleted:
-            callback()
+        self._tell_nexthop(found)
+
+    def replace_nexthop_by_other_hand(self, found: NexthopObject) -> None:
+        """Another program gives one of bgpd's nexthop objects other contents."""
+        self.objects[found.id] = found
+        self._tell_nexthop(found)
+
+    def _tell_nexthop(self, found: NexthopObject) -> None:
+        for callback in self.monitor.nexthop_changed:
+            callback(found)
 
     def hops_of(
         self, family: Family, key: bytes, *, table: int = 254, metric: int = METRIC

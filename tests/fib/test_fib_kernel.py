@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,13 @@ METRIC = FibConfig().metric
 
 def ours(family: str = "-4") -> list[str]:
     return sorted(line.strip() for line in ip(f"{family} route show proto 217").splitlines())
+
+
+def way_to(address: str) -> str:
+    """What the kernel says; "" if there is no route."""
+    with suppress(subprocess.CalledProcessError):
+        return ip(f"route get {address}")
+    return ""
 
 
 def disable_ipv6(interface: str, value: str) -> None:
@@ -158,6 +166,44 @@ async def test_flushed_nexthops_are_made_again(host: None) -> None:
         await it.fib.writer.idle()
         ip("nexthop flush")
         await until(lambda: len(ours()) == len(ours("-6")) == 1)
+
+
+@pytest.mark.parametrize("protocol", ["", "proto 217"])
+async def test_nexthop_objects_that_another_program_replaces_are_set_right(host: None, protocol: str) -> None:
+    async with running() as it:
+        it.want({"10.64.0.0/16": (LEAF1,), "10.65.0.0/16": (LEAF2,)})
+        await it.fib.writer.idle()
+        gateway = next(one for one in it.dataplane.objects.nexthops.values() if one.hop == LEAF1)
+        ip(f"nexthop replace id {gateway.id} via 10.0.1.0 dev eth1 {protocol}")
+        await until(lambda: "via 10.0.0.0 dev eth0" in ip("route get 10.64.3.7"))
+        objects = it.dataplane.objects
+        by_hops = {objects.next_hops(identifier): group for identifier, group in objects.groups.items()}
+        group, other = by_hops[LEAF1,], by_hops[LEAF2,]
+        ip(f"nexthop replace id {group.id} group {other.members[0][0]} {protocol}")
+        await until(lambda: "via 10.0.0.0 dev eth0" in ip("route get 10.64.3.7"))
+
+
+async def test_routes_follow_a_next_hop_to_another_interface(host: None) -> None:
+    ip("addr add 10.9.0.1/24 dev eth0")
+    ip("addr add 10.9.0.2/24 dev eth1")
+    async with running() as it:
+        it.want({"10.64.0.0/16": (NextHop(parse_address("10.9.0.9")),)})
+        await it.fib.writer.idle()
+        assert "via 10.9.0.9 dev eth0" in ip("route get 10.64.3.7")
+        ip("addr del 10.9.0.1/24 dev eth0")
+        await until(lambda: "via 10.9.0.9 dev eth1" in ip("route get 10.64.3.7"))
+        ip("addr add 10.9.0.8/30 dev eth0")
+        await until(lambda: "via 10.9.0.9 dev eth0" in ip("route get 10.64.3.7"))
+        ip("link set eth0 down")
+        await until(lambda: "via 10.9.0.9 dev eth1" in way_to("10.64.3.7"))
+
+
+async def test_ipv6_route_that_drops_makes_no_next_hop_reachable(host: None) -> None:
+    for letter, kind in zip("bcd", ("blackhole", "unreachable", "prohibit")):
+        ip(f"-6 route add {kind} 2001:db8:{letter}::/48")
+    async with running() as it:
+        for letter in "bcd":
+            assert "unreachable" in it.fib.targets.ask(NextHop(parse_address(f"2001:db8:{letter}::1")))
 
 
 async def test_foreign_routes_are_never_touched(host: None) -> None:

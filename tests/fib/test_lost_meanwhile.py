@@ -140,7 +140,7 @@ async def test_routes_by_a_group_that_the_kernel_would_not_move_are_written_agai
         it.fib.sweep()
         it.want({KEYS[0]: (LEAF1,), KEYS[1]: (LEAF2,)})
         await it.settle()
-        it.kernel.monitor.nexthop_deleted.clear()  # the word on it is on its way
+        it.kernel.monitor.nexthop_changed.clear()  # the word on it is on its way
         it.kernel.delete_nexthop_by_other_hand(it.kernel.routes[V4, 254, KEYS[0], METRIC][1])
         it.owner.wish("", V4, {KEYS[0]: (LEAF2,)})
         it.fib.next_hops_lost([LEAF1], lambda _hops: (LEAF2,))

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from bgpd.fib import dataplane
@@ -289,6 +290,27 @@ async def test_nexthop_deleted_by_another_program_is_made_again() -> None:
         it.kernel.delete_nexthop_by_other_hand(single)
         await it.settle()
         assert it.kernel.hops_of(V4, POD) == hop_set(LEAF1, LEAF2)
+
+
+@pytest.mark.parametrize("protocol", [PROTOCOL, 4], ids=["bgpd's protocol", "its own"])
+@pytest.mark.parametrize("kind", ["gateway", "group"])
+async def test_nexthop_changed_by_another_program_is_set_right(kind: str, protocol: int) -> None:
+    """Not by timer only: until then all routes by it led elsewhere."""
+    async with running() as it:
+        it.fib.sweep()
+        it.want({POD: (LEAF1,), key("10.64.2.0/24"): (LEAF2,)})
+        await it.settle()
+        objects = it.kernel.objects
+        gateway = next(one for one in objects.values() if one.gateway == LEAF1.address)
+        if kind == "gateway":
+            other = msgspec.structs.replace(gateway, gateway=parse_address("10.0.0.99"), protocol=protocol)
+        else:
+            groups = [one for one in objects.values() if one.members]
+            group, another = sorted(groups, key=lambda one: objects[one.members[0][0]].gateway)
+            other = msgspec.structs.replace(group, members=another.members, protocol=protocol)
+        it.kernel.replace_nexthop_by_other_hand(other)
+        await it.settle()
+        await until(lambda: it.kernel.hops_of(V4, POD) == hop_set(LEAF1))
 
 
 async def test_route_deleted_by_another_program_is_written_again() -> None:
