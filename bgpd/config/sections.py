@@ -62,9 +62,13 @@ def is_named(name: str, guest: GuestConfig) -> bool:
         return False
 
 
+def listen_of(ranges: Iterable[ListenConfig], address: bytes) -> ListenConfig | None:
+    """The [[listen]] that an address (packed) is inside of: the most specific one, whatever guests have."""
+    return range_of((one for one in ranges if not isinstance(one, GuestConfig)), address, "")
+
+
 def section_of(config: RibConfig, source: Source) -> SessionConfig | None:
     """The section of a session: the [[neighbor]] of its name, the [[workload.bgp]], or the [[listen]] that its address
     is inside of."""
     named = next((neighbor for neighbor in config.neighbor if neighbor.name == source.name), None)
-    listens = (one for one in config.listen if not isinstance(one, GuestConfig))
-    return named or guest_of(config.listen, source.name) or range_of(listens, source.address, "")
+    return named or guest_of(config.listen, source.name) or listen_of(config.listen, source.address)

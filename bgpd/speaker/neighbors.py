@@ -16,13 +16,14 @@ from bgpd.config.patterns import is_pattern
 from bgpd.config.schema import SpeakerConfig
 from bgpd.config.schema_sessions import ListenConfig
 from bgpd.config.schema_workloads import GuestConfig
+from bgpd.config.sections import listen_of
 from bgpd.message.exabgp_codec import Notification
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, ErrorCode, Family
 from bgpd.model.path import RouteBatch, Source
 from bgpd.speaker.connection import State
 from bgpd.speaker.neighbor import Neighbor
-from bgpd.speaker.peering import Peering, of_guest, of_neighbor
+from bgpd.speaker.peering import Peering, has_own_section, of_guest, of_neighbor
 from bgpd.speaker.places import why_full
 from bgpd.speaker.saved import SavedWait
 from bgpd.speaker.surroundings import Surroundings
@@ -30,6 +31,7 @@ from bgpd.speaker.transport import Wire
 
 LOOK_AGAIN_S = 1.0
 """How often it is looked whether the routes of a dynamic neighbor that restarts are still kept."""
+_CHANGED = CeaseSubcode.OTHER_CONFIGURATION_CHANGE
 HOLD_OFF_S = 60.0
 """How long a neighbor that was reset for cause is refused, unless its configuration says otherwise."""
 
@@ -174,6 +176,9 @@ class Neighbors:
             peering = neighbor.peering
             if peering.dynamic and isinstance(peering.config, ListenConfig):
                 listen = ranges.get(_key_of(peering.config))
+                if listen is not None and not peering.guest and _is_of_another(peering, listen, config):
+                    self.end(neighbor, Notification(ErrorCode.CEASE, _CHANGED), "another section is about it now")
+                    continue
                 new = None if listen is None else msgspec.structs.replace(peering, config=listen)
             else:
                 new = wanted.get(peering.name)
@@ -184,7 +189,7 @@ class Neighbors:
         if new is None:
             subcode, reason = CeaseSubcode.PEER_DECONFIGURED, "removed from configuration"
         elif reset or resets_session(new.section, neighbor.peering.config, new.config):
-            subcode, reason = CeaseSubcode.OTHER_CONFIGURATION_CHANGE, "configuration changed"
+            subcode, reason = _CHANGED, "configuration changed"
         else:
             neighbor.configure(new.config)
             return
@@ -220,6 +225,14 @@ class Neighbors:
             asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._forget, neighbor)
         elif neighbor.state.progress < State.OPEN_SENT.progress:
             self.end(neighbor, None, "gone")
+
+
+def _is_of_another(peering: Peering, listen: ListenConfig, config: SpeakerConfig) -> bool:
+    """Whether a dynamic neighbor of a range that is still there is a [[neighbor]] now, or of a more specific range."""
+    if has_own_section(config.neighbor, peering.address, peering.interface):
+        return True
+    found = listen_of(config.listen, peering.address)
+    return found is not None and found.prefix != listen.prefix
 
 
 def _known_before(config: SpeakerConfig) -> Iterator[Peering]:

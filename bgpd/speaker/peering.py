@@ -5,13 +5,15 @@ Decides the names of dynamic neighbors. No I/O; how a neighbor is reached is in 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from bgpd.config.effects import GUESTS, resets_session
 from bgpd.config.schema import RouterConfig, SpeakerConfig
 from bgpd.config.schema_sessions import ListenConfig, NeighborConfig, SessionConfig
 from bgpd.config.schema_workloads import GuestConfig
-from bgpd.config.sections import dynamic_name, guest_of, range_of
+from bgpd.config.sections import dynamic_name, guest_of, listen_of
 from bgpd.model.iana import BGP_PORT
 from bgpd.model.prefix import parse_address
 from bgpd.model.unreadable import UNREADABLE
@@ -94,6 +96,14 @@ def of_listen(config: ListenConfig, address: bytes, interface: str, *, arrival: 
     )
 
 
+def has_own_section(neighbors: Iterable[NeighborConfig], address: bytes, interface: str) -> bool:
+    """Whether who comes from this address (packed) is a [[neighbor]], and none of a range any more."""
+    return any(
+        bool(one.address) and parse_address(one.address) == address and not one.vrf and one.interface in ("", interface)
+        for one in neighbors
+    )
+
+
 class Changed(Exception):
     """Why a session that another process has left is not the one that the configuration wants."""
 
@@ -115,8 +125,8 @@ def of_saved(saved: SavedSession, config: SpeakerConfig) -> Peering:
         elif guest is not None:
             peering = of_listen(guest, saved.address, saved.interface, arrival=saved.arrival)
     elif isinstance(before, ListenConfig):
-        found = range_of(config.listen, saved.address, before.vrf)
-        section = found
+        has_own = has_own_section(config.neighbor, saved.address, saved.interface)
+        section = found = None if has_own else listen_of(config.listen, saved.address)
         if found is not None:
             peering = of_listen(found, saved.address, saved.interface, arrival=saved.arrival)
     else:

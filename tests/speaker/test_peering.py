@@ -163,3 +163,15 @@ def test_a_session_of_a_version_with_other_keys_does_not_go_on(who: str, field: 
 def test_a_dynamic_neighbor_whose_range_has_another_name_for_it_does_not_go_on() -> None:
     with pytest.raises(Changed, match="removed from configuration"):
         of_saved(left(LEFT["dynamic"], name="10.0.0.0/8-10.64.0.7"), CONFIG)
+
+
+def test_a_dynamic_neighbor_that_has_a_section_of_its_own_now_does_not_go_on() -> None:
+    own = msgspec.structs.replace(LEAF, name="own", address="10.64.0.7")
+    with pytest.raises(Changed, match="removed from configuration"):
+        of_saved(left(LEFT["dynamic"]), msgspec.structs.replace(CONFIG, neighbor=(LEAF, own)))
+
+
+def test_a_dynamic_neighbor_goes_on_though_guests_of_other_ports_have_a_range_inside_its_own() -> None:
+    guests = msgspec.structs.replace(GUESTS_OF_POD1, prefix="10.64.0.0/28", port=1790)
+    config = msgspec.structs.replace(CONFIG, listen=(RANGE, guests))
+    assert of_saved(left(LEFT["dynamic"]), config) == LEFT["dynamic"]

@@ -685,6 +685,7 @@ async def test_neighbor_of_a_range_is_refused_after_too_many_prefixes_as_any_oth
 
 
 RANGE = {"prefix": "127.0.1.0/24", "asn": "external", "import": "all"}
+NAMED = {"name": "named", "asn": "external", "import": "all", "passive": True}
 
 
 @pytest.mark.parametrize(
@@ -736,6 +737,34 @@ async def test_a_range_that_a_reload_adds_is_accepted_and_one_that_is_gone_is_no
             assert await asyncio.wait_for(reader.read(), 10) == b""
         writer.close()
         assert speaker.neighbor_views() == []
+
+
+@pytest.mark.parametrize(
+    ("added", "name"),
+    [
+        ({"listen": [RANGE, {**RANGE, "prefix": "127.0.1.0/25"}]}, "127.0.1.0/25-127.0.1.1"),
+        ({"listen": [RANGE], "neighbor": [{**NAMED, "address": "127.0.1.1"}]}, "named"),
+    ],
+    ids=["range", "neighbor"],
+)
+async def test_neighbor_of_a_range_becomes_that_of_a_section_that_a_reload_adds_for_it(
+    added: dict[str, Any], name: str
+) -> None:
+    """As at a start: the more specific section counts. One with an address of its own would not come up beside it."""
+    port = free_port()
+    async with running(config(listen=[RANGE]), listen_port=port) as (speaker, recorder):
+        reader, writer = await connect_from(port, 1, open_bytes() + KEEPALIVE)
+        _, other = await connect_from(port, 200, open_bytes() + KEEPALIVE)
+        await until(lambda: len(recorder.sources) == 2)
+        speaker.reconfigure(config(**added))
+        assert bytes((3, 6, 6)) in await asyncio.wait_for(reader.read(), 10)
+        assert len(recorder.closed) == 1
+        writer.close()
+        _, writer = await connect_from(port, 1, open_bytes() + KEEPALIVE)
+        await until(lambda: len(recorder.sources) == 2)
+        assert recorder.sources.keys() == {name, "127.0.1.0/24-127.0.1.200"}
+        writer.close()
+        other.close()
 
 
 async def test_raised_limit_of_a_range_counts_for_those_that_come_next() -> None:
