@@ -62,6 +62,13 @@ class NextHopReader:
         self._interface = interface
         self._local_addresses = local_addresses
         self._known: dict[bytes, NextHop] = {}
+        self._own: dict[bytes, set[Family]] = {}
+
+    def no_longer_own(self) -> set[Family]:
+        """The families of which routes were withdrawn since this host had their next hop itself, and has it no more;
+        answered once."""
+        gone = [packed for packed in self._own if packed not in self._local_addresses]
+        return set().union(*[self._own.pop(packed) for packed in gone])
 
     def classic(self, packed: bytes, errors: list[WireError]) -> NextHop | None:
         """The NEXT_HOP attribute of IPv4 NLRI, b"" where it is missing or malformed."""
@@ -69,7 +76,7 @@ class NextHopReader:
             if not any(error.attribute == "NEXT_HOP" for error in errors):
                 errors.append(_withdraw("mandatory attribute is missing", "RFC 7606 section 3 d", "NEXT_HOP", 3))
             return None
-        return self._checked(packed, "NEXT_HOP", errors)
+        return self._checked(Family.IPV4_UNICAST, packed, "NEXT_HOP", errors)
 
     def multiprotocol(
         self, family: Family, field: bytes, errors: list[WireError], attribute: bytes = b""
@@ -87,7 +94,7 @@ class NextHopReader:
             link_local = field[16:]
             usable = self._interface and is_link_local(link_local)
             packed = link_local if usable or field[:16] == _UNSPECIFIED else field[:16]
-        return self._checked(packed, "MP_REACH_NLRI", errors)
+        return self._checked(family, packed, "MP_REACH_NLRI", errors)
 
     def usable(self, family: Family, field: bytes) -> NextHop | None:
         """The next hop of either attribute if nothing is wrong with it."""
@@ -96,7 +103,7 @@ class NextHopReader:
         except UpdateError:
             return None
 
-    def _checked(self, packed: bytes, attribute: str, errors: list[WireError]) -> NextHop | None:
+    def _checked(self, family: Family, packed: bytes, attribute: str, errors: list[WireError]) -> NextHop | None:
         next_hop = self._known.get(packed)
         if next_hop is None:
             if _is_nowhere(packed) and not self._takes_any:
@@ -108,6 +115,7 @@ class NextHopReader:
             next_hop = NextHop(packed, self._interface if is_link_local(packed) else "")
             self._known[packed] = next_hop
         if packed in self._local_addresses and not self._takes_any:
+            self._own.setdefault(packed, set()).add(family)
             message = f"next hop {format_address(packed)} is this host's own address"
             subcode = UpdateSubcode.INVALID_NEXT_HOP
             errors.append(
@@ -211,6 +219,11 @@ class UpdateDecoder:
         if not errors:
             return DecodedUpdate(batches=batches_of(routes, attributes))
         return judge(sections, routes, attributes, errors)
+
+    def next_hops_no_longer_own(self) -> set[Family]:
+        """The families of which routes were withdrawn for a next hop that this host had, and has no more; answered
+        once. The neighbor announces them still."""
+        return self._next_hops.no_longer_own()
 
     def attributes_of(self, block: bytes) -> Attributes:
         """The valid attributes of a block without MP attributes."""

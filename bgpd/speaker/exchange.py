@@ -391,7 +391,10 @@ class Exchange:
 
     def addresses_changed(self, interface: str) -> None:
         """An interface has other addresses: routes of families with another next hop are announced again with it, and
-        withdrawn if there is none any more."""
+        withdrawn if there is none any more. Routes that had an address of this host as their next hop are asked for
+        again once it is another host's."""
+        for family in self._decoder.next_hops_no_longer_own():
+            self.ask_again(family)
         if not self._self.follow(interface):
             return
         former, self._encoder = self._encoder, self._new_encoder()

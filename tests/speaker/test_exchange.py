@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from bgpd.config.schema_sessions import SessionConfig
 from bgpd.kernel.host import Host
-from bgpd.message.exabgp_codec import RouteRefresh
+from bgpd.message.exabgp_codec import RouteRefresh, encode_route_refresh
 from bgpd.message.open import GracefulRestart, Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, Origin
+from bgpd.model.kernel import Address, Link
 from bgpd.model.path import NextHop, Overlay, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
 from bgpd.speaker.exchange import MANY, MOST_ROUTES, Exchange, RefusedUpdate, UnreadableUpdate, _pieces, add
@@ -117,7 +118,7 @@ def test_whoever_follows_the_batches_ends_with_the_same_routes(
 class Session:
     """An exchange of IPv4 and IPv6 routes with leaf1, and all that it told, in order."""
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, host: Host | None = None, **fields: Any) -> None:
         self.told: list[tuple[Any, ...]] = []
         self.read: list[tuple[int, list[bytes], list[RouteBatch]]] = []
         self.written: list[bytes] = []
@@ -126,7 +127,7 @@ class Session:
             Source(name="leaf1", kind=SourceKind.EBGP, asn=65201, address=parse_address("10.0.1.2")),
             negotiated(**values),
             local=parse_address("10.0.1.1"),
-            host=Host(lambda _: None),
+            host=host or Host(lambda _: None),
             nlri_decoders={},
             routes=self,
             events=self,
@@ -413,6 +414,23 @@ def test_routes_that_cannot_be_encoded_are_withdrawn_and_nothing_else_is_hidden(
     else:
         session.exchange.send(batch)
         assert session.written == encode(RouteBatch(family=V4, withdrawn=[NET]))
+
+
+def test_routes_by_an_address_of_this_host_are_asked_for_again_once_it_has_moved() -> None:
+    """A VIP, say: who announces them does so still, and the other host is their next hop."""
+    host = Host(lambda _: None)
+    host.link(Link(index=2, name="eth0", up=True))
+    address = Address(index=2, packed=parse_address("10.0.1.2"), prefix_length=24)
+    host.address(address)
+    session = Session(host, route_refresh=True)
+    session.hear(update(MANDATORY, NET))
+    assert session.told == [("routes", [], [NET])]
+    session.exchange.addresses_changed("eth0")
+    assert session.written == []
+    host.address(address, gone=True)
+    for _ in range(2):
+        session.exchange.addresses_changed("eth0")
+    assert session.written == [encode_route_refresh(1, 1)]
 
 
 def test_other_addresses_of_the_link_are_told_by_sending_again_what_has_another_next_hop() -> None:
