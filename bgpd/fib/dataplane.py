@@ -7,6 +7,7 @@ without saying so), somebody deleted it, or the RIB says the neighbor is dead. N
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import pathlib
 import sys
@@ -26,7 +27,7 @@ from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, 
 from bgpd.kernel.reader import KernelReader
 from bgpd.kernel.vrf_requests import VrfRequests
 from bgpd.kernel.writer import KernelWriter, Outcome, Writer
-from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged
+from bgpd.model.kernel import AddressChanged, KernelEvent, KernelRoute, LinkChanged, RouteChanged
 from bgpd.runtime.background import start_in_background
 from bgpd.runtime.events import log
 from bgpd.runtime.turns import soon, turns
@@ -48,6 +49,8 @@ _VERIFY_PAUSE_S = 0.02
 _UNREAD_PAUSE_S = 0.5
 _PROBE_ID = 0xFFFFFFFF
 _EPERM = 1
+_UNUSABLE = frozenset((errno.EINVAL, errno.EACCES))
+"""What the kernel answers to a gateway that is a broadcast address, or its own, or of an interface without IPv6."""
 
 
 class CannotWrite(Exception):
@@ -81,6 +84,9 @@ class HostEvents(Protocol):
 
     def groups_changed(self) -> None:
         """Nexthop objects vanished though their links are up."""
+
+    def gateways_refused(self) -> None:
+        """The kernel takes gateways no more that are connected as far as bgpd knows: see NexthopObjects.refusals."""
 
     def gateways_changed(self) -> None:
         """Routes that the table wrote use other next hops than before."""
@@ -366,6 +372,8 @@ class Dataplane:
             self._delete(encode_delete(leftovers))
 
     def _kernel_changed(self, event: KernelEvent) -> None:
+        if self.objects.refusals and not isinstance(event, RouteChanged):
+            self.objects.forget_refusals(_interface_of(event))
         if isinstance(event, LinkChanged):
             if event.gone or not event.link.up:
                 self.lose(self.objects.nexthops_on(event.link.index), lambda _group: None)
@@ -409,13 +417,21 @@ class Dataplane:
     def _settle_created(self, ids: list[int], outcome: Outcome) -> None:
         """Mark acknowledged objects; forget refused ones, whose routes then fail and are tried again."""
         refused = dict.fromkeys(ids, outcome.lost) if outcome.lost else {}
+        unusable: set[int] = set()
+        known = len(self.objects.refusals)
         for error in outcome.errors:
             if error.request[4:6] == _NEW_NEXTHOP:
                 refused[read_id(error.request)] = str(error)
+                if error.code in _UNUSABLE:
+                    unusable.add(read_id(error.request))
                 log.warning("fib.nexthop_refused", id=read_id(error.request), error=str(error))
         self.objects.acknowledged(found for found in ids if found not in refused)
         for identifier, why in refused.items():
-            self.objects.refused(identifier, why, may_be_there=bool(outcome.lost))
+            is_unusable = identifier in unusable
+            self.objects.refused(identifier, why, may_be_there=bool(outcome.lost), is_unusable=is_unusable)
+        if len(self.objects.refusals) > known:
+            for listener in list(self._listeners):
+                listener.gateways_refused()
         # Routes by what was to change are gone; if an answer was lost, the kernel may take some that are on their way.
         if self.objects.dead and (outcome.lost or not refused.keys() <= set(ids)):
             for table in self._tables:
@@ -458,6 +474,16 @@ class Dataplane:
 
 
 _NEW_NEXTHOP = int(MessageKind.NEW_NEXTHOP).to_bytes(2, sys.byteorder)
+
+
+def _interface_of(event: KernelEvent) -> int:
+    """The index of the interface that an event is about; 0: it may be any."""
+    match event:
+        case LinkChanged(link):
+            return link.index
+        case AddressChanged(address):
+            return address.index
+    return 0
 
 
 def _clear_compat_mode() -> None:

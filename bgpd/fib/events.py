@@ -156,6 +156,13 @@ class TableEvents:
         self._targets.follow()
         self._writer.recheck_unsettled()
 
+    def gateways_refused(self) -> None:
+        """The kernel takes gateways no more: they cannot be reached, and other next hops of their routes are used."""
+        changed = self._targets.all_changed()
+        if changed:
+            self._targets.follow()
+        self._writer.next_hops_changed(changed)
+
     def interfaces_assigned(self, vrfs: AbstractSet[str]) -> None:
         """Interfaces came to this VRF or left it: what rests on them is resolved again."""
         if self._writer.vrf not in vrfs:

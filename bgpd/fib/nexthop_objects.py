@@ -34,6 +34,7 @@ class NexthopObjects:
     `deletes` counts lost gateways.
     `not_resilient`: why this kernel makes no resilient groups ("" as long as it does).
     `sources`: the preferred source of the groups that have one.
+    `refusals`: by address and interface index, why the kernel takes no gateway there.
     """
 
     def __init__(self, protocol: int) -> None:
@@ -45,6 +46,7 @@ class NexthopObjects:
         self.version = 0
         self.not_resilient = ""
         self.sources: dict[int, bytes] = {}
+        self.refusals: dict[tuple[bytes, int], str] = {}
         self.room = GroupRoom()
         self.leftovers: list[int] = []
         self._nexthop_ids: dict[tuple[bytes, int], int] = {}
@@ -297,25 +299,29 @@ class NexthopObjects:
             if found is not None:
                 found.present = True
 
-    def refused(self, identifier: int, why: str, *, may_be_there: bool = False) -> None:
+    def refused(self, identifier: int, why: str, *, may_be_there: bool = False, is_unusable: bool = False) -> None:
         """The kernel would not make an object, or change it: it is forgotten, with the groups that contained it.
 
         `may_be_there`: its answer was lost. Then the object is deleted later, once routes that may have come by it have
-        been written again; so is one that the kernel has, as it was before.
+        been written again; so is one that the kernel has, as it was before. `is_unusable`: it is a gateway that the
+        kernel would refuse again.
         """
-        found = self.nexthops.get(identifier) or self.groups.get(identifier)
+        nexthop = self.nexthops.get(identifier)
+        found = nexthop or self.groups.get(identifier)
+        if nexthop is not None and is_unusable:
+            self.refusals[nexthop.hop.address, nexthop.ifindex] = why
         self._ahead.discard(identifier)
         if may_be_there or (found is not None and found.present):
             self.doubt([identifier])
         group = self.groups.get(identifier)
-        if (
-            group is not None
-            and group.resilient
-            and all(self.nexthops[nexthop].present for nexthop, _ in group.members)
-        ):
+        if group is not None and group.resilient and all(self.nexthops[member].present for member, _ in group.members):
             self.not_resilient = why
         self._ids.take(identifier)
         self.vanished([identifier])
+
+    def forget_refusals(self, ifindex: int) -> None:
+        """The kernel may take gateways on an interface now that it has refused (0: on all)."""
+        self.refusals = {place: why for place, why in self.refusals.items() if ifindex not in (0, place[1])}
 
     def doubt(self, identifiers: Iterable[int]) -> None:
         """The kernel may have these, which are forgotten: they are deleted after the grace time."""

@@ -315,7 +315,13 @@ class Targets:
         return 0, "" if "" in whys else next(iter(whys), f"next hop {hop} leads to no gateway")
 
     def _interface_of(self, hop: NextHop) -> tuple[int, str]:
-        """By what is connected, or by a host route that bgpd itself keeps to a workload (router or backend)."""
+        """By what is connected, or by a host route that bgpd itself keeps to a workload (router or backend); unless the
+        kernel has refused it there."""
+        ifindex, why = self._connected(hop)
+        refused = self._dataplane.objects.refusals.get((hop.address, ifindex)) if ifindex else None
+        return (ifindex, why) if refused is None else (0, f"the kernel refuses next hop {hop}: {refused}")
+
+    def _connected(self, hop: NextHop) -> tuple[int, str]:
         answer = interface_of(self._dataplane.host, hop, table=self._table, vrf=self._vrf)
         if not answer[1] or not hop.address:
             return answer

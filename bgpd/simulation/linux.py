@@ -37,7 +37,8 @@ class LinuxTables:
     by id. `behind`: further routes of the same prefix and metric, in the kernel's order. A target is a nexthop object,
     or the index of an interface with a minus, or 0 for a blackhole, or UNKNOWN for what is unreachable.
 
-    `refuse`: error numbers by key; `refuse_resilient`: one for resilient groups. Not `permitted`, it refuses all.
+    `refuse`: error numbers by key; `refuse_resilient`: one for resilient groups; `refuse_gateways`: those that are no
+    host's, as a broadcast address. Not `permitted`, it refuses all.
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,7 @@ class LinuxTables:
         self.links: dict[int, Link] = {}
         self.refuse: dict[bytes, int] = {}
         self.refuse_resilient = 0
+        self.refuse_gateways: set[bytes] = set()
         self.permitted = True
 
     def routes_of(self, family: Family, form: RouteForm) -> list[RouteRun]:
@@ -88,6 +90,8 @@ class LinuxTables:
         if not flags & MessageFlag.CREATE and found.id not in self.objects:
             return errno.ENOENT
         if any(member not in self.objects or self.objects[member].members for member, _weight in found.members):
+            return errno.EINVAL
+        if found.gateway in self.refuse_gateways:
             return errno.EINVAL
         if found.resilient and self.refuse_resilient:
             return self.refuse_resilient

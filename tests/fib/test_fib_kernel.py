@@ -206,6 +206,19 @@ async def test_ipv6_route_that_drops_makes_no_next_hop_reachable(host: None) -> 
             assert "unreachable" in it.fib.targets.ask(NextHop(parse_address(f"2001:db8:{letter}::1")))
 
 
+async def test_a_broadcast_address_as_a_next_hop_costs_no_route_that_has_another(host: None) -> None:
+    ip("addr add 10.9.0.2/24 dev eth1")
+    async with running() as it:
+        broadcast = NextHop(parse_address("10.9.0.255"))
+        assert it.fib.targets.ask(broadcast) == ""
+        it.want({"10.64.0.0/16": (LEAF1, broadcast)})
+        await until(lambda: "via 10.0.0.0 dev eth0" in way_to("10.64.3.7"))
+        assert "invalid gateway" in it.fib.targets.ask(broadcast)
+        ip("addr del 10.9.0.2/24 dev eth1")
+        ip("addr add 10.9.0.2/16 dev eth1")
+        await until(lambda: it.fib.targets.ask(broadcast) == "")
+
+
 async def test_foreign_routes_are_never_touched(host: None) -> None:
     ip("route add default via 10.0.0.0 metric 100")
     ip(f"route add 10.70.0.0/16 via 10.0.0.0 metric {METRIC} proto static")

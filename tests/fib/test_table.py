@@ -468,6 +468,46 @@ async def test_refused_route_is_shown_and_tried_again() -> None:
         assert it.acknowledged == [(V4, POD)]
 
 
+@pytest.mark.parametrize("is_there", [False, True], ids=["new route", "route by the other leaf"])
+async def test_a_gateway_that_the_kernel_refuses_costs_no_route_that_has_another(is_there: bool) -> None:
+    """A neighbor may name a broadcast address: those whose prefixes it shares had no route."""
+    async with running() as it:
+        it.fib.sweep()
+        it.fib.targets.ask(LEAF2)
+        it.kernel.refuse_gateways.add(LEAF2.address)
+        if is_there:
+            it.want({POD: (LEAF1,)})
+            await it.settle()
+        it.want({POD: BOTH, key("10.64.2.0/24"): (LEAF2,)})
+        await it.settle_retries()
+        assert it.kernel.hops_of(V4, POD) == hop_set(LEAF1)
+        assert it.state_of("10.64.1.0/24") == ("installed", "")
+        state, why = it.state_of("10.64.2.0/24")
+        assert (state, "the kernel refuses next hop 10.0.1.0" in why) == ("blocked", True)
+        assert [bool(why) for hop, why in it.told] == [True]
+        sent = it.fib.counters.messages
+        it.fib.writer.try_again()
+        await it.settle()
+        assert it.fib.counters.messages == sent
+
+
+async def test_a_gateway_that_the_kernel_has_refused_is_tried_again_when_its_interface_changes() -> None:
+    async with running() as it:
+        it.fib.sweep()
+        it.fib.targets.ask(LEAF2)
+        it.kernel.refuse_gateways.add(LEAF2.address)
+        it.want({POD: BOTH})
+        await it.settle_retries()
+        it.kernel.refuse_gateways.clear()
+        it.kernel.add_link(2, "eth0", "10.9.0.1/24")
+        await it.settle()
+        assert it.kernel.hops_of(V4, POD) == hop_set(LEAF1)
+        it.kernel.add_link(3, "eth1", "10.8.0.1/24")
+        await it.settle()
+        assert it.kernel.hops_of(V4, POD) == hop_set(*BOTH)
+        assert [bool(why) for hop, why in it.told] == [True, False]
+
+
 async def test_restart_adopts_routes_and_rewrites_none_that_is_right() -> None:
     kernel = two_leaf_kernel()
     gone = key("10.70.0.0/16")
