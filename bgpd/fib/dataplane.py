@@ -20,14 +20,16 @@ import msgspec
 
 from bgpd.fib.nexthop_objects import NexthopObjects
 from bgpd.fib.nexthop_values import Loss
-from bgpd.fib.protocol import claimants_of
+from bgpd.fib.protocol import check_protocol
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.kernel.netlink import MessageKind
 from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, read_deleted, read_id
 from bgpd.kernel.reader import KernelReader
 from bgpd.kernel.vrf_requests import VrfRequests
 from bgpd.kernel.writer import KernelWriter, Outcome, Writer
-from bgpd.model.kernel import AddressChanged, KernelEvent, KernelRoute, LinkChanged, RouteChanged
+from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged, RouteChanged, interface_index
+from bgpd.model.path import NextHop
+from bgpd.model.prefix import is_link_local
 from bgpd.runtime.background import start_in_background
 from bgpd.runtime.events import log
 from bgpd.runtime.turns import soon, turns
@@ -85,8 +87,8 @@ class HostEvents(Protocol):
     def groups_changed(self) -> None:
         """Nexthop objects vanished though their links are up."""
 
-    def gateways_refused(self) -> None:
-        """The kernel takes gateways no more that are connected as far as bgpd knows: see NexthopObjects.refusals."""
+    def gateways_judged(self) -> None:
+        """The kernel has refused gateways that are connected, or takes them now: see NexthopObjects.refusals."""
 
     def gateways_changed(self) -> None:
         """Routes that the table wrote use other next hops than before."""
@@ -133,6 +135,8 @@ class Dataplane:
         self._pump_scheduled = False
         self._gathering_since: float | None = None
         self._collector: asyncio.TimerHandle | None = None
+        self._tried: set[int] = set()
+        """Gateways that the kernel has refused already."""
 
     async def start(self) -> None:
         """Open the sockets and take over the nexthop objects that an earlier run left; once, by the first table.
@@ -153,7 +157,7 @@ class Dataplane:
         self.monitor.ignore(ports)
         await self._check_permission()
         _clear_compat_mode()
-        _check_protocol(self.objects.protocol)
+        check_protocol(self.objects.protocol)
         self.monitor.subscribe(self._kernel_changed, replay=True)
         self.monitor.own_route_changed.append(self._own_route_changed)
         self.monitor.nexthop_changed.append(self._nexthop_changed)
@@ -373,7 +377,7 @@ class Dataplane:
 
     def _kernel_changed(self, event: KernelEvent) -> None:
         if self.objects.refusals and not isinstance(event, RouteChanged):
-            self.objects.forget_refusals(_interface_of(event))
+            self.objects.forget_refusals(interface_index(event))
         if isinstance(event, LinkChanged):
             if event.gone or not event.link.up:
                 self.lose(self.objects.nexthops_on(event.link.index), lambda _group: None)
@@ -424,14 +428,15 @@ class Dataplane:
                 refused[read_id(error.request)] = str(error)
                 if error.code in _UNUSABLE:
                     unusable.add(read_id(error.request))
-                log.warning("fib.nexthop_refused", id=read_id(error.request), error=str(error))
+                if read_id(error.request) not in self._tried:
+                    log.warning("fib.nexthop_refused", id=read_id(error.request), error=str(error))
         self.objects.acknowledged(found for found in ids if found not in refused)
         for identifier, why in refused.items():
             is_unusable = identifier in unusable
             self.objects.refused(identifier, why, may_be_there=bool(outcome.lost), is_unusable=is_unusable)
+        self._tried.difference_update(ids)
         if len(self.objects.refusals) > known:
-            for listener in list(self._listeners):
-                listener.gateways_refused()
+            self._gateways_judged()
         # Routes by what was to change are gone; if an answer was lost, the kernel may take some that are on their way.
         if self.objects.dead and (outcome.lost or not refused.keys() <= set(ids)):
             for table in self._tables:
@@ -449,10 +454,24 @@ class Dataplane:
                 self._delete(unused)
             if are_more:
                 pause_s = min(pause_s, _COLLECT_PAUSE_S)
+        if self.objects.refusals:
+            self._try_refused()
         if self.objects.room.came(len(self.objects.groups)):
             for listener in list(self._listeners):
                 listener.groups_changed()
         self._collector = self._loop.call_later(pause_s, self._collect_unused)
+
+    def _try_refused(self) -> None:
+        """Have gateways made, without any route, that the kernel has refused: its reason may be gone without a word."""
+        for address, ifindex in self.objects.take_refusals():
+            scope = self.host.name_of(ifindex) if is_link_local(address) else ""
+            tried = self.objects.nexthop_of(NextHop(address, scope), ifindex)
+            self._tried.update(() if tried is None else (tried,))
+        self.submit(b"", 0, lambda _outcome: self._gateways_judged())
+
+    def _gateways_judged(self) -> None:
+        for listener in list(self._listeners):
+            listener.gateways_judged()
 
     def delete_unused(self) -> bool:
         """Delete what no route uses without waiting, some at a time; whether there may be more."""
@@ -476,16 +495,6 @@ class Dataplane:
 _NEW_NEXTHOP = int(MessageKind.NEW_NEXTHOP).to_bytes(2, sys.byteorder)
 
 
-def _interface_of(event: KernelEvent) -> int:
-    """The index of the interface that an event is about; 0: it may be any."""
-    match event:
-        case LinkChanged(link):
-            return link.index
-        case AddressChanged(address):
-            return address.index
-    return 0
-
-
 def _clear_compat_mode() -> None:
     """Keep the kernel from notifying every route when a group changes: 350 ms become 0.1 ms with a million routes."""
     try:
@@ -496,17 +505,4 @@ def _clear_compat_mode() -> None:
             "fib.nexthop_compat_mode_not_cleared",
             error=str(error),
             advice="set net.ipv4.nexthop_compat_mode=0 by sysctl.d; until then failover of many routes is slower",
-        )
-
-
-def _check_protocol(protocol: int) -> None:
-    """Say so if another program's number is bgpd's: it may take bgpd's routes for its own."""
-    others = claimants_of(protocol)
-    if others:
-        log.warning(
-            "fib.protocol_is_shared",
-            protocol=protocol,
-            also=others,
-            advice="if that program runs on this host (FRR's zebra), it deletes bgpd's routes when it ends: set"
-            " fib.protocol to a number without a name in /etc/iproute2/rt_protos.d, such as 218",
         )

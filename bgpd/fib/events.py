@@ -156,8 +156,8 @@ class TableEvents:
         self._targets.follow()
         self._writer.recheck_unsettled()
 
-    def gateways_refused(self) -> None:
-        """The kernel takes gateways no more: they cannot be reached, and other next hops of their routes are used."""
+    def gateways_judged(self) -> None:
+        """The kernel has refused gateways, which count as unreachable then, or takes them again."""
         changed = self._targets.all_changed()
         if changed:
             self._targets.follow()

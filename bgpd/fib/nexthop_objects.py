@@ -21,6 +21,8 @@ from bgpd.model.path import NextHop, NextHops
 
 MOST_COLLECTED = 256
 """Unused objects that are deleted together."""
+MOST_TRIED = 64
+"""Gateways that were refused, and are tried again together."""
 _Kind = tuple[Members, bytes]
 """What tells groups apart that any route may use: their members, and the preferred source of their routes."""
 
@@ -322,6 +324,13 @@ class NexthopObjects:
     def forget_refusals(self, ifindex: int) -> None:
         """The kernel may take gateways on an interface now that it has refused (0: on all)."""
         self.refusals = {place: why for place, why in self.refusals.items() if ifindex not in (0, place[1])}
+
+    def take_refusals(self) -> list[tuple[bytes, int]]:
+        """Some of the refused gateways, by address and interface index, which count as refused no more."""
+        places = list(self.refusals)[:MOST_TRIED]
+        for place in places:
+            del self.refusals[place]
+        return places
 
     def doubt(self, identifiers: Iterable[int]) -> None:
         """The kernel may have these, which are forgotten: they are deleted after the grace time."""

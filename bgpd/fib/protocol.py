@@ -90,3 +90,16 @@ def protocol_name(number: int, own: int) -> str:
     if number == own:
         return OWN_NAME
     return next(iter(names_of(number)), str(number))
+
+
+def check_protocol(protocol: int) -> None:
+    """Say so if another program's number is bgpd's: it may take bgpd's routes for its own."""
+    others = claimants_of(protocol)
+    if others:
+        log.warning(
+            "fib.protocol_is_shared",
+            protocol=protocol,
+            also=others,
+            advice="if that program runs on this host (FRR's zebra), it deletes bgpd's routes when it ends: set"
+            " fib.protocol to a number without a name in /etc/iproute2/rt_protos.d, such as 218",
+        )

@@ -131,6 +131,16 @@ class KernelResynchronised(msgspec.Struct, frozen=True):
 KernelEvent = LinkChanged | AddressChanged | RouteChanged | KernelResynchronised
 
 
+def interface_index(event: KernelEvent) -> int:
+    """The interface that an event is about, by index; 0: it may be any."""
+    match event:
+        case LinkChanged(link):
+            return link.index
+        case AddressChanged(address):
+            return address.index
+    return 0
+
+
 class RoutingRule(msgspec.Struct, frozen=True, kw_only=True):
     """A policy rule: what enters by `iif`, leaves by `oif`, goes to `to` (a key), comes from `source` (a key), or
     belongs to a VRF device (`l3mdev`) is looked up in `table` (0: the device's). `protocol` is the rtproto of who made

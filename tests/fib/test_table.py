@@ -26,6 +26,7 @@ from bgpd.runtime.rates import Share
 from bgpd.runtime.turns import soon
 from tests.fib.fake_kernel import METRIC, PROTOCOL, FakeReader
 from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, running, two_leaf_kernel
+from tests.logs import capture_logs
 from tests.waiting import until
 
 BOTH = (LEAF1, LEAF2)
@@ -503,6 +504,25 @@ async def test_a_gateway_that_the_kernel_has_refused_is_tried_again_when_its_int
         await it.settle()
         assert it.kernel.hops_of(V4, POD) == hop_set(LEAF1)
         it.kernel.add_link(3, "eth1", "10.8.0.1/24")
+        await it.settle()
+        assert it.kernel.hops_of(V4, POD) == hop_set(*BOTH)
+        assert [bool(why) for hop, why in it.told] == [True, False]
+
+
+async def test_a_gateway_that_the_kernel_has_refused_is_tried_again_now_and_then_without_a_route() -> None:
+    async with running() as it:
+        it.fib.sweep()
+        it.fib.targets.ask(LEAF2)
+        it.kernel.refuse_gateways.add(LEAF2.address)
+        it.want({POD: BOTH})
+        await it.settle_retries()
+        sent = it.fib.counters.messages
+        with capture_logs() as logs:
+            it.dataplane._collect_unused()
+            await it.settle()
+        assert (it.fib.counters.messages, it.kernel.hops_of(V4, POD), logs) == (sent, hop_set(LEAF1), [])
+        it.kernel.refuse_gateways.clear()
+        it.dataplane._collect_unused()
         await it.settle()
         assert it.kernel.hops_of(V4, POD) == hop_set(*BOTH)
         assert [bool(why) for hop, why in it.told] == [True, False]
