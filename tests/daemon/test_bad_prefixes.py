@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from tests.daemon.fabric import Fabric, kernel_hops, kernel_routes, leaf, started
+from tests.daemon.fabric import Fabric, Host, kernel_hops, kernel_routes, leaf, started
 from tests.daemon.wire_peer import UPDATE, WirePeer, attribute, message, update
 
 pytestmark = pytest.mark.netns
@@ -86,3 +86,26 @@ def test_third_party_next_hops_only_in_the_shared_network(fabric: Fabric) -> Non
         host.wait(lambda: kernel_routes(fabric.host, ipv6=True).keys() >= {"2001:db8:8::/48"}, "the route")
         fabric.host.ip("addr", "del", "2001:db8:2::77/64", "dev", "eth0")
         host.wait(lambda: list(kernel_routes(fabric.host, ipv6=True)) == ["2001:db8:9::/48"], "it to go")
+
+
+def test_next_hop_that_the_kernel_refuses_costs_no_other_leaf_its_routes(fabric: Fabric) -> None:
+    """The broadcast address of the shared network: a group with it is refused as a whole."""
+    with (
+        WirePeer(fabric.leaf1) as bad,
+        WirePeer(fabric.leaf2, "10.0.2.2", asn=65202) as good,
+        started(fabric, leaf(1) + leaf(2)) as host,
+    ):
+        bad_session, good_session = bad.establish(), good.establish()
+        bad_session.sendall(update(("10.8.0.0/16", "10.9.0.0/16"), asn=65201, next_hop="10.0.1.255"))
+        good_session.sendall(update(("10.9.0.0/16",), asn=65202, next_hop="10.0.2.2"))
+        host.wait_hops("10.9.0.0/16", "10.0.2.2%eth1")
+        host.wait(lambda: "refuses" in _reason(host, "10.8.0.0/16"), "the kernel's words")
+        assert list(kernel_routes(fabric.host)) == ["10.9.0.0/16"]
+        host.wait_ready()
+        assert host.neighbor("leaf1")["established_count"] == 1
+
+
+def _reason(host: Host, prefix: str) -> str:
+    """Why the only path of a prefix is not used."""
+    views = host.get("routes", prefix=prefix)
+    return str(views[0]["candidates"][0]["reason"]) if views else ""
