@@ -15,7 +15,7 @@ from bgpd.config.schema_sessions import ListenConfig, NeighborConfig, SessionCon
 from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.sections import dynamic_name, guest_of, listen_of
 from bgpd.model.iana import BGP_PORT
-from bgpd.model.prefix import parse_address
+from bgpd.model.prefix import is_link_local, parse_address
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.speaker.saved import SavedSession
 
@@ -97,10 +97,12 @@ def of_listen(config: ListenConfig, address: bytes, interface: str, *, arrival: 
 
 
 def has_own_section(neighbors: Iterable[NeighborConfig], address: bytes, interface: str) -> bool:
-    """Whether who comes from this address (packed) is a [[neighbor]], and none of a range any more."""
+    """Whether who comes from this address (packed; a link-local one by `interface`) is a [[neighbor]] by its address or
+    its interface, and so none of a range."""
+    here = [one for one in neighbors if not one.vrf and one.interface in ("", interface)]
     return any(
-        bool(one.address) and parse_address(one.address) == address and not one.vrf and one.interface in ("", interface)
-        for one in neighbors
+        parse_address(one.address) == address if one.address else one.interface == interface and is_link_local(address)
+        for one in here
     )
 
 

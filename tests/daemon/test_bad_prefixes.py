@@ -93,7 +93,7 @@ def test_next_hop_that_the_kernel_refuses_costs_no_other_leaf_its_routes(fabric:
     with (
         WirePeer(fabric.leaf1) as bad,
         WirePeer(fabric.leaf2, "10.0.2.2", asn=65202) as good,
-        started(fabric, leaf(1) + leaf(2)) as host,
+        started(fabric, leaf(1), leaf(2)) as host,
     ):
         bad_session, good_session = bad.establish(), good.establish()
         bad_session.sendall(update(("10.8.0.0/16", "10.9.0.0/16"), asn=65201, next_hop="10.0.1.255"))

@@ -16,7 +16,7 @@ from bgpd.model.prefix import parse_address
 from bgpd.runtime.descriptors import Shortage
 from bgpd.speaker.admission import Admission
 from bgpd.speaker.listening import Listening
-from bgpd.speaker.peering import Changed, Peering, of_guest, of_listen, of_neighbor, of_saved
+from bgpd.speaker.peering import Changed, Peering, has_own_section, of_guest, of_listen, of_neighbor, of_saved
 from bgpd.speaker.reach import Reach, Unreachable, target_of
 from bgpd.speaker.saved import SavedSession
 from tests.speaker.test_left_sessions import session
@@ -165,10 +165,32 @@ def test_a_dynamic_neighbor_whose_range_has_another_name_for_it_does_not_go_on()
         of_saved(left(LEFT["dynamic"], name="10.0.0.0/8-10.64.0.7"), CONFIG)
 
 
-def test_a_dynamic_neighbor_that_has_a_section_of_its_own_now_does_not_go_on() -> None:
-    own = msgspec.structs.replace(LEAF, name="own", address="10.64.0.7")
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({"address": "10.64.0.7"}, True),
+        ({"address": "10.64.0.7", "interface": "pod1"}, False),
+        ({"address": "10.64.0.7", "vrf": "blue"}, False),
+        ({"address": "10.64.0.8"}, False),
+        ({"interface": "pod1"}, False),
+    ],
+)
+def test_a_dynamic_neighbor_that_has_a_section_of_its_own_now_does_not_go_on(
+    section: dict[str, str], expected: bool
+) -> None:
+    own = msgspec.structs.replace(LEAF, **{"name": "own", "address": "", **section})
+    config = msgspec.structs.replace(CONFIG, neighbor=(LEAF, own))
+    if not expected:
+        assert of_saved(left(LEFT["dynamic"]), config) == LEFT["dynamic"]
+        return
     with pytest.raises(Changed, match="removed from configuration"):
-        of_saved(left(LEFT["dynamic"]), msgspec.structs.replace(CONFIG, neighbor=(LEAF, own)))
+        of_saved(left(LEFT["dynamic"]), config)
+
+
+def test_a_neighbor_of_an_interface_is_whoever_comes_from_a_link_local_address_there() -> None:
+    assert has_own_section((UNNUMBERED,), LINK_LOCAL, "eth0")
+    assert not has_own_section((UNNUMBERED,), LINK_LOCAL, "eth1")
+    assert not has_own_section((UNNUMBERED,), parse_address("2001:db8::2"), "eth0")
 
 
 def test_a_dynamic_neighbor_goes_on_though_guests_of_other_ports_have_a_range_inside_its_own() -> None:
