@@ -51,7 +51,7 @@ _VERIFY_PAUSE_S = 0.02
 _UNREAD_PAUSE_S = 0.5
 _PROBE_ID = 0xFFFFFFFF
 _EPERM = 1
-_UNUSABLE = frozenset((errno.EINVAL, errno.EACCES))
+_UNUSABLE = frozenset((errno.EINVAL, errno.EACCES, errno.EAFNOSUPPORT, errno.ENETUNREACH, errno.EHOSTUNREACH))
 """What the kernel answers to a gateway that is a broadcast address, or its own, or of an interface without IPv6."""
 
 
