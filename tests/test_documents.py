@@ -240,3 +240,13 @@ def test_metrics_have_names_by_the_conventions() -> None:
         ) or (name.endswith("_timestamp_seconds")), name
     bases = [name.removesuffix("_total") for name, _ in rows]
     assert len(bases) == len(set(bases))
+
+
+@pytest.mark.parametrize("page", [*DOCS.parent.glob("*.md"), *DOCS.rglob("*.md")], ids=lambda page: page.stem)
+def test_rows_have_the_cells_of_their_table(page: Path) -> None:
+    """A row of another table shows no cell beyond those that this one has."""
+    wanted = 0
+    for line in page.read_text().splitlines():
+        cells = len(re.findall(r"(?<!\\)\|", line.rstrip())) if line.startswith("|") else 0
+        wanted = cells and (wanted or cells)
+        assert cells == wanted, line

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from bgpd.message.exabgp_codec import HEADER_LENGTH
@@ -10,6 +13,8 @@ from tests.fuzz.judge import BLOCKS, LIMIT_S, growth, slow
 from tests.fuzz.longest import MESSAGES
 from tests.fuzz.targets import TARGETS
 from tests.message.decoding import decoder
+
+PAGE = (Path(__file__).parents[2] / "docs" / "proof.md").read_text()
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -30,6 +35,25 @@ def test_longest_messages_are_decoded(name: str) -> None:
 
 def test_each_corpus_has_a_target() -> None:
     assert {path.stem for path in corpus.DIRECTORY.iterdir()} == TARGETS.keys()
+
+
+def test_page_names_each_target_once_with_what_it_holds() -> None:
+    table = PAGE[PAGE.index("| target | what it holds |") :].partition("\n\n")[0]
+    named = [name for row in table.splitlines()[2:] for name in names_of(row)]
+    assert sorted(named) == sorted(TARGETS)
+
+
+def test_searches_that_the_page_tells_of_are_of_targets() -> None:
+    table = PAGE[PAGE.index("| target | CPU |") :].partition("\n\n")[0]
+    named = [name for row in table.splitlines()[2:] for name in names_of(row)]
+    assert len(named) == len(set(named)) > 10
+    assert set(named) <= set(TARGETS)
+
+
+def names_of(row: str) -> list[str]:
+    """The targets of a row's first cell; what begins with a hyphen is another ending of the first one's name."""
+    names = re.findall(r"`([^`]+)`", row.split("|")[1])
+    return [names[0].partition("-")[0] + name if name.startswith("-") else name for name in names]
 
 
 @pytest.mark.parametrize("name", ["open", "update", "evpn", "session", "payload", "config"])
