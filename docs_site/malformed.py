@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bgpd.model.wire import Reaction
-from tests.message.malformed import CASES, ELSEWHERE, answer
+from tests.message.malformed import CASES, ELSEWHERE, answer, by_rfc
 
 _TEST = "tests/message/test_malformed.py"
+_ELSEWHERE = "Well-formed, and not simply taken"
 _COSTS = {
     Reaction.ACCEPT: "nothing",
     Reaction.ATTRIBUTE_DISCARD: "the attribute",
@@ -39,7 +40,11 @@ def malformed_messages() -> str:
         found = answer(case)
         sent = "" if found.notification is None else "{}/{}".format(*found.notification)
         lines.append(f"| {case.what} | {case.rfc} | {_COSTS[found.reaction]} | {sent} |")
-    lines += ["", "## Well-formed, and not simply taken", "", "| what | by | then | test |", "|---|---|---|---|"]
+    lines += ["", f"## {_ELSEWHERE}", "", "| what | by | then | test |", "|---|---|---|---|"]
     for row in ELSEWHERE:
         lines.append(f"| {row.what} | {row.rfc} | {row.cost} | `{row.test}` |")
+    lines += ["", "## By RFC", "", "| RFC | rows |", "|---|---|"]
+    for number, parts in by_rfc().items():
+        rows = ", ".join(f"{part or _ELSEWHERE} ({count})" for part, count in parts.items())
+        lines.append(f"| [{number}](https://www.rfc-editor.org/rfc/rfc{number}) | {rows} |")
     return "\n".join(lines) + "\n"

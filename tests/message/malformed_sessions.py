@@ -11,6 +11,7 @@ from tests.message.malformed_case import (
     ACCEPT,
     FOUR_OCTET,
     GOOD_OPEN,
+    IPV4,
     KEEPALIVE,
     LOCAL,
     RESET,
@@ -56,6 +57,7 @@ def unexpected(what: str, message: bytes, subcode: int, state: State) -> Case:
 STATES = [
     unexpected("KEEPALIVE in OpenSent", KEEPALIVE, 1, State.OPEN_SENT),
     unexpected("UPDATE in OpenSent", whole(2, update()), 1, State.OPEN_SENT),
+    unexpected("ROUTE-REFRESH in OpenSent", whole(5, b"\0\1\0\1"), 1, State.OPEN_SENT),
     unexpected("UPDATE in OpenConfirm", whole(2, update()), 2, State.OPEN_CONFIRM),
     unexpected("ROUTE-REFRESH in OpenConfirm", whole(5, b"\0\1\0\1"), 2, State.OPEN_CONFIRM),
     unexpected("a second OPEN in OpenConfirm", GOOD_OPEN, 2, State.OPEN_CONFIRM),
@@ -88,11 +90,24 @@ GRACEFUL = capability(64, b"\x40\x78\0\1\1\x80")
 OPENS = [
     opening("version other than 4", "RFC 4271 section 6.2", open_body(version=3), (2, 1)),
     opening("AS other than the configured one", "RFC 4271 section 6.2", open_body(asn=65299), (2, 2)),
+    opening(
+        "another AS than the configured one in the four-octet AS capability",
+        "RFC 4271 section 6.2",
+        open_body(capability(65, struct.pack("!I", 65299))),
+        (2, 2),
+    ),
     opening("AS 0", "RFC 7607 section 2", open_body(FOUR_OCTET, asn=0), (2, 2)),
     opening("AS 0 in the four-octet AS capability", "RFC 7607 section 2", open_body(capability(65, bytes(4))), (2, 2)),
     opening("AS_TRANS without the four-octet AS capability", "RFC 6793 section 9", open_body(asn=23456), (2, 2)),
     opening("hold time of 1 s", "RFC 4271 section 6.2", open_body(FOUR_OCTET, hold_time_s=1), (2, 6)),
     opening("hold time of 2 s", "RFC 4271 section 6.2", open_body(FOUR_OCTET, hold_time_s=2), (2, 6)),
+    opening(
+        "hold time below min_hold_time_s",
+        "RFC 4271 section 6.2",
+        open_body(FOUR_OCTET, hold_time_s=5),
+        (2, 6),
+        min_hold_time_s=6,
+    ),
     opening("BGP identifier 0.0.0.0", "RFC 6286 section 2.2", open_body(FOUR_OCTET, router_id=bytes(4)), (2, 3)),
     opening(
         "our own BGP identifier, of an internal peer",
@@ -100,6 +115,18 @@ OPENS = [
         open_body(capability(65, struct.pack("!I", 65203)), asn=65203, router_id=LOCAL.router_id),
         (2, 3),
         expected_asn=65203,
+    ),
+    opening(
+        "our own BGP identifier, of an external peer: taken",
+        "RFC 6286 section 2.1",
+        open_body(FOUR_OCTET, router_id=LOCAL.router_id),
+        None,
+    ),
+    opening(
+        "authentication, an optional parameter of old",
+        "RFC 4271 section 6.2",
+        open_body(parameters=b"\4\1\2\0\0"),
+        (2, 4),
     ),
     opening("optional parameter that is none", "RFC 4271 section 6.2", open_body(parameters=b"\3\1\1\0"), (2, 4)),
     opening(
@@ -114,6 +141,8 @@ OPENS = [
     opening(
         "capability that overruns its parameter", "RFC 5492 section 4", open_body(parameters=b"\4\2\2\2\1"), (2, 0)
     ),
+    opening("the same capability twice: counts once", "RFC 5492 section 4", open_body(FOUR_OCTET, IPV4, IPV4), None),
+    opening("no capability at all: IPv4 unicast", "RFC 4760 section 8", open_body(), None),
     opening("no address family in common", "RFC 5492 section 5", open_body(capability(1, b"\0\2\0\4")), (2, 7)),
     opening("unknown capability: ignored", "RFC 5492 section 3", open_body(FOUR_OCTET, capability(200, b"x")), None),
     opening(
@@ -129,6 +158,12 @@ OPENS = [
         "graceful restart capability of one byte",
         "RFC 4724 section 3",
         open_body(FOUR_OCTET, capability(64, b"\0")),
+        (2, 0),
+    ),
+    opening(
+        "graceful restart capability whose last family is cut off",
+        "RFC 4724 section 3",
+        open_body(FOUR_OCTET, capability(64, b"\x40\x78\0\1\1")),
         (2, 0),
     ),
     opening("two graceful restart capabilities", "RFC 4724 section 3", open_body(FOUR_OCTET, GRACEFUL, GRACEFUL), None),
@@ -148,6 +183,18 @@ OPENS = [
         (2, 0),
     ),
     opening(
+        "parameter of the extended form that is none",
+        "RFC 4271 section 6.2",
+        open_body(parameters=extended(b"\3\0\1\0")),
+        (2, 4),
+    ),
+    opening(
+        "extended form where the usual one would do: taken",
+        "RFC 9072 section 2",
+        open_body(parameters=extended(b"\2\0\6" + FOUR_OCTET)),
+        None,
+    ),
+    opening(
         "role capability of another length",
         "RFC 9234 section 4.1",
         open_body(FOUR_OCTET, capability(9, b"\0\0")),
@@ -158,6 +205,16 @@ OPENS = [
         "RFC 9234 section 4.2",
         open_body(FOUR_OCTET, capability(9, b"\4")),
         (2, 11),
+        CUSTOMER,
+    ),
+    opening(
+        "role that is none", "RFC 9234 section 4.2", open_body(FOUR_OCTET, capability(9, b"\7")), (2, 11), CUSTOMER
+    ),
+    opening(
+        "several roles that are alike: count once",
+        "RFC 9234 section 4.2",
+        open_body(FOUR_OCTET, capability(9, b"\0"), capability(9, b"\0")),
+        None,
         CUSTOMER,
     ),
     opening(
@@ -183,6 +240,7 @@ NOTIFICATIONS = [
     said("unknown code: the session ends, nothing is answered", "RFC 4271 section 6.4", b"\x63\x63data"),
     said("shutdown text longer than its data: left out", "RFC 9003 section 4", b"\6\2\xffshort"),
     said("shutdown text that is no UTF-8: shown with a mark", "RFC 9003 section 4", b"\6\4\3a\xffb"),
+    said("shutdown text of 0 bytes: none is shown", "RFC 9003 section 2", b"\6\2\0"),
     said("hard reset without a code in it", "RFC 8538 section 3.1", b"\6\x09"),
 ]
 

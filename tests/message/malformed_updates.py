@@ -19,7 +19,7 @@ from tests.message.decoding import (
     unreach,
     update,
 )
-from tests.message.malformed_case import DISCARD, OWN_ADDRESS, RESET, WITHDRAW, Case, whole
+from tests.message.malformed_case import ACCEPT, DISCARD, OWN_ADDRESS, RESET, WITHDRAW, Case, whole
 
 TWO_OCTET_PATH = attribute(2, b"\2\1" + struct.pack("!H", 65201), 0x40)
 PREFIX = b"\x10\x0a\x09"
@@ -60,6 +60,11 @@ ASN = struct.pack("!I", 65201)
 FLAGS = "7606 3 c"
 NO_ROUTE = ORIGIN + AS_PATH
 TOO_LONG = b"\x81" + bytes(17)
+PARTIAL, LOW_BITS = (attribute(1, b"\0", flags) + AS_PATH + NEXT_HOP for flags in (0x60, 0x4F))
+EXTENDED = b"\x50\1\0\1\0" + AS_PATH + NEXT_HOP
+RESERVED = attribute(14, b"\0\2\1\x10" + GLOBAL + b"\7\0", 0x80)
+"""MP_REACH_NLRI whose reserved byte is 7."""
+NO_HOP = attribute(3, b"\0", 0x40)
 framed = partial(updating, "UPDATE")
 reaching = partial(updating, "MP_REACH_NLRI")
 unreaching = partial(updating, "MP_UNREACH_NLRI")
@@ -70,6 +75,10 @@ FRAMES = [
     framed("attribute that overruns the others", "7606 4", update(MANDATORY + b"\xc0\x08\x09\0", PREFIX), WITHDRAW),
     framed("one or two bytes left for an attribute", "7606 4", update(MANDATORY + b"\xc0\x08", PREFIX), WITHDRAW),
     framed("what would withdraw, and no NLRI", "7606 5.2", update(ORIGIN + b"\xc0\x08\x09\0"), RESET, (3, 1)),
+    framed("routes without any attribute", "7606 3 d", update(b"", PREFIX), WITHDRAW),
+    framed("Partial bit where it means nothing: ignored", "7606 3 c", update(PARTIAL, PREFIX), ACCEPT),
+    framed("low four bits of flags: ignored", "4271 4.3", update(LOW_BITS, PREFIX), ACCEPT),
+    framed("extended length of a short attribute: taken", "4271 4.3", update(EXTENDED, PREFIX), ACCEPT),
     framed("ORIGIN is missing", "7606 3 d", update(AS_PATH + NEXT_HOP, PREFIX), WITHDRAW),
     framed("AS_PATH is missing", "7606 3 d", update(ORIGIN + NEXT_HOP, PREFIX), WITHDRAW),
     framed("NEXT_HOP is missing", "7606 3 d", update(ORIGIN + AS_PATH, PREFIX), WITHDRAW),
@@ -81,6 +90,17 @@ FRAMES = [
     framed("withdrawn prefix longer than what is left", "7606 5.3", update(withdrawn=b"\x18\x0a"), RESET, (3, 10)),
     framed("martian prefix: ignored", "4271 6.3", update(MANDATORY, b"\x08\x7f"), WITHDRAW),
 ]  # fmt: skip
+FRAMES += [
+    framed(f"{what}, and only withdrawn routes", "7606 5.2", update(block, b"", PREFIX), RESET, (3, subcode))
+    for what, block, subcode in (
+        ("flags of an attribute", attribute(1, b"\0", 0xC0), 4),
+        ("length of an attribute", attribute(4, bytes(3), 0x80), 5),
+        ("ORIGIN over 2", attribute(1, b"\3", 0x40), 6),
+        ("NEXT_HOP that is no IPv4 address", attribute(3, b"\x0a", 0x40), 8),
+        ("communities of 5 bytes", attribute(8, bytes(5), 0xC0), 9),
+        ("AS_PATH with an unknown segment", attribute(2, b"\5\1" + ASN, 0x40), 11),
+    )
+]
 MULTIPROTOCOL = [
     reaching("flags", "7606 5.3", update(b"\xc0\x0e\x05\0\1\1\0\0"), RESET, (3, 9)),
     reaching("fewer than 5 bytes", "7606 5.3", update(attribute(14, b"\0\2\1\0", 0x80)), RESET, (3, 1)),
@@ -90,10 +110,16 @@ MULTIPROTOCOL = [
     reaching("overruns the attributes", "7606 3 j", update(b"\x80\x0e\xff\0\2\1"), RESET, (3, 1)),
     reaching("repeated", "7606 3 g", update(2 * reach(2, 1, GLOBAL, b"\0") + NO_ROUTE), RESET, (3, 1)),
     reaching("family not negotiated: ignored", "4760 8", update(reach(1, 128, bytes(4), b"\0") + NO_ROUTE), DISCARD),
+    reaching("not the first attribute: taken", "7606 5.1", update(NO_ROUTE + reach(2, 1, GLOBAL, b"\0")), ACCEPT),
+    reaching("reserved byte that is not 0: ignored", "4760 3", update(RESERVED + NO_ROUTE), ACCEPT),
+    reaching("NEXT_HOP beside it: ignored", "4760 3", update(reach(2, 1, GLOBAL, b"\0") + MANDATORY), ACCEPT),
+    reaching("bad NEXT_HOP beside it", "7606 7.3", update(reach(2, 1, GLOBAL, b"\0") + NO_ROUTE + NO_HOP), WITHDRAW),
     unreaching("flags", "7606 5.3", update(b"\xc0\x0f\x03\0\2\1"), RESET, (3, 9)),
     unreaching("fewer than 3 bytes", "7606 5.3", update(attribute(15, b"\0\2", 0x80)), RESET, (3, 9)),
     unreaching("overruns the attributes", "7606 3 j", update(b"\x80\x0f\xff\0\2\1"), RESET, (3, 1)),
     unreaching("repeated", "7606 3 g", update(2 * unreach(2, 1, b"\0")), RESET, (3, 1)),
+    unreaching("family not negotiated: ignored", "4760 8", update(unreach(1, 128, b"\0")), DISCARD),
+    unreaching("End-of-RIB of such a family: ignored", "4724 2", update(unreach(1, 128, b"")), ACCEPT),
     unreaching("prefix longer than what is left", "7606 5.3", update(unreach(2, 1, b"\x40\0")), RESET, (3, 9)),
 ]  # fmt: skip
 ATTRIBUTES = [
@@ -106,9 +132,11 @@ ATTRIBUTES = [
     instead("AS_PATH", "segment without AS numbers", "7606 7.2", as_path(b"\2\1" + ASN + b"\2\0")),
     instead("AS_PATH", "flags", FLAGS, as_path(b"\2\1" + ASN, 0xC0)),
     instead("AS_PATH", "does not begin with the neighbor's AS", "4271 6.3", as_path(b"\2\1\0\0\0\1")),
+    instead("AS_PATH", "empty, from an external neighbor", "4271 6.3", as_path(b"")),
     instead("AS_PATH", "AS 0", "7607 2", as_path(b"\2\2" + ASN + bytes(4))),
     instead("AS_PATH", "AS_SET, without accept_as_sets", "9774 3", as_path(b"\2\1" + ASN + b"\1\1" + ASN)),
     instead("AS_PATH", "confederation segment from an external neighbor", "5065 5", as_path(b"\3\1" + ASN)),
+    instead("AS_PATH", "confederation set", "9774 3", as_path(b"\4\1" + ASN)),
     instead("AS_PATH", "AS numbers of four octets, not two", "7606 7.2", as_path(b"\2\1" + ASN), four_octet_as=False),
     instead("NEXT_HOP", "length other than 4", "7606 7.3", ORIGIN + AS_PATH + attribute(3, b"\x0a\0\1", 0x40)),
     instead("NEXT_HOP", "flags", FLAGS, ORIGIN + AS_PATH + attribute(3, b"\x0a\0\1\2", 0xC0)),
@@ -138,10 +166,15 @@ ATTRIBUTES = [
     of(16, "length 0", "7606 7.14", b"", WITHDRAW),
     of(16, "flags", FLAGS, bytes(8), WITHDRAW, flags=0x40),
     of(17, "segment that overruns the attribute", "6793 6", b"\2\2" + ASN, DISCARD, four_octet_as=False),
+    of(17, "fewer than 6 bytes", "6793 6", b"\2\1\0\0", DISCARD, four_octet_as=False),
+    of(17, "one byte left for a segment", "6793 6", b"\2\1" + ASN + b"\2", DISCARD, four_octet_as=False),
+    of(17, "unknown segment type", "6793 6", b"\5\1" + ASN, DISCARD, four_octet_as=False),
+    of(17, "segment without AS numbers", "6793 6", b"\2\1" + ASN + b"\2\0", DISCARD, four_octet_as=False),
     of(17, "AS 0", "7607 2", b"\2\1" + bytes(4), DISCARD, four_octet_as=False),
     of(17, "where AS numbers have four octets", "6793 4.1", b"\2\1" + ASN, DISCARD),
     of(17, "flags", FLAGS, b"\2\1" + ASN, WITHDRAW, flags=0x80, four_octet_as=False),
     of(18, "length other than 8", "6793 6", bytes(6), DISCARD, four_octet_as=False),
+    of(18, "AS 0", "7607 2", bytes(8), DISCARD, four_octet_as=False),
     of(18, "where AS numbers have four octets", "6793 4.1", ASN + bytes(4), DISCARD),
     of(18, "flags", "6793 6", ASN + bytes(4), DISCARD, flags=0x80, four_octet_as=False),
     of(22, "fewer than 5 bytes", "6514 5", bytes(4), WITHDRAW),
@@ -196,6 +229,7 @@ def type_5(esi: bytes, gateway: bytes) -> bytes:
 
 EVPN = [
     evpn("route longer than what is left", "7606 5.3", b"\5\x22\0", RESET, (3, 9)),
+    evpn("type that is not known: ignored", "7606 5.4", b"\x63\1x", ACCEPT),
     evpn("type 1 of another length", "7432 7.1", b"\1\x18" + bytes(24)),
     evpn("type 2 of another length", "7432 7.2", b"\2\x20" + bytes(32)),
     evpn("type 2 with another MAC length", "7432 7.2", b"\2\x21" + RD + bytes(14) + b"\x2f" + bytes(10)),
@@ -213,5 +247,12 @@ MEMBERSHIPS = [
         "4684 4",
         update(reach(1, 132, b"\x0a\0\1\2", b"\x10\0\0") + NO_ROUTE),
         WITHDRAW,
-    )
+    ),
+    updating(
+        "Route target membership",
+        "length over 96 bits",
+        "4684 4",
+        update(reach(1, 132, b"\x0a\0\1\2", b"\x70" + bytes(14)) + NO_ROUTE),
+        WITHDRAW,
+    ),
 ]

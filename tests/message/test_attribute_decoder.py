@@ -277,6 +277,22 @@ def test_as4_path_replaces_the_trailing_part_of_as_path(two, four, merged):
     assert tuple((int(segment.type), segment.asns) for segment in attributes.as_path) == merged
 
 
+@pytest.mark.parametrize(
+    ("four", "merged"),
+    [
+        (((3, (9,)), (2, (70000,))), (1, 70000)),
+        (((2, (70000,)), (3, (9,))), (1, 70000)),
+        (((3, (9, 10)),), (1, 23456)),
+    ],
+)
+def test_confederation_segments_of_as4_path_are_left_out(four, merged):
+    """And what is left is merged; if that is nothing, the AS_PATH counts alone (RFC 6793 section 6)."""
+    block = attribute(2, path((2, (1, 23456)), code="H"), 0x40) + attribute(17, path(*four), 0xC0)
+    attributes, facts = decode(MANDATORY[:4] + block, ibgp=True, four_octet_as=False)
+    assert facts.errors == ()
+    assert [segment.asns for segment in attributes.as_path] == [merged]
+
+
 @pytest.mark.parametrize(("asn", "expected_path"), [(23456, (70000,)), (5, (23456,))])
 def test_an_aggregator_with_a_real_as_number_voids_the_as4_attributes(asn, expected_path):
     block = (
