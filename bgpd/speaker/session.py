@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import count
 
 import msgspec
 
@@ -122,7 +123,7 @@ class Session:
         self._random = random
         self._connections: dict[int, Connection] = {}
         self._dialing: int | None = None
-        self._next_number = 1
+        self._numbers = count()
         self._outputs: deque[Output] = deque()
         self._retries = Retries(random=random)
         self._running = False
@@ -201,7 +202,7 @@ class Session:
     def adopt(self, connection: Connection) -> int:
         """Begin as Established, on a connection that another process has brought there; its number."""
         self._running = True
-        number = self._take_number()
+        number = next(self._numbers)
         self._connections[number] = self.established = connection
         self._enter(State.ESTABLISHED)
         return number
@@ -250,7 +251,7 @@ class Session:
         for number, connection in list(self._connections.items()):
             if connection.incoming and connection.state is not State.ESTABLISHED:
                 self._fail(number, now, COLLISION, "the peer connected again")
-        number = self._take_number()
+        number = next(self._numbers)
         self._open(number, now, incoming=True)
         return number
 
@@ -396,7 +397,7 @@ class Session:
         if not self.settings.dials:
             self._wait(State.ACTIVE, None)
             return
-        self._dialing = self._take_number()
+        self._dialing = next(self._numbers)
         self._retries.wait(now + self.settings.connect_retry_s)
         self._enter(State.CONNECT)
         self._outputs.append(Dial(self._dialing))
@@ -488,10 +489,6 @@ class Session:
         data = self._connections[number].take_output()
         if data:
             self._outputs.append(Send(number, data))
-
-    def _take_number(self) -> int:
-        self._next_number += 1
-        return self._next_number - 1
 
     def _enter(self, state: State) -> None:
         self.state = state

@@ -157,4 +157,5 @@ def test_new_connection_of_a_gracefully_restarting_peer_replaces_the_old_session
     outputs = driver.receive(number, open_bytes(graceful=True) + KEEPALIVE)
     assert Close(old) in outputs
     assert [type(o) for o in outputs if isinstance(o, SessionDown | SessionUp)] == [SessionDown, SessionUp]
+    assert [o.reason for o in outputs if isinstance(o, SessionDown)] == ["the neighbor restarted"]
     assert driver.session.state is State.ESTABLISHED

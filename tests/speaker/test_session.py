@@ -566,6 +566,8 @@ def test_open_that_was_not_read_before_the_loss_still_says_what_was_wrong() -> N
     driver.session.closed(number, driver.now, "reset")
     (failed,) = [output for output in driver.outputs() if isinstance(output, AttemptFailed)]
     assert "65299" in failed.reason
+    assert driver.session.accepted(driver.now) is None, "it has the same OPEN again"
+    assert any(isinstance(output, Dial) for output in driver.wait(5))
 
 
 def test_good_open_of_a_lost_connection_brings_nothing_about() -> None:

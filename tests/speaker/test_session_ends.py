@@ -189,6 +189,7 @@ def test_session_that_is_adopted_goes_on_reading_and_ends_as_any() -> None:
     driver = Driver(GRACEFUL)
     number = driver.session.adopt(connection)
     assert driver.session.is_settled
+    assert driver.session.state is State.ESTABLISHED
     driver.session.unread(UPDATE)
     (update,) = driver.outputs()
     assert isinstance(update, UpdateReceived)
@@ -199,6 +200,20 @@ def test_session_that_is_adopted_goes_on_reading_and_ends_as_any() -> None:
     driver.now = deadline
     driver.session.tick(driver.now)
     assert any(isinstance(one, Dial) for one in driver.outputs())
+
+
+def test_updates_of_an_adopted_session_may_be_given_back_before_anything_else_was_read() -> None:
+    former, _ = graceful_driver()
+    connection = former.session.established
+    assert connection is not None
+    driver = Driver(GRACEFUL)
+    driver.session.adopt(connection)
+    driver.session.unread(UPDATE + UPDATE)
+    found = driver.session.updates(driver.now, most=8, most_bytes=4096)
+    assert len(found) == 2
+    driver.session.give_back(found)
+    assert driver.session.updates(driver.now, most=8, most_bytes=4096) == found
+    assert driver.session.worked_on == UPDATE + UPDATE
 
 
 def test_session_is_settled_once_nothing_is_left_to_do() -> None:
