@@ -179,6 +179,18 @@ async def test_the_sweep_asks_only_for_what_was_not_confirmed() -> None:
         await it.settle()
         assert sorted(asked) == sorted(keys[150:])
         assert [kind for kind, _key in it.kernel.log] == [MessageKind.DEL_ROUTE] * 50
+        assert not it.fib.families[V4].unconfirmed
+        assert not it.fib.families[V4].adopted
+
+
+async def test_adopted_routes_hold_their_groups_and_those_to_an_interface_are_known_by_it() -> None:
+    kept, direct = keys_of("10.64.{}.0/24", 2)
+    async with restarted(V4, {kept: (LEAF1, LEAF2), direct: (NextHop(b"", "eth1"),)}) as it:
+        assert it.fib.families[V4].direct == {3: {direct}}
+        for _ in range(2):
+            it.dataplane.delete_unused()
+            await it.settle()
+        assert interfaces(it.kernel, V4, kept) == [2, 3]
 
 
 async def test_foreign_routes_that_come_and_go_during_the_start_are_known() -> None:

@@ -131,13 +131,18 @@ class ChangingKernel(LyingKernel):
         return found
 
 
+def changing_kernel() -> ChangingKernel:
+    kernel = ChangingKernel()
+    kernel.links, kernel.monitor = (honest := two_leaf_kernel()).links, honest.monitor
+    return kernel
+
+
 @pytest.mark.parametrize("most", [1_000, 2])
 async def test_what_neighbors_change_during_a_comparison_is_no_drift(
     most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "_WATCHED", most)
-    kernel = ChangingKernel()
-    kernel.links, kernel.monitor = (honest := two_leaf_kernel()).links, honest.monitor
+    kernel = changing_kernel()
     new = [bytes((32, 10, 99, 0, number)) for number in range(20)]
     async with running(kernel) as it:
         it.want(dict.fromkeys([*KEYS, FAR], (LEAF1,)))
@@ -164,8 +169,7 @@ def stream(it: Harness, number: int) -> Callable[[], None]:
 @asynccontextmanager
 async def one_is_lost() -> AsyncIterator[tuple[Harness, ChangingKernel, Callable[[], bool]]]:
     """A table of which the kernel has lost a route unheard, and whether it is there again."""
-    kernel = ChangingKernel()
-    kernel.links, kernel.monitor = (honest := two_leaf_kernel()).links, honest.monitor
+    kernel = changing_kernel()
     async with running(kernel) as it:
         it.want(dict.fromkeys(KEYS, (LEAF1,)))
         await it.settle()
@@ -178,16 +182,31 @@ async def test_routes_that_a_dump_lacks_since_they_came_during_it_are_searched_f
     """In a steady stream each comparison would take three dumps; one that is really gone is found in the end."""
     async with one_is_lost() as (it, kernel, is_back):
         dumps = []
-        for number in range(6):
+        for number in range(12):
             before = kernel.dumps
             kernel.during = stream(it, number)
             assert await it.fib.upkeep._compare(V4)
             await it.settle()
             dumps.append(kernel.dumps - before)
-        assert dumps[:5] == [1] * 5
+        assert dumps[:5] == dumps[6:11] == [1] * 5
         assert dumps[5] > 2
+        assert dumps[11] > 1
         assert it.fib.counters.repaired == 1
         assert is_back()
+
+
+async def test_comparisons_that_find_nothing_use_up_nothing_of_what_a_stream_may_explain() -> None:
+    kernel = changing_kernel()
+    async with running(kernel) as it:
+        it.want(dict.fromkeys(KEYS, (LEAF1,)))
+        await it.settle()
+        for _ in range(6):
+            assert await it.fib.upkeep._compare(V4)
+        before = kernel.dumps
+        kernel.during = stream(it, 0)
+        assert await it.fib.upkeep._compare(V4)
+        assert kernel.dumps == before + 1
+        await it.settle()
 
 
 async def test_what_is_missing_is_searched_for_in_a_stream_too_where_somebody_asked_for_the_comparison() -> None:

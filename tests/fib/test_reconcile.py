@@ -88,6 +88,13 @@ def test_adoption_counts_routes_by_target_and_knows_direct_ones() -> None:
     assert (dict(adoption.counts()), adoption.strays, dict(adoption.direct)) == ({1: 1, -7: 1}, [(C, 50)], {7: {B}})
 
 
+def test_blackholes_are_no_direct_routes() -> None:
+    adoption, told = Adoption(FORM), Adoption(FORM)
+    adoption.add(run((A, 0), (B, -7), (C, 1)))
+    told.tell(believed((A, 0), (B, -7), (C, 1)), Counter({0: 1, -7: 1, 1: 1}), {})
+    assert adoption.direct == told.direct == {7: {B}}
+
+
 def test_adoption_knows_the_preferred_sources_of_each_target() -> None:
     adoption = Adoption(FORM)
     adoption.add(run((A, 1), (B, 2)))

@@ -21,6 +21,7 @@ import importlib.util
 import math
 import os
 import resource
+import signal
 import sys
 import time
 from collections import defaultdict
@@ -66,6 +67,8 @@ OPTIONS = (
 MOST_CPU_S = 5
 """Beside twice what the tests take without a mutant. What takes longer has run into a loop, and is noticed."""
 MOST_CPU_OF_ALL_S = 300
+MOST_S = 120
+"""What waits longer than this within one test waits for what does not come, and is noticed."""
 MOST_BYTES = 4 << 30
 """What takes more has run into a loop, and is noticed."""
 PRELOADED = ("msgspec", "pyroute2", "netaddr", "h11", "re2")
@@ -175,16 +178,17 @@ class Runner:
             session.config.pluginmanager.unregister(name="terminalreporter")
             if not replace(self._file, mutant):
                 return _NOTICED
-            run(session, [session.items[number] for number in reaching])
+            run(session, [session.items[number] for number in reaching], most_s=MOST_S)
             return int(session.testsfailed > 0)
 
         most_cpu_s = MOST_CPU_S + 2 * math.ceil(sum(self._seconds[number] for number in reaching))
         return not reaching or in_child(work, most_cpu_s) == _SURVIVED
 
 
-def run(session: pytest.Session, items: Sequence[pytest.Item]) -> None:
-    """Run tests until one fails."""
+def run(session: pytest.Session, items: Sequence[pytest.Item], *, most_s: int = 0) -> None:
+    """Run tests until one fails. `most_s` (0: any time) is the longest that one may take; then the process ends."""
     for item, following in zip(items, [*items[1:], None]):
+        signal.alarm(most_s)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if session.testsfailed:
             return

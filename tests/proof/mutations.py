@@ -130,7 +130,7 @@ def _left_out(tree: ast.Module) -> set[int]:
                 hidden = [node.args, *filter(None, [node.returns]), *node.decorator_list]
             case ast.ClassDef():
                 hidden = [*node.bases, *node.keywords, *node.decorator_list]
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="log"))):
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="log")))):
                 hidden = [node]
             case ast.If(test=ast.Name(id="TYPE_CHECKING")):
                 hidden = [node]

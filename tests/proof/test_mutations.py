@@ -33,6 +33,7 @@ def test_mutants_of_functions() -> None:
     assert "given >= 3 and" in found["Thing.method", "Gt is GtE"]
     assert "and self.other" in found["Thing.method", "not is left out"]
     assert "self.value" not in found["Thing.method", "the statement is left out"]
+    assert [one.what for one in mutants(MODULE)].count("the statement is left out") == 1
 
 
 def test_mutants_of_tables() -> None:
