@@ -145,9 +145,7 @@ class Session:
         """Events 1 and 4: ManualStart, for a passive neighbor with PassiveTcpEstablishment."""
         if not self._running:
             self._running = True
-            if self.is_refusing:
-                self._enter(State.IDLE)
-            else:
+            if not self.is_refusing:
                 self._connect(now)
 
     def retries(self, now: float) -> SavedRetries:
@@ -380,7 +378,6 @@ class Session:
         assert connection.negotiated is not None
         self.established = connection
         self._give_up_dialing()
-        self._retries.deadline = None
         self._enter(State.ESTABLISHED)
         self._outputs.append(SessionUp(number, connection.negotiated))
 

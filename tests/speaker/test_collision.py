@@ -15,8 +15,8 @@ from bgpd.message.exabgp_codec import KEEPALIVE
 from bgpd.message.open import negotiate
 from bgpd.speaker.collision import keeps_ours
 from bgpd.speaker.connection import State
-from bgpd.speaker.session import Close, Dial, Send, Session, SessionDown, SessionSettings, SessionUp
-from tests.speaker.messages import open_bytes, open_of
+from bgpd.speaker.session import AttemptFailed, Close, Dial, Send, Session, SessionDown, SessionSettings, SessionUp
+from tests.speaker.messages import open_bytes, open_of, settings
 from tests.speaker.test_session import Driver, notification_of
 
 
@@ -158,4 +158,22 @@ def test_new_connection_of_a_gracefully_restarting_peer_replaces_the_old_session
     assert Close(old) in outputs
     assert [type(o) for o in outputs if isinstance(o, SessionDown | SessionUp)] == [SessionDown, SessionUp]
     assert [o.reason for o in outputs if isinstance(o, SessionDown)] == ["the neighbor restarted"]
+    assert notification_of(outputs) is None, "nobody hears it"
+
+
+def test_another_connection_of_the_peer_does_not_end_the_session_on_its_first_one() -> None:
+    driver = Driver(settings(dials=False))
+    driver.session.start(driver.now)
+    first = driver.session.accepted(driver.now)
+    assert first is not None
+    driver.receive(first, open_bytes() + KEEPALIVE)
+    second = driver.session.accepted(driver.now)
+    third = driver.session.accepted(driver.now)
+    assert second is not None
+    assert third is not None
+    outputs = driver.outputs()
+    ends = [output for output in outputs if isinstance(output, AttemptFailed | Close | SessionDown)]
+    assert ends == [Close(second)]
+    assert notification_of(outputs) == (6, 7, b"")
+    assert driver.session.state is State.ESTABLISHED
     assert driver.session.state is State.ESTABLISHED

@@ -158,8 +158,35 @@ def test_dial_that_fails_beside_a_connection_is_not_told() -> None:
     assert driver.session.state is State.OPEN_SENT
 
 
+def test_dial_without_answer_beside_a_connection_is_given_up_and_not_told() -> None:
+    driver = Driver()
+    driver.session.start(driver.now)
+    (dial,) = driver.outputs()
+    assert isinstance(dial, Dial)
+    number = driver.session.accepted(driver.now)
+    assert number is not None
+    driver.outputs()
+    driver.receive(number, open_bytes())
+    outputs = driver.wait(5.0)
+    assert Close(dial.connection) in outputs
+    assert not any(isinstance(one, AttemptFailed | Dial) for one in outputs)
+    assert driver.session.state is State.OPEN_CONFIRM
+
+
+def test_neighbor_that_connects_within_a_pause_is_not_dialed_at_its_end() -> None:
+    driver, number = graceful_driver()
+    driver.session.closed(number, driver.now, "reset")
+    assert driver.session.deadline() is not None
+    second = driver.session.accepted(driver.now)
+    assert second is not None
+    driver.outputs()
+    driver.receive(second, open_bytes(graceful=True))
+    assert not any(isinstance(one, Dial) for one in driver.wait(5.0))
+    assert driver.session.state is State.OPEN_CONFIRM
+
+
 def test_attempt_of_long_ago_makes_way_for_a_new_one_and_one_of_just_now_does_not() -> None:
-    for waited_s, is_new in ((FIRST_RETRY_S * 0.9, False), (FIRST_RETRY_S * 1.1, True)):
+    for waited_s, is_new in ((FIRST_RETRY_S * 0.9, False), (FIRST_RETRY_S, True), (FIRST_RETRY_S * 1.1, True)):
         driver = Driver()
         driver.session.start(driver.now)
         (dial,) = driver.outputs()
@@ -214,6 +241,18 @@ def test_updates_of_an_adopted_session_may_be_given_back_before_anything_else_wa
     driver.session.give_back(found)
     assert driver.session.updates(driver.now, most=8, most_bytes=4096) == found
     assert driver.session.worked_on == UPDATE + UPDATE
+
+
+def test_messages_of_another_connection_are_not_read_before_there_is_need() -> None:
+    driver, number = graceful_driver()
+    second = driver.session.accepted(driver.now)
+    assert second is not None
+    driver.outputs()
+    driver.session.received(number, UPDATE)
+    driver.session.received(second, b"\0" * 19)
+    assert isinstance(driver.session.next_output(driver.now), UpdateReceived)
+    assert not driver.session.has_outputs
+    assert Close(second) in driver.outputs()
 
 
 def test_session_is_settled_once_nothing_is_left_to_do() -> None:
