@@ -27,12 +27,8 @@ _NAMED = 3
 
 def main(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd simulate`: exit code 1 where something is wrong after a step. Raises: CommandFailed: a file has errors."""
-    if os.environ.get("PYTHONHASHSEED") != HASH_SEED:
-        os.execve(
-            sys.executable,
-            [sys.executable, *sys.orig_argv[1:]],
-            {**os.environ, "PYTHONHASHSEED": HASH_SEED},
-        )
+    if os.environ.get("PYTHONHASHSEED") != HASH_SEED or sys.flags.ignore_environment:
+        _begin_anew()
     log.least = NOTHING
     told = _Told(is_json=arguments.json)
     try:
@@ -47,6 +43,17 @@ def main(arguments: argparse.Namespace, hooks: Hooks) -> int:
         raise CommandFailed(str(error)) from None
     told.ended(report)
     return 0 if report.good else 1
+
+
+def _begin_anew() -> None:
+    """With the hash seed. Python with -I or -E would not read it: what these keep out is kept out by hand."""
+    environment, arguments = dict(os.environ), sys.orig_argv[1:]
+    if sys.flags.ignore_environment:
+        environment = {name: value for name, value in environment.items() if not name.startswith("PYTHON")}
+        kept = ["-P"] if sys.flags.safe_path else []
+        kept += ["-s"] if sys.flags.no_user_site else []
+        arguments = [*kept, "-m", "bgpd", *sys.argv[1:]]
+    os.execve(sys.executable, [sys.executable, *arguments], {**environment, "PYTHONHASHSEED": HASH_SEED})
 
 
 def _steps(scenario: str | None, fabric: Fabric) -> list[Step]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -250,6 +251,34 @@ def test_command_fails_where_something_is_wrong(
 def test_command_tells_errors_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bgpd_main(["simulate", str(tmp_path / "none.clab.yml")]) == 1
     assert "none.clab.yml: cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_command_begins_anew_with_the_hash_seed(monkeypatch: pytest.MonkeyPatch, isolated: bool) -> None:
+    begun: list[tuple[list[str], dict[str, str]]] = []
+
+    def execve(_path: str, arguments: list[str], environment: dict[str, str]) -> None:
+        begun.append((arguments, environment))
+        raise SystemExit
+
+    python = ["python", "-I"] if isolated else ["python"]
+    process = SimpleNamespace(
+        executable="python",
+        orig_argv=[*python, "-m", "bgpd", "simulate", "x"],
+        argv=["bgpd", "simulate", "x"],
+        flags=SimpleNamespace(ignore_environment=isolated, safe_path=isolated, no_user_site=isolated),
+    )
+    monkeypatch.setattr("bgpd.simulation.command.sys", process)
+    monkeypatch.setattr("os.execve", execve)
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    if not isolated:
+        monkeypatch.delenv("PYTHONHASHSEED")
+    with pytest.raises(SystemExit):
+        bgpd_main(["simulate", "x"])
+    ((arguments, environment),) = begun
+    assert arguments == ["python", *(["-P", "-s"] if isolated else []), "-m", "bgpd", "simulate", "x"]
+    assert environment["PYTHONHASHSEED"] == HASH_SEED
+    assert ("PYTHONPATH" in environment) is not isolated, "what -I keeps out stays out"
 
 
 @pytest.mark.parametrize("meanwhile", ["hand-over", "kill", "dies"])
