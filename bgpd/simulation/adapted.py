@@ -11,10 +11,9 @@ import msgspec
 
 from bgpd.config.schema import Config, StateConfig
 from bgpd.config.schema_sessions import NeighborConfig
+from bgpd.simulation.fabric import FAMILIES
 from bgpd.simulation.kernel import MAIN
 from bgpd.simulation.linux import METRIC, PROTOCOL
-
-_FAMILIES = ("ipv4-unicast", "ipv6-unicast")
 
 
 class Adapted(msgspec.Struct, kw_only=True):
@@ -26,16 +25,20 @@ class Adapted(msgspec.Struct, kw_only=True):
     unforeseen: list[str]
 
 
-def adapted(config: Config, *, directory: str) -> Adapted:
-    """The configuration to be run; its state is kept in `directory`."""
+def adapted(config: Config, *, name: str, directory: str) -> Adapted:
+    """The configuration to be run by the host of this name, which it has in topics, too; its state is kept in
+    `directory`."""
     left_out = list(_left_out(config))
-    workload = msgspec.structs.replace(
-        config.workload, mqtt=None, static=tuple(one for one in config.workload.static if not one.vrf)
-    )
+    mqtt = config.workload.mqtt
+    if mqtt is not None:
+        broker = mqtt.broker.replace("mqtts://", "mqtt://")
+        mqtt = msgspec.structs.replace(
+            mqtt, broker=broker, host=name, password_file="", ca_file="", cert_file="", key_file=""
+        )
+    workload = msgspec.structs.replace(config.workload, mqtt=mqtt)
     made = msgspec.structs.replace(
         config,
         neighbor=tuple(_neighbor(one) for one in config.neighbor if not one.vrf and _families(one)),
-        vrf=(),
         workload=workload,
         fib=msgspec.structs.replace(config.fib, protocol=PROTOCOL, metric=METRIC, table=MAIN),
         state=StateConfig(directory=directory),
@@ -44,27 +47,27 @@ def adapted(config: Config, *, directory: str) -> Adapted:
 
 
 def _families(neighbor: NeighborConfig) -> tuple[str, ...]:
-    return tuple(one for one in neighbor.families if one in _FAMILIES)
+    return tuple(one for one in neighbor.families if one in FAMILIES.values())
 
 
 def _neighbor(neighbor: NeighborConfig) -> NeighborConfig:
     return msgspec.structs.replace(
-        neighbor, families=_families(neighbor), bfd=None, password_file="", tcp_ao=(), role="", role_strict=False
+        neighbor, families=_families(neighbor), password_file="", tcp_ao=(), role="", role_strict=False
     )
 
 
 def _left_out(config: Config) -> Iterator[str]:
-    if config.vrf:
-        yield "[[vrf]]: tenants are not simulated"
     for one in config.neighbor:
         if one.vrf:
             yield f"neighbor {one.name}: sessions of a VRF are not simulated"
         elif not _families(one):
-            yield f"neighbor {one.name}: only ipv4-unicast and ipv6-unicast are simulated"
-        elif one.bfd is not None:
-            yield f"neighbor {one.name}: no BFD, so a silent neighbor is found by its hold time ({one.hold_time_s} s)"
-    if config.workload.mqtt is not None:
-        yield "[workload.mqtt]: no broker; steps may claim addresses"
+            yield f"neighbor {one.name}: only {', '.join(FAMILIES.values())} are simulated"
+        elif "route-target" in one.families:
+            yield f"neighbor {one.name}: route-target is not simulated, all routes are told"
+    if config.listen:
+        yield "[[listen]]: nobody connects"
+    if config.workload.bgp:
+        yield "[[workload.bgp]]: no guest connects"
 
 
 def _unforeseen(config: Config) -> Iterator[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
@@ -19,20 +17,26 @@ from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.migrate.draft import ImportFailed, Place
 from bgpd.model.prefix import is_link_local
 from bgpd.simulation.adapted import adapted
+from bgpd.simulation.broker import Broker
 from bgpd.simulation.clab import BGPD_CONFIG, FRR_CONFIG, Joint, Node, Topology
-from bgpd.simulation.fabric import Fabric
-from bgpd.simulation.frr_router import FrrRouter, read_frr_router
+from bgpd.simulation.fabric import FAMILIES, Fabric
+from bgpd.simulation.frr_router import FrrNeighbor, FrrRouter, read_frr_router
 from bgpd.simulation.host import SimulatedHost
+from bgpd.simulation.interfaces import inner_interfaces, set_up
+from bgpd.simulation.leaf_bfd import Pace
 from bgpd.simulation.loop import VirtualLoop
 from bgpd.simulation.network import Port
-from bgpd.simulation.router import HOLD_S, Router, Style
-from bgpd.simulation.wire import Route
+from bgpd.simulation.orchestrator import Orchestrator
+from bgpd.simulation.peer import Peer
+from bgpd.simulation.router import Router, Style
+from bgpd.simulation.wire import EVPN, V4, V6, Codes, Route
 
 DELAY_S = 0.0002
 KERNEL_LATE_S = 0.002
 _FIRST_ASN = 4_200_000_000
 """Of routers of which nobody says it (RFC 6996)."""
-_LOOPBACK_INDEX, _FIRST_INDEX = 1, 2
+_USUAL = Style(restarts=False, by_notification=False)
+"""As FRR is without more words: it helps neighbors that restart, and does not do so itself."""
 _LABELS = 'labels: { asn: "65201" }'
 
 
@@ -61,6 +65,7 @@ class Builder:
         self._topology = topology
         self._directory = directory
         self._fabric = Fabric(loop, chance=chance)
+        self._broker = Broker(loop, chance)
         self._remarks: list[str] = [*topology.outside]
         self._unforeseen: list[str] = []
         self._configs: dict[str, FrrRouter] = {}
@@ -74,12 +79,16 @@ class Builder:
             right = f"bind a configuration of bgpd into each host: binds: [FILE:{BGPD_CONFIG}]"
             raise ImportFailed(Place(self._topology.file), "has no host with bgpd", right)
         sessions = [one for node in hosts for one in self._add_host(node)]
+        self._has_evpn = any("l2vpn-evpn" in one.neighbor.families for one in sessions)
         for number, node in enumerate(node for node in nodes if node.is_router):
             self._add_router(node, number, [one for one in sessions if one.router == node.name])
         for one in sessions:
             self._connect_host(one)
         for joint in self._topology.links:
             self._connect_routers(joint)
+        for node in hosts:
+            self._add_segments(node)
+        self._feed([self._fabric.hosts[node.name] for node in hosts])
         return Built(fabric=self._fabric, remarks=self._remarks, unforeseen=self._unforeseen)
 
     # Hosts
@@ -88,17 +97,46 @@ class Builder:
         directory = self._directory / node.name
         directory.mkdir()
         config = match_neighbors(self.read(node, node.binds[BGPD_CONFIG]), dict.fromkeys(node.interfaces, "")).config
-        fitted = adapted(config, directory=str(directory))
+        fitted = adapted(config, name=node.name, directory=str(directory))
         self._remarks += [f"{node.name}: {one}" for one in fitted.left_out]
         self._unforeseen += [f"{node.name}: {one}" for one in fitted.unforeseen]
         host = self._fabric.add_host(node.name, config=fitted.config, directory=directory, most_late_s=KERNEL_LATE_S)
         sessions = [self._session(node, one) for one in fitted.config.neighbor]
         if not sessions:
-            raise ImportFailed(Place(str(node.binds[BGPD_CONFIG])), "has no neighbor that can be simulated")
+            right = f"a [[neighbor]] of the main table with one of: {', '.join(FAMILIES.values())}"
+            raise ImportFailed(Place(str(node.binds[BGPD_CONFIG])), "has no neighbor that can be simulated", right)
         host.routers = {one.neighbor.name: one.router for one in sessions}
         host.all_neighbors = host.neighbors
-        self._set_up(node, host)
+        set_up(node, host)
         return sessions
+
+    def _add_segments(self, node: Node) -> None:
+        """What a host has on the VLANs of its links, and untagged beside them."""
+        host = self._fabric.hosts[node.name]
+        routers = {port.index: port.other.stack.name for port in host.stack.ports if port.other is not None}
+        for address in host.kernel.addresses:
+            link = host.kernel.links[address.index]
+            router = routers.get(link.parent or link.index)
+            if router is not None:
+                vlan = node.interfaces[link.name].vlan
+                self._fabric.segments[router, vlan, address.packed] = node.name, link.index
+                host.vlans[link.index] = vlan
+        for vrf in host.config.vrf:
+            for uplink in vrf.uplinks:
+                if uplink not in [host.kernel.links[index].name for index in host.vlans]:
+                    self._remarks.append(f"{node.name}: uplink {uplink} of [[vrf]] {vrf.name}: is no link of a session")
+
+    def _feed(self, hosts: list[SimulatedHost]) -> None:
+        """One orchestrator and one broker tell hosts with [workload.mqtt] what they have: nothing yet."""
+        fed = [host for host in hosts if host.config.workload.mqtt is not None]
+        if not fed:
+            return
+        orchestrator = self._fabric.orchestrator = Orchestrator(self._broker)
+        for host in fed:
+            host.follow(orchestrator)
+            orchestrator.wanted[host.name] = {}
+            orchestrator.interfaces[host.name] = next(inner_interfaces(host))
+        orchestrator.say_all()
 
     def read(self, node: Node, path: Path) -> Config:
         """A host's configuration, as on that host. Raises: ImportFailed: it has errors."""
@@ -119,7 +157,7 @@ class Builder:
         """What a host would reload from a file. Raises: ImportFailed: it has errors."""
         node = self._topology.nodes[name]
         config = match_neighbors(self.read(node, Path(file)), dict.fromkeys(node.interfaces, "")).config
-        return adapted(config, directory=str(self._directory / name)).config
+        return adapted(config, name=name, directory=str(self._directory / name)).config
 
     def _session(self, node: Node, neighbor: NeighborConfig) -> _Session:
         interface = neighbor.interface or self._interface_to(node, neighbor)
@@ -147,24 +185,6 @@ class Builder:
                 return two if one == (name, interface) else one
         return None
 
-    def _set_up(self, node: Node, host: SimulatedHost) -> None:
-        """Interfaces, addresses and routes, and the workloads of the configuration."""
-        kernel, config = host.kernel, host.config.workload
-        names = ["lo", *(name for name in node.interfaces if name != "lo")]
-        for index, name in enumerate(names, _LOOPBACK_INDEX):
-            kernel.set_link(index, name, up=True)
-            for text in node.interfaces[name].addresses if name in node.interfaces else ():
-                address = ipaddress.ip_interface(text)
-                kernel.add_address(index, address.packed, address.network.prefixlen)
-        for one in config.static:
-            host.static[one.prefix] = None
-        patterns = config.kernel.interfaces if config.kernel is not None else ()
-        for prefix, interface in node.routes:
-            if any(fnmatchcase(interface, pattern) for pattern in patterns):
-                host.claim(prefix, interface)
-            elif interface in names:
-                kernel.add_workload_route(prefix, interface)
-
     # Routers
 
     def _add_router(self, node: Node, number: int, sessions: list[_Session]) -> None:
@@ -174,14 +194,15 @@ class Builder:
         if FRR_CONFIG in node.binds:
             config = self._configs[node.name] = read_frr_router(node.binds[FRR_CONFIG])
             asn, style, router_id, own = config.asn, config.style, config.router_id, (*config.own, *own)
-            self._remarks += [f"{node.name}: {one}: is not simulated" for one in config.unread]
         elif label and not label.isdecimal():
             raise ImportFailed(node.place, f'the AS number of {node.name} is "{label}"', f"write {_LABELS}")
         else:
             asn = int(label) if label else self._asn_by_hosts(node, sessions) or _FIRST_ASN + number
-            style = Style(hold_s=HOLD_S)
+            style = _USUAL
         packed = ipaddress.IPv4Address(router_id or f"10.255.{255 - number // 250}.{1 + number % 250}").packed
         router = self._fabric.add_router(node.name, asn=asn, router_id=packed, style=style)
+        if node.name in self._configs:
+            router.own.update(self._configs[node.name].tenants)
         for text in own:
             try:
                 router.own[str(ipaddress.ip_network(text))] = Route(peer=None)
@@ -244,13 +265,46 @@ class Builder:
             raise ImportFailed(place, what, "only sessions between different AS are simulated")
         if isinstance(one.neighbor.asn, int) and one.neighbor.asn != router.asn:
             self._remarks.append(f"{one.host} expects AS {one.neighbor.asn} of {router.name}, which is {router.asn}")
-        expected = config.neighbor_at(one.port) if config is not None else "external"
-        if expected is None:
+        expected = config.neighbor_at(one.port) if config is not None else None
+        if expected is None and config is not None:
             self._remarks.append(f"{router.name} has no neighbor for {one.host} ({one.port}): no session")
             return
-        if expected.isdecimal() and int(expected) != asn:
-            self._remarks.append(f"{router.name} expects AS {expected} of {one.host}, which is {asn}")
-        router.add_peer(port, name=one.host, asn=int(expected) if expected.isdecimal() else asn, dials=True)
+        remote_as = expected.remote_as if expected is not None else "external"
+        if remote_as.isdecimal() and int(remote_as) != asn:
+            self._remarks.append(f"{router.name} expects AS {remote_as} of {one.host}, which is {asn}")
+        peer = router.add_peer(
+            port,
+            name=one.host,
+            asn=int(remote_as) if remote_as.isdecimal() else asn,
+            dials=True,
+            bfd=self._bfd(one, expected),
+        )
+        own = tuple(codes for codes, name in FAMILIES.items() if name in one.neighbor.families)
+        self._offer(peer, expected.families if expected is not None else (*peer.offered, *own), expected)
+        if not set(own) & set(peer.offered):
+            offered = ", ".join(FAMILIES[codes] for codes in peer.offered)
+            self._remarks.append(f"{one.host} has no family that {router.name} has, which are {offered or 'none'}")
+
+    def _bfd(self, one: _Session, expected: FrrNeighbor | None) -> Pace | None:
+        """BFD of the router for a host; one that no frr.conf is of does as the host says."""
+        own = one.neighbor.bfd
+        if expected is None:
+            return Pace(own.interval_ms / 1000, own.multiplier) if own is not None else None
+        if (own is None) != (expected.bfd is None):
+            with_it, without = (one.host, one.router) if own is not None else (one.router, one.host)
+            self._remarks.append(f"{with_it} has BFD with {without}, which has none: it stays down")
+        return expected.bfd if own is not None else None
+
+    def _offer(self, peer: Peer, families: tuple[Codes, ...], expected: FrrNeighbor | None) -> None:
+        """Families and filters of a router for a neighbor; IPv6 only where the link has addresses of it."""
+        port = peer.port
+        has_v6 = len(port.address) == 16 or port.address6
+        peer.offer(tuple(codes for codes in (V4, V6, EVPN) if codes in families and (codes != V6 or has_v6)))
+        if expected is not None:
+            filters, router = expected.filters, peer.router.name
+            peer.takes, peer.tells = filters.takes, filters.tells
+            self._unforeseen += [f"{one} of {router} for {peer.name}" for one in filters.names]
+            self._remarks += [one for text in filters.unread if (one := f"{router}: {text}") not in self._remarks]
 
     def _connect_routers(self, joint: Joint) -> None:
         routers = self._fabric.routers
@@ -264,12 +318,21 @@ class Builder:
         above = Port(first.stack, len(first.stack.ports) + 1, its_port, self._link_local())
         below = Port(second.stack, len(second.stack.ports) + 1, other_port, self._link_local())
         self._fabric.connect(above, below, delay_s=DELAY_S)
-        configs = ((self._configs.get(one), its_port), (self._configs.get(two), other_port))
-        if any(config is not None and config.neighbor_at(port) is None for config, port in configs):
+        configs = (self._configs.get(one), its_port), (self._configs.get(two), other_port)
+        expected = [config.neighbor_at(port) if config is not None else None for config, port in configs]
+        if any(config is not None and found is None for (config, _), found in zip(configs, expected)):
             self._remarks.append(f"{joint.place}: {one} and {two} are not both neighbors of each other: no session")
             return
-        first.add_peer(above, name=two, asn=second.asn, dials=True)
-        second.add_peer(below, name=one, asn=first.asn, dials=False)
+        has_bfd = all(found is not None and found.bfd is not None for found in expected)
+        ends = (first, second, above), (second, first, below)
+        for (router, other, port), found in zip(ends, expected):
+            bfd = found.bfd if found is not None and has_bfd else None
+            peer = router.add_peer(port, name=other.name, asn=other.asn, dials=router is first, bfd=bfd)
+            self._offer(peer, found.families if found is not None else self._usual(), found)
+
+    def _usual(self) -> tuple[Codes, ...]:
+        """The families between routers of which nobody says them."""
+        return (V4, V6, EVPN) if self._has_evpn else (V4, V6)
 
     def _link_local(self) -> bytes:
         """One that no other port has."""
@@ -277,23 +340,3 @@ class Builder:
         address = bytes((0xFE, 0x80, *bytes(10), *self._next_address.to_bytes(4)))
         assert is_link_local(address)
         return address
-
-
-def takes_workloads(host: SimulatedHost) -> bool:
-    """Whether there is a way by which a workload can come to a host."""
-    return bool(workload_interface(host)) or host.config.workload.api is not None
-
-
-def workload_interface(host: SimulatedHost) -> str:
-    """An interface that the kernel's routes of workloads may lead to; "": there is none."""
-    kernel = host.config.workload.kernel
-    patterns = kernel.interfaces if kernel is not None else ()
-    return next((one for one in inner_interfaces(host) if any(fnmatchcase(one, pattern) for pattern in patterns)), "")
-
-
-def inner_interfaces(host: SimulatedHost) -> Iterator[str]:
-    """Those that lead to no router, lo as the last resort."""
-    uplinks = {port.index for port in host.stack.ports}
-    names = {one.index: one.name for one in host.kernel.links.values() if one.index not in uplinks}
-    loopback = names.pop(_LOOPBACK_INDEX)
-    return iter((*names.values(), loopback))

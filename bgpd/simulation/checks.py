@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address, parse_prefix
 from bgpd.readiness import ESTABLISH_WAIT_S
-from bgpd.simulation import service_checks, tenant_checks
+from bgpd.simulation import service_checks, tenant_checks, tenant_paths
 from bgpd.simulation.expected import Expected
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.host import SimulatedHost
@@ -30,16 +30,19 @@ def findings(fabric: Fabric, *, is_foreseen: bool = True) -> list[str]:
     found = list(_sessions(fabric))
     expected = Expected(fabric)
     contested = {name: host.contested for name, host in fabric.hosts.items()}
+    published = {one for host in fabric.hosts.values() for one in host.published}
     for host in fabric.hosts.values():
         found += host.new_errors()
         if host.daemon is not None:
             elsewhere = {one for name, prefixes in contested.items() if name != host.name for one in prefixes}
+            elsewhere |= published
             found += _announced(fabric, host) if is_foreseen else ()
             found += _kernel(fabric, host, expected, elsewhere) if is_foreseen else ()
             found += _inside(fabric, host)
             found += _bfd(fabric, host)
     found += _paths(fabric, expected) if is_foreseen else ()
     found += tenant_checks.findings(fabric, expected)
+    found += tenant_paths.findings(fabric, expected) if is_foreseen else ()
     found += service_checks.findings(fabric, expected)
     found += fabric.loop.errors
     fabric.loop.errors = []
@@ -60,8 +63,8 @@ def _bfd(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
     daemon = host.daemon
     assert daemon is not None
     states = {host.routers[view.neighbor]: view.state for view in daemon.routing.speaker.bfd.views()}
-    for leaf in fabric.leaves_of(host.name) if host.bfd is not None else ():
-        if states.get(leaf) != "up":
+    for leaf in fabric.leaves_of(host.name) if host.bfd is not None and host.bfd.is_running else ():
+        if fabric.has_bfd(leaf, host.name) and states.get(leaf) != "up":
             yield f"{host.name}: BFD of {leaf} is {states.get(leaf)}"
 
 
@@ -73,7 +76,7 @@ def _announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
             continue
         peer = fabric.routers[above].peers[below]
         owned = {one for one in host.announced if fabric.carries(above, below, codes_of(one))}
-        routes = {one for one in peer.routes if codes_of(one) != EVPN} - {*ADDRESSES}
+        routes = {one for one in peer.routes if codes_of(one) != EVPN} - {*ADDRESSES} - host.published
         if routes - host.contested != owned - host.contested:
             yield f"{above} has {sorted(routes)} of {below}, which owns {sorted(owned)}"
         if peer.stale:

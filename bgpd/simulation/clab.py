@@ -4,6 +4,7 @@ and run in them, and links. What else such a file has (images, ports, startup or
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +25,12 @@ _OUTSIDE = ("host", "mgmt-net", "macvlan", "vxlan", "vxlan-stitch", "dummy")
 
 
 class Interface(msgspec.Struct):
-    """`addresses` with their prefix lengths, in order."""
+    """`addresses` with their prefix lengths, in order. Of a VLAN its number, and the interface below it."""
 
     name: str
     addresses: list[str] = []
+    vlan: int = 0
+    parent: str = ""
 
 
 class Node(msgspec.Struct, kw_only=True):
@@ -131,19 +134,23 @@ def _binds(layer: Mapping, folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _carry_out(node: Node, line: str, place: Place) -> None:
-    """What an exec line says of addresses and routes; all others make no difference."""
+    """What an exec line says of VLANs, addresses and routes; all others make no difference."""
     try:
         words = shlex.split(line)
     except ValueError as error:
         raise ImportFailed(place, f'"{line}" is no command: {error}', "close the quotes") from None
     words = [word for word in words if word not in ("-4", "-6")]
+    if words[:3] == ["ip", "link", "add"] and "vlan" in words:
+        _add_vlan(node, words)
+        return
     if len(words) < 4 or words[0] != "ip" or "dev" not in words[:-1]:
         return
     interface, subject = words[words.index("dev") + 1], words[3]
     is_address = "address".startswith(words[1]) and words[1].startswith("a")
     if words[2] not in ("add", "replace", "a"):
         return
-    is_route = "route".startswith(words[1]) and words[1].startswith("r") and "via" not in words and "/" in subject
+    is_route = "route".startswith(words[1]) and words[1].startswith("r") and "/" in subject
+    is_route = is_route and not {"via", "vrf", "table"} & set(words)
     try:
         if is_address:
             ipaddress.ip_interface(subject)
@@ -152,6 +159,16 @@ def _carry_out(node: Node, line: str, place: Place) -> None:
             node.routes.append((str(ipaddress.ip_network(subject)), interface))
     except ValueError as error:
         raise ImportFailed(place, f'"{line}": {error}', "write ADDRESS/LENGTH") from None
+
+
+def _add_vlan(node: Node, words: list[str]) -> None:
+    """`ip link add link PARENT name NAME type vlan id NUMBER`."""
+    after = dict(itertools.pairwise(words))
+    name, number = after.get("name", words[3]), after.get("id", "")
+    if "link" in words[2:] and number.isdecimal():
+        made = interface_of(node, name)
+        made.vlan, made.parent = int(number), words[words.index("link", 2) + 1]
+        interface_of(node, made.parent)
 
 
 def interface_of(node: Node, name: str) -> Interface:

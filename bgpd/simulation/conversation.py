@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bgpd.simulation.network import End
-from bgpd.simulation.wire import CEASE, HARD_RESET, KEEPALIVE, NOTIFICATION, Codes, capabilities, message
+from bgpd.simulation.wire import CEASE, HARD_RESET, KEEPALIVE, NOTIFICATION, V4, Codes, capabilities, message
 
 if TYPE_CHECKING:
     from bgpd.simulation.peer import Peer
@@ -27,6 +27,7 @@ class Conversation:
         self.state = "open-sent"
         self.router_id = b""
         self.restart: PeerRestart | None = None
+        self.families: tuple[Codes, ...] = ()
         self._rest = b""
         self._loop = peer.router.loop
         self._hold: asyncio.TimerHandle | None = None
@@ -107,10 +108,13 @@ class Conversation:
     def _open(self, body: bytes) -> None:
         _version, asn, hold_s, self.router_id = struct.unpack_from("!BHH4s", body)
         for code, value in capabilities(body[10:]):
-            if code == 65:
+            if code == 1:
+                self.families = (*self.families, (int.from_bytes(value[:2]), value[3]))
+            elif code == 65:
                 (asn,) = struct.unpack("!I", value)
             elif code == 64:
                 self.restart = PeerRestart.of(value)
+        self.families = self.families or (V4,)  # RFC 4760 section 8
         if asn != self.peer.asn:
             self.notify(2, 2)
             return

@@ -21,7 +21,8 @@ FAMILIES = {V4: "ipv4-unicast", V6: "ipv6-unicast", EVPN: "l2vpn-evpn"}
 
 class Fabric:
     """`hosts` and `routers` by name; `links` by the names of both ends, the router's first; one between two. `tenants`:
-    those that hosts may have; `orchestrator`: who tells hosts by a broker what they have."""
+    those that hosts may have; `orchestrator`: who tells hosts by a broker what they have. `segments`: what hosts have
+    on the VLANs that routers bridge: by router, number and packed address the host and the index of its interface."""
 
     def __init__(self, loop: VirtualLoop, *, chance: random.Random) -> None:
         self.loop = loop
@@ -30,6 +31,7 @@ class Fabric:
         self.links: dict[tuple[str, str], Link] = {}
         self.tenants: tuple[Tenant, ...] = ()
         self.orchestrator: Orchestrator | None = None
+        self.segments: dict[tuple[str, int, bytes], tuple[str, int]] = {}
         self._routers_of: dict[str, list[str]] = {}
         self._chance = chance
         self.noted: Callable[[], None] = lambda: None
@@ -107,11 +109,17 @@ class Fabric:
     def carries(self, one: str, two: str, codes: Codes) -> bool:
         """Whether routes of a family go over a session between two, whichever is named first."""
         router, neighbor = (one, two) if one in self.routers and two in self.routers[one].peers else (two, one)
-        if codes not in self.routers[router].peers[neighbor].families:
+        if codes not in self.routers[router].peers[neighbor].offered:
             return False
         if neighbor in self.routers:
-            return codes in self.routers[neighbor].peers[router].families
+            return codes in self.routers[neighbor].peers[router].offered
         return FAMILIES[codes] in self.hosts[neighbor].neighbors[router].families
+
+    def has_bfd(self, one: str, two: str) -> bool:
+        """Whether both ends of a link between a router and a host have BFD."""
+        host = self.hosts[two]
+        has_it = host.bfd is not None and host.neighbors[one].bfd is not None
+        return has_it and self.links[one, two].ports[0] in self.routers[one].bfd
 
     def leaves_of(self, host: str) -> list[str]:
         """The routers that it should have a session with."""

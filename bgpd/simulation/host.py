@@ -166,7 +166,8 @@ def _name(address: str) -> str:
 class SimulatedHost:
     """`claims` are the addresses that other programs lead to an interface of it, by which; `static` and `put`, of the
     configuration and of the API, are those that bgpd leads there. `machines`: workloads of tenants, by VRF and address:
-    whether they are sticky; `offers`: services. `daemon` is None while none runs."""
+    whether they are sticky; `offers`: services. `vlans`: which VLAN each interface of a link to a router is in, 0
+    untagged, as a topology says. `daemon` is None while none runs."""
 
     def __init__(
         self,
@@ -187,6 +188,7 @@ class SimulatedHost:
         self.static: dict[str, None] = {}
         self.put: dict[str, None] = {}
         self.machines: dict[tuple[str, str], bool] = {}
+        self.vlans: dict[int, int] = {}
         self.offers = Offers(self)
         self._orchestrator: Orchestrator | None = None
         self.daemon: Bgpd | None = None
@@ -213,6 +215,11 @@ class SimulatedHost:
     def fed(self) -> set[str]:
         """What the orchestrator wants it to have."""
         return self._orchestrator.of(self.name) if self._orchestrator is not None else set()
+
+    @property
+    def published(self) -> set[str]:
+        """The addresses of services that the orchestrator wants of it, which may be announced or not."""
+        return self._orchestrator.services_of(self.name) if self._orchestrator is not None else set()
 
     def mqtt_client(self, process: Process) -> Callable[..., Any] | None:
         """What makes the clients of a process at the broker (WaysOut)."""

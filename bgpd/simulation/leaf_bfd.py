@@ -9,6 +9,7 @@ import asyncio
 import random
 import struct
 from collections.abc import Callable
+from typing import NamedTuple
 
 from bgpd.simulation.network import Port
 
@@ -20,13 +21,27 @@ _SILENT, _SIGNALED = 1, 3
 _POLL, _FINAL, _INDEPENDENT = 0x20, 0x10, 0x08
 
 
+class Pace(NamedTuple):
+    """Of packets: how far apart, and how many may be missed."""
+
+    interval_s: float = INTERVAL_S
+    multiplier: int = MULTIPLIER
+
+
 class LeafBfd:
     """`failed` is called when a session that was Up goes Down, and not on purpose."""
 
     def __init__(
-        self, port: Port, loop: asyncio.AbstractEventLoop, chance: random.Random, *, failed: Callable[[], None]
+        self,
+        port: Port,
+        loop: asyncio.AbstractEventLoop,
+        chance: random.Random,
+        *,
+        failed: Callable[[], None],
+        pace: Pace,
     ) -> None:
         self.state = ADMIN_DOWN
+        self._pace = pace
         self._port = port
         self._loop = loop
         self._chance = chance
@@ -61,7 +76,7 @@ class LeafBfd:
         self._yours = mine
         if self._detection is not None:
             self._detection.cancel()
-        wait_s = multiplier * max(INTERVAL_S, desired_us / 1e6)
+        wait_s = multiplier * max(self._pace.interval_s, desired_us / 1e6)
         self._detection = self._loop.call_later(wait_s, self._silent)
         before = self.state
         if theirs == ADMIN_DOWN:
@@ -91,15 +106,16 @@ class LeafBfd:
 
     def _send_again(self) -> None:
         self._send()
-        self._sending = self._loop.call_later(INTERVAL_S * self._chance.uniform(0.75, 1.0), self._send_again)
+        pause_s = self._pace.interval_s * self._chance.uniform(0.75, 1.0)
+        self._sending = self._loop.call_later(pause_s, self._send_again)
 
     def _send(self, flags: int = 0) -> None:
-        interval_us = int(INTERVAL_S * 1e6)
+        interval_us = int(self._pace.interval_s * 1e6)
         self._port.send_bfd(
             _FORMAT.pack(
                 1 << 5 | self._diagnostic,
                 self.state << 6 | flags | _INDEPENDENT,
-                MULTIPLIER,
+                self._pace.multiplier,
                 _FORMAT.size,
                 1,
                 self._yours,

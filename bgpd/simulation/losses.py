@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import msgspec
 
+from bgpd.simulation import tenant_paths
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.reach import Packets
+from bgpd.simulation.wire import EVPN, codes_of
 
 _FEW = 2_000
 """Addresses times nodes that are looked at after each change at once; of more, after all changes of ..."""
@@ -55,7 +57,7 @@ class Losses:
                 yield from ((prefix, name) for prefix in (*host.claims, *host.managed))
         for name, router in self._fabric.routers.items():
             if router.is_running or router.fib:
-                yield from ((prefix, name) for prefix in router.own)
+                yield from ((prefix, name) for prefix in router.own if codes_of(prefix) != EVPN)
 
     def _sources(self) -> Iterator[str]:
         """Hosts that are on, and routers that others than hosts are behind."""
@@ -69,16 +71,35 @@ class Losses:
         for address, name in self._live():
             owners.setdefault(address, set()).add(name)
         sources = list(self._sources())
+        seen = set()
         for address, at in owners.items():
             packets = Packets(self._fabric, address)
             wrong = {one: found[0] for one in sources if one not in at and (found := packets.wrong_from(one))}
-            if wrong:
-                why = next(iter(wrong.values()))
-                loss = self._going_on.setdefault(address, Loss(address=address, since=now, why=why, sources={}))
-                loss.sources.update(dict.fromkeys(wrong))
-            elif address in self._going_on:
-                self._end(address, now)
-        for address in [one for one in self._going_on if one not in owners]:
+            self._found(address, wrong, now)
+            seen.add(address)
+        for name, wrong in self._of_tenants():
+            self._found(name, wrong, now)
+            seen.add(name)
+        for address in [one for one in self._going_on if one not in seen]:
+            self._end(address, now)
+
+    def _of_tenants(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Each address of a tenant, and what is wrong from which hosts."""
+        fabric = self._fabric
+        for (vrf, address), at in tenant_paths.live(fabric).items():
+            wrong = {}
+            for source, its in tenant_paths.sources(fabric, vrf, at):
+                found = tenant_paths.wrong_from(fabric, source, its, address)
+                if found:
+                    wrong[source] = found[0]
+            yield f"{address} of {vrf}", wrong
+
+    def _found(self, address: str, wrong: dict[str, str], now: float) -> None:
+        if wrong:
+            why = next(iter(wrong.values()))
+            loss = self._going_on.setdefault(address, Loss(address=address, since=now, why=why, sources={}))
+            loss.sources.update(dict.fromkeys(wrong))
+        elif address in self._going_on:
             self._end(address, now)
 
     def _end(self, address: str, now: float) -> None:

@@ -29,6 +29,8 @@ from bgpd.simulation.wire import (
 if TYPE_CHECKING:
     from bgpd.simulation.router import Router
 
+Filter = Callable[[str, Route], Route | None]
+"""A prefix and its route, as it becomes; None: it is refused."""
 _EXTENDED_NEXT_HOP = bytes((5, 6)) + struct.pack("!HHH", 1, 1, 2)
 """IPv4 by IPv6 next hops (RFC 8950)."""
 _MOST_PREFIXES = 200
@@ -37,7 +39,8 @@ _MOST_PREFIXES = 200
 class Peer:
     """One neighbor of a router: its session, what it announces (`routes`), and what it was sent (`sent`). `ended`: how
     often a session with it has. `sends_only_own`: it is told what the router itself announces, and nothing else.
-    `more`: families beside those of the link."""
+    `more`: families beside those of the link; `offered` are all, and `families` those of the session. `takes` and
+    `tells`: what becomes of a route that comes in, or goes out; None: nothing."""
 
     def __init__(
         self,
@@ -63,7 +66,10 @@ class Peer:
         self.ended = 0
         self.is_awaited = False
         of_link = (V4, V6) if len(port.address) == 16 or port.address6 else (V4,)
-        self.families: tuple[Codes, ...] = (*of_link, *more)
+        self.offered: tuple[Codes, ...] = (*of_link, *more)
+        self.families = self.offered
+        self.takes: Filter | None = None
+        self.tells: Filter | None = None
         self._ended_families: set[Codes] = set()
         self._conversations: list[Conversation] = []
         self._due: dict[str, None] = {}
@@ -71,6 +77,10 @@ class Peer:
         self._not_before = 0.0
         self._stale_timer: asyncio.TimerHandle | None = None
         self._dialing: asyncio.Task[None] | None = None
+
+    def offer(self, families: tuple[Codes, ...]) -> None:
+        """Have just these families."""
+        self.offered = self.families = families
 
     # Its session
 
@@ -81,13 +91,13 @@ class Peer:
             notification=router.style.by_notification,
             time_s=router.style.restart_time_s if router.style.restarts else 0,
             forwarding=router.style.restarts and router.forwards_on,
-            families=self.families if router.style.restarts else (),
+            families=self.offered if router.style.restarts else (),
         )
         is_offered = router.style.helps or router.style.restarts
         return open_message(
             router.asn,
             hold_time_s=router.style.hold_s,
-            families=self.families,
+            families=self.offered,
             restart=restart if is_offered else None,
             router_id=tuple(router.router_id),
             more=_EXTENDED_NEXT_HOP if len(self.port.address) == 16 else b"",
@@ -138,6 +148,7 @@ class Peer:
     def established(self, conversation: Conversation) -> None:
         restart = conversation.restart
         self.session = conversation
+        self.families = tuple(one for one in self.offered if one in conversation.families)
         self._ended_families.clear()
         if self._stale_timer is not None:
             self._stale_timer.cancel()
@@ -224,10 +235,11 @@ class Peer:
             self.stale.discard(prefix)
         for prefix, route in announced.items():
             self.stale.discard(prefix)
-            if self.router.asn in route.as_path:
+            taken = route if self.takes is None else self.takes(prefix, route)
+            if taken is None or self.router.asn in route.as_path:
                 self.routes.pop(prefix, None)
             else:
-                self.routes[prefix] = route
+                self.routes[prefix] = taken
         self.router.changed((*withdrawn, *announced))
 
     def _end_of_rib(self, ended: Codes) -> None:
@@ -279,7 +291,9 @@ class Peer:
         best = self.router.best.get(prefix)
         if best is None or best.peer == self.name or codes_of(prefix) not in self.families:
             return None
-        return None if self.sends_only_own and best.peer is not None else best
+        if self.sends_only_own and best.peer is not None:
+            return None
+        return best if self.tells is None else self.tells(prefix, best)
 
     def _withdraw(self) -> None:
         gone = [one for one in self._due if one in self.sent and self._wanted(one) is None]
@@ -300,10 +314,10 @@ class Peer:
         if self.session is None:
             return
         groups: dict[tuple[Route, Codes], list[str]] = {}
-        best, sent, name = self.router.best, self.sent, self.name
+        sent = self.sent
         for prefix in due:
-            route = best.get(prefix)
-            if route is None or route.peer == name or self._wanted(prefix) is None:
+            route = self._wanted(prefix)
+            if route is None:
                 continue
             if sent.get(prefix) is not route and sent.get(prefix) != route:
                 sent[prefix] = route

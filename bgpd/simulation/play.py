@@ -12,10 +12,11 @@ import msgspec
 from bgpd.cli.reports import LossReport, SimulationReport, StepReport
 from bgpd.config.schema import Config
 from bgpd.simulation import checks
-from bgpd.simulation.build import Builder, Built, inner_interfaces, workload_interface
+from bgpd.simulation.build import Builder, Built
 from bgpd.simulation.clab import Topology
 from bgpd.simulation.events import carry_out
 from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.interfaces import inner_interfaces, tenant_interface, workload_interface
 from bgpd.simulation.loop import FIRST_S, scratch, simulated_time
 from bgpd.simulation.losses import Loss, Losses
 from bgpd.simulation.network import Stack
@@ -138,25 +139,50 @@ async def do(fabric: Fabric, step: Step, reload: Callable[[str, str], Config]) -
     elif step.do in ("claim", "move"):
         await _claim(fabric, step)
     elif step.do == "release":
-        fabric.hosts[step.node].release(step.address)
-        await fabric.hosts[step.node].delete_workload(step.address)
+        await _release(fabric, step, step.node)
+    elif step.do in ("publish", "unpublish") and fabric.orchestrator is not None:
+        fabric.orchestrator.publish(step.node, step.topic, step.body)
+    elif step.do == "backend-fails":
+        fabric.hosts[step.node].offers.sick.add(step.address)
+    elif step.do == "backend-works":
+        fabric.hosts[step.node].offers.sick.discard(step.address)
     elif step.do != "wait":
         for event in _events(fabric, step, one, two):
             await carry_out(fabric, event)
 
 
 async def _claim(fabric: Fabric, step: Step) -> None:
-    for host in fabric.hosts.values() if step.do == "move" else ():
-        host.release(step.address)
-        await host.delete_workload(step.address)
+    others = [name for name in fabric.hosts if name != step.node] if step.do == "move" else []
     host = fabric.hosts[step.node]
-    if not host.stack.is_there:
+    if step.vrf:  # as live migrations: it is here before it is gone there
+        interface = tenant_interface(host, step.vrf)
+        await host.put_machine(step.vrf, step.address, interface=interface, mac=step.mac, is_sticky=False)
+    for name in others:
+        await _release(fabric, step, name)
+    if step.vrf or not host.stack.is_there:
         return
     interface = workload_interface(host)
     if interface:
         host.claim(step.address, interface)
-    else:
+    elif host.config.workload.api is not None:
         await host.put_workload(step.address, next(inner_interfaces(host)))
+    elif fabric.orchestrator is not None:
+        fabric.orchestrator.put(step.node, step.address)
+        fabric.note()  # it is wanted from now on, whenever the host hears of it
+
+
+async def _release(fabric: Fabric, step: Step, name: str) -> None:
+    """From wherever the host has it, but from its configuration."""
+    host = fabric.hosts[name]
+    if step.vrf:
+        configured = {(one.vrf, one.prefix) for one in host.config.workload.static}
+        if (step.vrf, step.address) not in configured:
+            await host.delete_machine(step.vrf, step.address)
+        return
+    host.release(step.address)
+    await host.delete_workload(step.address)
+    if fabric.orchestrator is not None and name in fabric.orchestrator.wanted:
+        fabric.orchestrator.delete(name, step.address)
 
 
 def _events(fabric: Fabric, step: Step, one: str, two: str) -> Iterator[Event]:
@@ -192,6 +218,12 @@ def _events(fabric: Fabric, step: Step, one: str, two: str) -> Iterator[Event]:
         case "kill":
             yield event(Kind.KILL)
             fabric.loop.call_later(step.down_s, fabric.hosts[step.node].start)
+        case "bfd-dies":
+            yield event(Kind.BFD_CRASHES, step.down_s)
+        case "broker-dies":
+            yield event(Kind.BROKER_DIES, step.down_s)
+        case "broker-loses-all":
+            yield event(Kind.BROKER_FORGETS, step.down_s)
         case "drain":
             yield event(Kind.DRAIN)
         case "undrain":
@@ -229,7 +261,7 @@ def simulate(
             seed=seed,
             hosts=len(fabric.hosts),
             routers=len(fabric.routers),
-            addresses=sum(len({*host.claims, *host.managed}) for host in fabric.hosts.values()),
+            addresses=sum(len({*host.claims, *host.managed}) + len(host.machines) for host in fabric.hosts.values()),
             not_simulated=built.remarks,
             unforeseen=built.unforeseen,
             steps=reports,

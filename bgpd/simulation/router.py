@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from bgpd.model.prefix import covering_keys, format_key, key_address, parse_prefix
-from bgpd.simulation.leaf_bfd import LeafBfd
+from bgpd.simulation.leaf_bfd import LeafBfd, Pace
 from bgpd.simulation.network import BGP_PORT, End, Port, Stack
 from bgpd.simulation.peer import Peer
 from bgpd.simulation.wire import CEASE, EVPN, HARD_RESET, NOTIFICATION, V4, Codes, Route, attribute, codes_of, nlri
@@ -91,13 +91,15 @@ class Router:
         dials: bool,
         sends_only_own: bool = False,
         more: tuple[Codes, ...] = (),
-        has_bfd: bool = False,
-    ) -> None:
-        """A neighbor at the other end of a port. `has_bfd`: BFD tells when nothing passes there."""
-        self.peers[name] = Peer(self, port, name=name, asn=asn, dials=dials, sends_only_own=sends_only_own, more=more)
-        if has_bfd:
-            self.bfd[port] = LeafBfd(port, self.loop, self.chance, failed=self.peers[name].bfd_failed)
+        bfd: Pace | None = None,
+    ) -> Peer:
+        """A neighbor at the other end of a port. `bfd`: it tells when nothing passes there."""
+        peer = Peer(self, port, name=name, asn=asn, dials=dials, sends_only_own=sends_only_own, more=more)
+        self.peers[name] = peer
+        if bfd is not None:
+            self.bfd[port] = LeafBfd(port, self.loop, self.chance, failed=peer.bfd_failed, pace=bfd)
             self.stack.bfd_received = self._bfd_received
+        return peer
 
     def passes_on(self, neighbor: str, *, is_own: bool) -> bool:
         """Whether it announces to a neighbor what it has of others, or itself (`is_own`)."""

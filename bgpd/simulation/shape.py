@@ -23,6 +23,7 @@ from bgpd.simulation import tenants
 from bgpd.simulation.broker import Broker
 from bgpd.simulation.fabric import FAMILIES, Fabric
 from bgpd.simulation.host import SimulatedHost
+from bgpd.simulation.leaf_bfd import Pace
 from bgpd.simulation.loop import VirtualLoop
 from bgpd.simulation.network import Port
 from bgpd.simulation.orchestrator import Orchestrator
@@ -154,7 +155,8 @@ def _connect(fabric: Fabric, shape: Shape, leaf: int, host: SimulatedHost, numbe
     host.kernel.add_address(index, here, 31 if len(here) == 4 else 64)
     above = Port(router.stack, 10 + number, host.name, there)
     fabric.connect(above, Port(host.stack, index, interface, here), delay_s=shape.delay_s)
-    router.add_peer(above, name=host.name, asn=HOST_ASN + number, dials=True, more=shape.more, has_bfd=bool(shape.bfd))
+    bfd = Pace() if shape.bfd else None
+    router.add_peer(above, name=host.name, asn=HOST_ASN + number, dials=True, more=shape.more, bfd=bfd)
 
 
 def _link_local(number: int) -> bytes:

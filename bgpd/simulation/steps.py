@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ from bgpd.config.toml_errors import text_error
 from bgpd.config.toml_lines import key_lines, line_of
 from bgpd.migrate.draft import ImportFailed, Place
 from bgpd.model.prefix import format_key, parse_prefix
-from bgpd.simulation.build import takes_workloads
 from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.interfaces import takes_workloads
+from bgpd.workload.feed.payload import PayloadRefused, decode_service, decode_workload
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,18 +27,28 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     node: str = ""
     link: tuple[str, str] = ("", "")
     address: str = ""
+    vrf: str = ""
+    mac: str = ""
+    topic: str = ""
     file: str = ""
     loss: float = 0.1
     down_s: float = 1.0
     graceful: bool = True
     after_s: float | None = None
 
+    @property
+    def body(self) -> bytes:
+        """What is in its file; b"" without one."""
+        return Path(self.file).read_bytes() if self.file else b""
+
     def __str__(self) -> str:
         action = ACTIONS[self.do]
         shown = {**msgspec.structs.asdict(self), "link": " - ".join(self.link)}
-        words = [self.do, *(str(shown[key]) for key in action.needs if key in ("link", "node", "address", "file"))]
+        words = [self.do, *(str(shown[key]) for key in action.needs if key in _SHOWN)]
         if self.do == "link-deaf":
             words[-1] = f"({self.node} hears nothing)"
+        if self.vrf:
+            words.append(f"of {self.vrf}")
         if not self.graceful:
             words.append("without graceful restart")
         return " ".join(words)
@@ -64,17 +76,37 @@ ACTIONS = {
     "drain": Action("bgpd drain on", ("node",)),
     "undrain": Action("bgpd drain off", ("node",)),
     "reload": Action("bgpd reloads another configuration", ("node", "file")),
-    "claim": Action(
-        "a workload with the address comes to the host; to one that is dead none comes", ("node", "address")
+    "bfd-dies": Action(
+        "the BFD process of the host ends without a word, and is there again after `down_s`", ("node",), ("down_s",)
     ),
-    "release": Action("it goes", ("node", "address")),
-    "move": Action("it goes from wherever it is, and comes to the host", ("node", "address")),
+    "broker-dies": Action("the MQTT broker stops, and is there again after `down_s`", (), ("down_s",)),
+    "broker-loses-all": Action("the same, and it has lost its disk: the orchestrator says all again", (), ("down_s",)),
+    "publish": Action(
+        "a message of the orchestrator, a file of JSON: `topic` is workloads/NAME or services/NAME of the host",
+        ("node", "topic", "file"),
+    ),
+    "unpublish": Action("it deletes that message", ("node", "topic")),
+    "backend-fails": Action("no check of a service's backend at the address succeeds any more", ("node", "address")),
+    "backend-works": Action("they succeed again", ("node", "address")),
+    "claim": Action(
+        "a workload with the address comes to the host; to one that is dead none comes",
+        ("node", "address"),
+        ("vrf", "mac"),
+    ),
+    "release": Action("it goes", ("node", "address"), ("vrf",)),
+    "move": Action("it goes from wherever it is, and comes to the host", ("node", "address"), ("vrf", "mac")),
     "wait": Action("nothing happens", ()),
 }
 """The words of `do`."""
 _ALWAYS = ("do", "after_s")
+_SHOWN = ("link", "node", "address", "topic", "file")
+_FEW = 40
+"""So many names are listed where one is wrong."""
 _NUMBERS = ("loss", "down_s", "after_s")
+_OF_ROUTERS = ("dies", "boots", "restart", "link-deaf")
+"""What can be done to routers as well as hosts."""
 _MOST_S = 86_400
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _ADDRESSES = ("203.0.113.1/32", "203.0.113.2/32")
 """Of workloads where a topology has none (RFC 5737)."""
 
@@ -85,7 +117,8 @@ def read_steps(file: str, fabric: Fabric) -> list[Step]:
         text = Path(file).read_text(encoding="utf-8")
         data = tomllib.loads(text)
     except OSError as error:
-        raise ImportFailed(Place(file), f"cannot be read: {error.strerror}") from None
+        right = "a scenario is a file of TOML; without one there are standard steps"
+        raise ImportFailed(Place(file), f"cannot be read: {error.strerror}", right) from None
     except UnicodeDecodeError:
         raise ImportFailed(Place(file), "is no text in UTF-8", "a scenario is TOML") from None
     except (ValueError, RecursionError) as error:
@@ -119,19 +152,17 @@ class _Reader:
     def _step(self, table: dict[str, Any]) -> Step:
         do = table.get("do", "")
         if not isinstance(do, str) or do not in ACTIONS:
-            right = did_you_mean(str(do), list(ACTIONS))
+            right = _choice(str(do), list(ACTIONS))
             raise self._fail("do", f'do = "{do}" is nothing that can be done' if do else "has no do", right)
         action = ACTIONS[do]
+        known = (*_ALWAYS, *action.needs, *action.may)
+        for key in table:
+            if key not in known:
+                raise self._fail(key, f'{do} has no key "{key}"', _choice(key, list(known)))
         for key in action.needs:
             if key not in table:
                 raise self._fail("", f"{do} needs {key}", f"{do}: {action.what}")
-        known = (*_ALWAYS, *action.needs, *action.may)
-        values: dict[str, Any] = {"do": do}
-        for key, value in table.items():
-            if key not in known:
-                raise self._fail(key, f'{do} has no key "{key}"', did_you_mean(key, list(known)))
-            if key != "do":
-                values[key] = self._value(key, value)
+        values = {key: self._value(key, value) if key != "do" else value for key, value in table.items()}
         self._check(Step(**values))
         return Step(**values)
 
@@ -157,13 +188,13 @@ class _Reader:
             one, two = value
             if (one, two) in links or (two, one) in links:
                 return (one, two) if (one, two) in links else (two, one)
-        known = ", ".join(f'["{one}", "{two}"]' for one, two in links)
-        raise self._fail("link", f"link = {value} is no link of two nodes that is simulated", f"one of: {known}")
+        known = [f'["{one}", "{two}"]' for one, two in links]
+        raise self._fail("link", f"link = {value} is no link of two nodes that is simulated", _listed(known))
 
     def node(self, value: str) -> str:
         if value not in self._fabric.hosts and value not in self._fabric.routers:
             known = [*self._fabric.hosts, *self._fabric.routers]
-            raise self._fail("node", f'there is no host and no router "{value}"', did_you_mean(value, known))
+            raise self._fail("node", f'there is no host and no router "{value}"', _choice(value, known))
         return value
 
     def address(self, value: str) -> str:
@@ -171,6 +202,11 @@ class _Reader:
             return format_key(*parse_prefix(value))
         except ValueError as error:
             raise self._fail("address", f'address = "{value}" is none: {error}', 'such as "10.64.1.1/32"') from None
+
+    def mac(self, value: str) -> str:
+        if not _MAC.fullmatch(value):
+            raise self._fail("mac", f'mac = "{value}" is none', 'such as "02:00:00:00:01:14"')
+        return value
 
     def path(self, value: str) -> str:
         path = Path(self._file).parent / value
@@ -181,14 +217,59 @@ class _Reader:
     def _check(self, step: Step) -> None:
         """What does not go together."""
         fabric = self._fabric
-        is_of_hosts = ("kill", "hand-over", "drain", "undrain", "reload", "claim", "release", "move")
-        if step.do in is_of_hosts and step.node not in fabric.hosts:
-            raise self._fail("node", f"{step.node} is no host with bgpd", did_you_mean(step.node, list(fabric.hosts)))
-        if step.do in ("claim", "move") and not takes_workloads(fabric.hosts[step.node]):
-            right = "[workload.kernel] with an interface that it has, or [workload.api]"
+        if step.node and step.do not in _OF_ROUTERS and step.node not in fabric.hosts:
+            raise self._fail("node", f"{step.node} is no host with bgpd", _choice(step.node, list(fabric.hosts)))
+        if step.vrf:
+            self._check_vrf(step)
+        if step.do in ("claim", "move") and not takes_workloads(fabric.hosts[step.node], step.vrf):
+            of_main = "[workload.kernel] with an interface that it has, [workload.api], or [workload.mqtt]"
+            right = "[workload.api]" if step.vrf else of_main
             raise self._fail("node", f"{step.node} has no source of workloads that steps can use", right)
+        if step.do == "bfd-dies" and fabric.hosts[step.node].bfd is None:
+            right = "one of its neighbors needs bfd = {...}"
+            raise self._fail("node", f"{step.node} has no BFD", right)
+        if step.do.startswith("broker-") and fabric.orchestrator is None:
+            raise self._fail("do", "there is no broker", "a host needs [workload.mqtt]")
+        if step.do.endswith("publish"):
+            self._check_message(step)
         if step.do == "link-deaf" and step.node not in step.link:
             raise self._fail("node", f"{step.node} is not at that link", f"one of: {', '.join(step.link)}")
+
+    def _check_vrf(self, step: Step) -> None:
+        vrfs = [one.name for one in self._fabric.hosts[step.node].config.vrf]
+        if step.vrf not in vrfs:
+            raise self._fail("vrf", f'{step.node} has no VRF "{step.vrf}"', _choice(step.vrf, vrfs))
+
+    def _check_message(self, step: Step) -> None:
+        """Of the feed: as bgpd itself checks it."""
+        config = self._fabric.hosts[step.node].config
+        kind, _, name = step.topic.partition("/")
+        if config.workload.mqtt is None:
+            raise self._fail("node", f"{step.node} takes no messages", "its configuration needs [workload.mqtt]")
+        if kind not in ("workloads", "services") or not name or "/" in name:
+            raise self._fail("topic", f'topic = "{step.topic}" is none', 'such as "services/web" or "workloads/vm1"')
+        if step.do == "unpublish":
+            return
+        vrfs = ["", *(one.name for one in config.vrf)]
+        try:
+            if kind == "workloads":
+                decode_workload(step.body, id=name, vrfs=vrfs)
+            else:
+                decode_service(step.body, name=name, vrfs=vrfs)
+        except PayloadRefused as error:
+            what = f"{step.file} is no message of {kind}: {error}"
+            raise self._fail("file", what, "docs/orchestrator.md has them") from None
+
+
+def _listed(known: list[str]) -> str:
+    rest = f", and {len(known) - _FEW} more" if len(known) > _FEW else ""
+    return f"one of: {', '.join(known[:_FEW])}{rest}" if known else "there is none"
+
+
+def _choice(word: str, known: list[str]) -> str:
+    """What was meant, perhaps, and all that there is."""
+    near = did_you_mean(word, known)
+    return f"{near} {_listed(known)}" if near.startswith("did") else _listed(known)
 
 
 def _same(_reader: _Reader, value: str) -> str:
@@ -198,6 +279,7 @@ def _same(_reader: _Reader, value: str) -> str:
 _TEXTS: dict[str, Callable[[_Reader, str], str]] = {
     "node": _Reader.node,
     "address": _Reader.address,
+    "mac": _Reader.mac,
     "file": _Reader.path,
 }
 
@@ -223,11 +305,26 @@ def standard_steps(fabric: Fabric) -> list[Step]:
         Step(do="drain", node=host),
         Step(do="undrain", node=host),
     ]
-    takers = [name for name in hosts if takes_workloads(fabric.hosts[name])]
-    if not any({*fabric.hosts[name].claims, *fabric.hosts[name].managed} for name in hosts):
-        claims = [Step(do="claim", node=name, address=one) for name, one in zip(takers, _ADDRESSES)]
+    if fabric.hosts[host].bfd is not None:
+        steps += [Step(do="bfd-dies", node=host)]
+    if fabric.orchestrator is not None:
+        steps += [Step(do="broker-dies", down_s=5.0), Step(do="broker-loses-all", down_s=5.0)]
+    vrf = _vrf_for_all(fabric)
+    takers = [name for name in hosts if takes_workloads(fabric.hosts[name], vrf)]
+    if not any(host.claims or host.managed or host.machines for host in fabric.hosts.values()):
+        claims = [Step(do="claim", node=name, address=one, vrf=vrf) for name, one in zip(takers, _ADDRESSES)]
         steps = [*claims, *steps]
     address = next((one for name in hosts for one in fabric.hosts[name].claims), _ADDRESSES[0])
     if len(takers) > 1:
-        steps += [Step(do="move", node=takers[-1], address=address), Step(do="move", node=takers[0], address=address)]
+        moves = (takers[0],) if vrf else ()
+        steps += [Step(do="move", node=one, address=address, vrf=vrf) for one in (*moves, takers[-1], takers[0])]
     return steps
+
+
+def _vrf_for_all(fabric: Fabric) -> str:
+    """A VRF of all hosts, where none has a session for addresses of the main table; "" where there is one."""
+    hosts = list(fabric.hosts.values())
+    if any(one.families != ("l2vpn-evpn",) for host in hosts for one in host.config.neighbor):
+        return ""
+    names = [{one.name for one in host.config.vrf} for host in hosts]
+    return min(set.intersection(*names), default="")

@@ -28,7 +28,7 @@ GRACEFUL_SHUTDOWN = 0xFFFF0000
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """What one neighbor announces, or the router itself (`peer` None). Of EVPN also the extended communities, the label
-    and the gateway IP, packed."""
+    and the gateway IP, packed. `preference`: what a policy of the router says of it (LOCAL_PREF)."""
 
     peer: str | None
     as_path: tuple[int, ...] = ()
@@ -36,10 +36,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     extended: tuple[bytes, ...] = ()
     label: bytes = b""
     gateway: bytes = b""
+    preference: int = 100
 
     @property
-    def rank(self) -> tuple[bool, int]:
-        return GRACEFUL_SHUTDOWN in self.communities, len(self.as_path)
+    def rank(self) -> tuple[bool, int, int]:
+        return GRACEFUL_SHUTDOWN in self.communities, -self.preference, len(self.as_path)
 
 
 def message(kind: int, body: bytes = b"") -> bytes:

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from bgpd.migrate.draft import ImportFailed
+from bgpd.simulation import evpn
 from bgpd.simulation.build import Builder, Built
 from bgpd.simulation.clab import read_topology
 from bgpd.simulation.frr_router import read_frr_router
+from bgpd.simulation.leaf_bfd import Pace
 from bgpd.simulation.loop import simulated_time
+from bgpd.simulation.wire import EVPN, V4, V6
 from tests.simulation.topologies import CONFIG, LAB, TOPOLOGY, written
 
 FRR = """
@@ -73,14 +76,67 @@ def test_leaf_is_what_its_frr_conf_says(tmp_path: Path) -> None:
     assert (leaf.asn, leaf.router_id, leaf.style.hold_s) == (65201, bytes((10, 255, 0, 7)), 9)
     assert (leaf.style.restarts, leaf.style.restart_time_s) == (True, 30)
     assert list(leaf.own) == ["198.51.100.0/24", "10.0.11.0/31"]
-    assert made.remarks == ["leaf1: 10.0.11.1: neighbor HOSTS route-map FROM-HOSTS in: is not simulated"]
+    assert made.unforeseen == ["route-map FROM-HOSTS in of leaf1 for host1"]
 
 
 def test_neighbors_of_frr_are_at_interfaces_addresses_and_ranges(tmp_path: Path) -> None:
     path = tmp_path / "frr.conf"
     path.write_text(f"interface eth2\n ip address 10.9.0.1/24\n{FRR}")
-    found = {name: read_frr_router(path).neighbor_at(name) for name in ("eth1", "eth2", "eth7", "eth8")}
-    assert found == {"eth1": "65203", "eth2": "external", "eth7": "external", "eth8": None}
+    router = read_frr_router(path)
+    found = {name: router.neighbor_at(name) for name in ("eth1", "eth2", "eth7", "eth8")}
+    expected = {name: one.remote_as if one is not None else None for name, one in found.items()}
+    assert expected == {"eth1": "65203", "eth2": "65203", "eth7": "external", "eth8": None}
+
+
+def test_families_and_bfd_of_frr_are_those_of_the_neighbor_or_its_group(tmp_path: Path) -> None:
+    path = tmp_path / "frr.conf"
+    path.write_text("""
+bfd
+ profile SLOW
+  detect-multiplier 5
+  transmit-interval 1000
+router bgp 65201
+ no bgp default ipv4-unicast
+ neighbor HOSTS peer-group
+ neighbor HOSTS remote-as external
+ neighbor HOSTS bfd 4 100 50
+ neighbor 10.0.0.1 peer-group HOSTS
+ neighbor 10.0.0.3 remote-as external
+ neighbor 10.0.0.3 bfd profile SLOW
+ neighbor 10.0.0.5 remote-as external
+ neighbor 10.0.0.5 shutdown
+ neighbor 10.0.0.7 remote-as internal
+ neighbor 10.0.0.7 bfd
+ address-family ipv6 unicast
+  neighbor HOSTS activate
+ address-family l2vpn evpn
+  neighbor 10.0.0.1 activate
+""")
+    neighbors = read_frr_router(path).neighbors
+    assert neighbors.keys() == {"10.0.0.1", "10.0.0.3", "10.0.0.7"}
+    assert neighbors["10.0.0.1"].families == (V6, EVPN)
+    assert [one.bfd for one in neighbors.values()] == [Pace(0.05, 4), Pace(1.0, 5), Pace(0.3, 3)]
+
+
+def test_vrfs_of_frr_announce_their_networks_by_evpn(tmp_path: Path) -> None:
+    path = tmp_path / "frr.conf"
+    path.write_text("""
+vrf blue
+ vni 5001
+exit-vrf
+router bgp 65201
+ bgp router-id 10.255.0.7
+router bgp 65201 vrf blue
+ address-family ipv4 unicast
+  network 203.0.113.0/24
+ exit-address-family
+ address-family l2vpn evpn
+  advertise ipv4 unicast
+  route-target export 65000:7
+""")
+    ((name, route),) = read_frr_router(path).tenants.items()
+    assert name == evpn.ip_prefix(evpn.distinguisher(bytes((10, 255, 0, 7)), 1), "203.0.113.0/24")
+    assert (route.extended[0], route.label) == (evpn.target(65000, 7), bytes((0, 0x13, 0x89)))
 
 
 @pytest.mark.parametrize(
@@ -96,14 +152,65 @@ def test_what_does_not_fit_is_told(frr: str, config: str, remark: str, tmp_path:
 
 
 def test_what_is_not_simulated_is_told(tmp_path: Path) -> None:
-    config = CONFIG.replace("hold_time_s = 9", "hold_time_s = 9\nbfd = {}")
-    config += '[workload.mqtt]\nbroker = "mqtt://192.0.2.1"\n'
-    made = built(written(tmp_path, config=config), tmp_path)
-    assert made.remarks == [
-        "host1: neighbor tor: no BFD, so a silent neighbor is found by its hold time (9 s)",
-        "host1: [workload.mqtt]: no broker; steps may claim addresses",
+    config = (
+        CONFIG
+        + """
+[[vrf]]
+name = "blue"
+table = 1001
+vni = 5001
+uplinks = ["eth5"]
+[[neighbor]]
+name = "inside"
+address = "10.9.0.1"
+asn = 65201
+import = "all"
+vrf = "blue"
+[[workload.bgp]]
+name = "guest"
+address = "127.0.0.2"
+asn = "internal"
+prefixes = ["10.9.1.0/24 le 32"]
+max_prefixes = 10
+"""
+    )
+    assert built(written(tmp_path, config=config), tmp_path).remarks == [
+        "host1: neighbor inside: sessions of a VRF are not simulated",
+        "host1: [[workload.bgp]]: no guest connects",
+        "host1: uplink eth5 of [[vrf]] blue: is no link of a session",
     ]
-    assert made.fabric.hosts["host1"].config.workload.mqtt is None
+
+
+def test_leaf_without_a_configuration_has_what_its_hosts_have(tmp_path: Path) -> None:
+    config = CONFIG.replace(
+        "hold_time_s = 9", 'hold_time_s = 9\nbfd = { interval_ms = 50 }\nfamilies = ["ipv4-unicast", "l2vpn-evpn"]'
+    )
+    made = built(written(tmp_path, config=config), tmp_path)
+    (peer,) = made.fabric.routers["leaf1"].peers.values()
+    assert peer.offered == (V4, EVPN)
+    assert made.fabric.has_bfd("leaf1", "host1")
+
+
+@pytest.mark.parametrize(
+    ("frr", "config", "remark"),
+    [
+        (FRR, "bfd = {}", "host1 has BFD with leaf1, which has none: it stays down"),
+        (f"{FRR} neighbor HOSTS bfd\n", "", "leaf1 has BFD with host1, which has none: it stays down"),
+        (FRR, 'families = ["ipv6-unicast"]', "host1 has no family that leaf1 has, which are ipv4-unicast"),
+    ],
+)
+def test_what_only_one_end_of_a_session_has_is_told(frr: str, config: str, remark: str, tmp_path: Path) -> None:
+    config = CONFIG.replace("hold_time_s = 9", f"hold_time_s = 9\n{config}")
+    assert built(with_frr(tmp_path, frr, config=config), tmp_path).remarks == [remark]
+
+
+def test_vlans_of_a_host_are_segments_of_its_leaf(tmp_path: Path) -> None:
+    lines = "ip link add link eth0 name eth0.101 type vlan id 101", "ip address add 10.1.1.1/24 dev eth0.101"
+    topology = TOPOLOGY.replace("      exec:\n", "      exec:\n" + "".join(f"        - {line}\n" for line in lines))
+    fabric = built(written(tmp_path, topology=topology), tmp_path).fabric
+    links = {one.name: one for one in fabric.hosts["host1"].kernel.links.values()}
+    assert (links["eth0.101"].kind, links["eth0.101"].parent) == ("vlan", links["eth0"].index)
+    assert fabric.segments["leaf1", 101, bytes((10, 1, 1, 1))] == ("host1", links["eth0.101"].index)
 
 
 def test_policies_make_that_routes_are_not_foreseen(tmp_path: Path) -> None:
@@ -143,7 +250,7 @@ def configured(old: str, new: str) -> tuple[str, str]:
         (other("role: leaf", "role: leaf, asn: x"), 'the AS number of leaf1 is "x"; write labels'),
         (configured("asn = 65201", 'asn = "internal"'), "of one AS"),
         (configured("hold_time_s = 9", "hold_time_s = 1"), "bgpd.toml:10: neighbor[0].hold_time_s"),
-        (configured('"all"', '"all"\nfamilies = ["l2vpn-evpn"]'), "has no neighbor that can be simulated"),
+        (configured('"all"', '"all"\nfamilies = ["route-target"]'), "has no neighbor that can be simulated"),
     ],
 )
 def test_errors_say_what_is_wrong_where_and_what_to_do(texts: tuple[str, str], says: str, tmp_path: Path) -> None:
@@ -161,7 +268,9 @@ def test_frr_conf_without_a_router_is_an_error(frr: str, says: str, tmp_path: Pa
         built(with_frr(tmp_path, frr), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["two-leaf", "feeds", "faults", "guests"])
+@pytest.mark.parametrize("name", ["two-leaf", "feeds", "faults", "guests", "evpn-two-tenant"])
 def test_topologies_of_the_laboratory_can_be_built(name: str, tmp_path: Path) -> None:
-    fabric = built(str(LAB / f"{name}.clab.yml"), tmp_path).fabric
+    made = built(str(LAB / f"{name}.clab.yml"), tmp_path)
+    fabric = made.fabric
     assert all(host.neighbors.keys() == set(fabric.routers_of(one)) for one, host in fabric.hosts.items())
+    assert made.remarks == (["host: [[workload.bgp]]: no guest connects"] if name == "guests" else [])
