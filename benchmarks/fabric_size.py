@@ -29,11 +29,12 @@ from bgpd.simulation.racks import Size, large_fabric
 
 DOCS = Path(__file__).parent.parent / "docs"
 RESULTS = DOCS / "fabric-size.json"
-HOSTS = (10, 20, 40, 80, 160, 320)
+HOSTS = (10, 20, 40, 80, 160, 320, 640, 1280)
 WORKLOADS = 10
 HASH_SEED = "0"
-START_S, SHORT_S, REST_S = 30.0, 10.0, 60.0
-"""How long the fabric is left alone after the start, a lost link, and a dead leaf."""
+START_S, SHORT_S, REST_S = 15.0, 5.0, 30.0
+"""How long the fabric is left alone after the start, a lost link, and a dead leaf: longer than each takes, and than
+nexthop groups are kept that nobody uses any more."""
 
 
 class Event(msgspec.Struct, kw_only=True):

@@ -30,12 +30,13 @@ def findings(fabric: Fabric, *, is_foreseen: bool = True) -> list[str]:
     found = list(_sessions(fabric))
     expected = Expected(fabric)
     contested = {name: host.contested for name, host in fabric.hosts.items()}
+    any_contested = any(contested.values())
     published = {one for host in fabric.hosts.values() for one in host.published}
     for host in fabric.hosts.values():
         found += host.new_errors()
         if host.daemon is not None:
-            elsewhere = {one for name, prefixes in contested.items() if name != host.name for one in prefixes}
-            elsewhere |= published
+            others = (prefixes for name, prefixes in contested.items() if name != host.name)
+            elsewhere = published.union(*others) if any_contested else published
             found += _announced(fabric, host) if is_foreseen else ()
             found += _kernel(fabric, host, expected, elsewhere) if is_foreseen else ()
             found += _inside(fabric, host)

@@ -31,6 +31,7 @@ class Conversation:
         self._rest = b""
         self._loop = peer.router.loop
         self._hold: asyncio.TimerHandle | None = None
+        self._expires_at = 0.0
         self._keepalive: asyncio.TimerHandle | None = None
         self._hold_s = _OPEN_HOLD_S
         end.on_data, end.on_eof = self._received, self._eof
@@ -65,12 +66,21 @@ class Conversation:
         self.over(is_graceful=True)
 
     def _rearm(self) -> None:
+        """The hold timer begins anew. It is looked at when it would have expired: messages come far more often."""
+        self._expires_at = self._loop.time() + self._hold_s
+        if self._hold is None or self._hold.when() > self._expires_at:
+            self._plan_hold()
+
+    def _plan_hold(self) -> None:
         if self._hold is not None:
             self._hold.cancel()
-        self._hold = self._loop.call_later(self._hold_s, self._hold_expired)
+        self._hold = self._loop.call_at(self._expires_at, self._hold_due)
 
-    def _hold_expired(self) -> None:
-        self.notify(4, 0, is_graceful=True)
+    def _hold_due(self) -> None:
+        if self._expires_at > self._loop.time():
+            self._plan_hold()
+        else:
+            self.notify(4, 0, is_graceful=True)
 
     def _keep_alive(self) -> None:
         self.send(KEEPALIVE)

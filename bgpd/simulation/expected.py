@@ -34,6 +34,10 @@ class Expected:
         self._ways: dict[_Kind, dict[str, Way]] = {}
         self._nearest: dict[tuple[str, _Kind], tuple[str, ...]] = {}
         self._connected = {names for names in fabric.links if fabric.is_connected(*names)}
+        self._places = {
+            name: {peer: place for place, peer in enumerate(router.peers)} for name, router in fabric.routers.items()
+        }
+        """Of the neighbors of each router, in order."""
         self._beside: dict[str, list[str]] = {}
         """The routers that have a session with each node."""
         for one, two in self._connected:
@@ -87,11 +91,16 @@ class Expected:
         edge, length = list(owners), 0
         while edge or not length:
             length += 1
-            heard = dict.fromkeys(one for name in edge for one in self._beside.get(name, ()) if one not in best)
+            heard: dict[str, list[str]] = {}
+            for name in edge:
+                for one in self._beside.get(name, ()):
+                    if one not in best:
+                        heard.setdefault(one, []).append(name)
             found = {}
-            for name in heard:
-                router = routers[name]
-                paths = {one: path for one in router.peers if (path := self._told(one, name, kind, best)) is not None}
+            for name, neighbors in heard.items():  # paths of this length come from the edge only
+                router, places = routers[name], self._places[name]
+                neighbors.sort(key=places.__getitem__)
+                paths = {one: path for one in neighbors if (path := self._told(one, name, kind, best)) is not None}
                 paths = {one: path for one, path in paths.items() if len(path) == length and router.asn not in path}
                 if paths:
                     found[name] = Way(next(iter(paths.values())), tuple(paths))
@@ -120,7 +129,10 @@ class Expected:
 
     def reached_by(self, host: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         """What a host should have routes to, each with the routers by which."""
+        takes_all = any(one.import_ == "all" for one in self._fabric.hosts[host].neighbors.values())
         for kind, prefixes in self._prefixes.items():
+            if not takes_all and not kind[2]:
+                continue
             nearest = self._nearest_of(host, kind)
             if nearest:
                 yield from ((prefix, nearest) for prefix in prefixes)

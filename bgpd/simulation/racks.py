@@ -71,7 +71,8 @@ def _router(fabric: Fabric, name: str, asn: int, number: int) -> Router:
 
 
 def _join(fabric: Fabric, spine: Router, leaf: Router, size: Size) -> None:
-    one, two = (bytes((0xFE, 0x80, *bytes(12), *(len(fabric.links) * 2 + at).to_bytes(2))) for at in (0, 1))
+    one = bytes((0xFE, 0x80, *bytes(10), 0xFF, *spine.router_id[1:]))  # the same on all links, as it may be
+    two = bytes((0xFE, 0x80, *bytes(12), *len(fabric.links).to_bytes(2)))
     above = Port(spine.stack, len(spine.stack.ports) + 1, leaf.name, one)
     below = Port(leaf.stack, len(leaf.stack.ports) + 1, spine.name, two)
     fabric.connect(above, below, delay_s=size.delay_s)
