@@ -212,7 +212,12 @@ class Builder:
 
     def _asn_by_hosts(self, node: Node, sessions: list[_Session]) -> int:
         """0: no host says it."""
-        said = {one.neighbor.asn: one.host for one in sessions if isinstance(one.neighbor.asn, int)}
+        said = {}
+        for one in sessions:
+            if one.neighbor.asn == "internal":
+                said[self._fabric.hosts[one.host].config.router.asn] = one.host
+            elif isinstance(one.neighbor.asn, int):
+                said[one.neighbor.asn] = one.host
         if len(said) > 1:
             texts = ", ".join(f"{asn} for {host}" for asn, host in said.items())
             right = f"hosts must agree, or write {_LABELS}"
@@ -259,19 +264,13 @@ class Builder:
     def _add_peer(self, router: Router, port: Port, one: _Session) -> None:
         config, host = self._configs.get(router.name), self._fabric.hosts[one.host].config
         asn = one.neighbor.local_asn or host.router.asn
-        if asn == router.asn or one.neighbor.asn == "internal":
-            place = self._topology.nodes[one.host].place
-            what = f"{one.host} and {router.name} are of one AS, {asn}"
-            raise ImportFailed(place, what, "only sessions between different AS are simulated")
-        if isinstance(one.neighbor.asn, int) and one.neighbor.asn != router.asn:
-            self._remarks.append(f"{one.host} expects AS {one.neighbor.asn} of {router.name}, which is {router.asn}")
+        self._expects(one.host, str(one.neighbor.asn), router.name, router.asn, asn)
         expected = config.neighbor_at(one.port) if config is not None else None
         if expected is None and config is not None:
             self._remarks.append(f"{router.name} has no neighbor for {one.host} ({one.port}): no session")
             return
-        remote_as = expected.remote_as if expected is not None else "external"
-        if remote_as.isdecimal() and int(remote_as) != asn:
-            self._remarks.append(f"{router.name} expects AS {remote_as} of {one.host}, which is {asn}")
+        remote_as = expected.remote_as if expected is not None else str(asn)
+        self._expects(router.name, remote_as, one.host, asn, router.asn)
         peer = router.add_peer(
             port,
             name=one.host,
@@ -279,11 +278,20 @@ class Builder:
             dials=True,
             bfd=self._bfd(one, expected),
         )
+        if peer.is_internal:
+            self._unforeseen.append(f"iBGP of {one.host} and {router.name}")
         own = tuple(codes for codes, name in FAMILIES.items() if name in one.neighbor.families)
         self._offer(peer, expected.families if expected is not None else (*peer.offered, *own), expected)
         if not set(own) & set(peer.offered):
             offered = ", ".join(FAMILIES[codes] for codes in peer.offered)
             self._remarks.append(f"{one.host} has no family that {router.name} has, which are {offered or 'none'}")
+
+    def _expects(self, who: str, expected: str, whom: str, asn: int, own: int) -> None:
+        """Told, where a neighbor is of another AS than it should be; `own`: of who expects it."""
+        if expected.isdecimal() and int(expected) != asn:
+            self._remarks.append(f"{who} expects AS {expected} of {whom}, which is {asn}")
+        elif expected == ("external" if asn == own else "internal"):
+            self._remarks.append(f"{who} expects {expected} BGP of {whom}, which is AS {asn}, as {who} is {own}")
 
     def _bfd(self, one: _Session, expected: FrrNeighbor | None) -> Pace | None:
         """BFD of the router for a host; one that no frr.conf is of does as the host says."""
@@ -300,7 +308,12 @@ class Builder:
         port = peer.port
         has_v6 = len(port.address) == 16 or port.address6
         peer.offer(tuple(codes for codes in (V4, V6, EVPN) if codes in families and (codes != V6 or has_v6)))
-        if expected is not None:
+        if expected is None:
+            peer.is_client = True
+        else:
+            peer.is_client = expected.is_client
+            if expected.keeps_next_hops and peer.is_internal:
+                self._remarks.append(f"{peer.router.name} tells {peer.name} its own next hop (next-hop-self force)")
             filters, router = expected.filters, peer.router.name
             peer.takes, peer.tells = filters.takes, filters.tells
             self._unforeseen += [f"{one} of {router} for {peer.name}" for one in filters.names]

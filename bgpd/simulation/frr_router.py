@@ -27,12 +27,15 @@ _BFD = Pace(0.3, 3)
 
 
 class FrrNeighbor(msgspec.Struct, frozen=True, kw_only=True):
-    """`remote_as`: a number, "external" or "internal". `families`: the activated ones. `bfd`: None without."""
+    """`remote_as`: a number, "external" or "internal". `families`: the activated ones. `bfd`: None without.
+    `is_client`: of route reflection; `keeps_next_hops`: it is told those of others (no next-hop-self)."""
 
     remote_as: str
     families: tuple[Codes, ...]
     bfd: Pace | None
     filters: Filters
+    is_client: bool = False
+    keeps_next_hops: bool = False
 
 
 class FrrRouter(msgspec.Struct, kw_only=True):
@@ -120,6 +123,8 @@ class _Neighbors:
             remote_as=remote_as,
             families=tuple(codes for name, codes in FAMILIES.items() if self._is_activated(peer, name)),
             bfd=self._bfd(peer.general.get("bfd")),
+            is_client=_has(peer, "route-reflector-client"),
+            keeps_next_hops=is_internal and not _has(peer, "next-hop-self"),
             filters=filters_of(
                 self._text,
                 peer.general,
@@ -154,6 +159,11 @@ class _Neighbors:
             int(transmit) / 1000 if transmit.isdecimal() else _BFD.interval_s,
             int(multiplier) if multiplier.isdecimal() else _BFD.multiplier,
         )
+
+
+def _has(peer: Peer, command: str) -> bool:
+    """In any family."""
+    return any(command in commands for commands in (peer.general, *peer.families.values()))
 
 
 def _is_datacenter(text: FrrText) -> bool:

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bgpd.simulation.conversation import Conversation
 from bgpd.simulation.network import BGP_PORT, End, Port
 from bgpd.simulation.wire import (
@@ -20,6 +22,7 @@ from bgpd.simulation.wire import (
     Route,
     codes_of,
     end_of_rib,
+    ends_of_rib,
     nlri,
     open_message,
     read_update,
@@ -40,7 +43,8 @@ class Peer:
     """One neighbor of a router: its session, what it announces (`routes`), and what it was sent (`sent`). `ended`: how
     often a session with it has. `sends_only_own`: it is told what the router itself announces, and nothing else.
     `more`: families beside those of the link; `offered` are all, and `families` those of the session. `takes` and
-    `tells`: what becomes of a route that comes in, or goes out; None: nothing."""
+    `tells`: what becomes of a route that comes in, or goes out; None: nothing. `is_internal`: of the same AS; then a
+    `is_client` is told what others of the AS have said, and they what it says (RFC 4456)."""
 
     def __init__(
         self,
@@ -68,6 +72,8 @@ class Peer:
         of_link = (V4, V6) if len(port.address) == 16 or port.address6 else (V4,)
         self.offered: tuple[Codes, ...] = (*of_link, *more)
         self.families = self.offered
+        self.is_internal = asn == router.asn
+        self.is_client = False
         self.takes: Filter | None = None
         self.tells: Filter | None = None
         self._ended_families: set[Codes] = set()
@@ -225,22 +231,36 @@ class Peer:
     # What it says
 
     def update(self, body: bytes) -> None:
-        ended = next((codes for codes in self.families if body == end_of_rib(codes)), None)
+        ended = ends_of_rib(self.families).get(body)
         if ended is not None:
             self._end_of_rib(ended)
             return
         withdrawn, announced = read_update(body, self.name)
-        for prefix in withdrawn:
-            self.routes.pop(prefix, None)
-            self.stale.discard(prefix)
+        routes = self.routes
+        changed = [prefix for prefix in withdrawn if routes.pop(prefix, None) is not None]
         for prefix, route in announced.items():
-            self.stale.discard(prefix)
-            taken = route if self.takes is None else self.takes(prefix, route)
-            if taken is None or self.router.asn in route.as_path:
-                self.routes.pop(prefix, None)
-            else:
-                self.routes[prefix] = taken
-        self.router.changed((*withdrawn, *announced))
+            taken = self._taken(prefix, route)
+            if taken is None:
+                if routes.pop(prefix, None) is not None:
+                    changed.append(prefix)
+            elif routes.get(prefix) != taken:
+                routes[prefix] = taken
+                changed.append(prefix)
+        if self.stale:
+            self.stale.difference_update(withdrawn, announced)
+        self.router.changed(changed)
+
+    def _taken(self, prefix: str, route: Route) -> Route | None:
+        """What it becomes here; None: it has been here before, or is refused."""
+        router = self.router
+        if router.asn in route.as_path:
+            return None
+        if self.is_internal:
+            if route.originator == router.router_id or router.router_id in route.clusters:
+                return None
+            originator = route.originator or (self.session.router_id if self.session is not None else b"")
+            route = msgspec.structs.replace(route, is_internal=True, originator=originator)
+        return route if self.takes is None else self.takes(prefix, route)
 
     def _end_of_rib(self, ended: Codes) -> None:
         self._ended_families.add(ended)
@@ -293,7 +313,13 @@ class Peer:
             return None
         if self.sends_only_own and best.peer is not None:
             return None
+        if self.is_internal and best.is_internal and not self._is_reflected(best):
+            return None
         return best if self.tells is None else self.tells(prefix, best)
+
+    def _is_reflected(self, route: Route) -> bool:
+        """Whether one neighbor of the AS is told what another one has said (RFC 4456 section 6)."""
+        return self.is_client or route.peer is None or self.router.peers[route.peer].is_client
 
     def _withdraw(self) -> None:
         gone = [one for one in self._due if one in self.sent and self._wanted(one) is None]
@@ -324,8 +350,6 @@ class Peer:
                 groups.setdefault((route, codes_of(prefix)), []).append(prefix)
         for (route, _codes), prefixes in groups.items():
             for start in range(0, len(prefixes), _MOST_PREFIXES):
-                self.session.send(
-                    UPDATE, self.router.encode(route, prefixes[start : start + _MOST_PREFIXES], self.port)
-                )
+                self.session.send(UPDATE, self.router.encode(route, prefixes[start : start + _MOST_PREFIXES], self))
         if groups and self.router.style.mrai_s:
             self._not_before = self.router.loop.time() + self.router.style.mrai_s * self.router.chance.uniform(0.75, 1)

@@ -23,6 +23,7 @@ from bgpd.simulation.wire import CEASE, EVPN, HARD_RESET, NOTIFICATION, V4, Code
 
 HOLD_S = 9
 _ADVERTISE_S = 10.0
+_MOST_ENCODED = 1 << 10
 
 
 class Style(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +79,8 @@ class Router:
         self.noted: Callable[[], None] = lambda: None
         """Called when it forwards in another way."""
         self._changed: dict[str, None] = {}
+        self._encoded: dict[object, bytes] = {}
+        """What neighbors were told last: others are told the same."""
         self._is_decision_planned = False
         self._tasks: list[asyncio.Task[None]] = []
         self._deferral: asyncio.TimerHandle | None = None
@@ -277,12 +280,28 @@ class Router:
             elif own or not others.isdisjoint(peer.sent):
                 peer.due([*own, *(prefix for prefix in peer.sent if prefix in others)])
 
-    def encode(self, route: Route, prefixes: list[str], port: Port) -> bytes:
-        """An UPDATE's body: this router before the AS path, and as the next hop."""
-        path = (self.asn, *route.as_path)
+    def encode(self, route: Route, prefixes: list[str], peer: Peer) -> bytes:
+        """An UPDATE's body for a neighbor: this router as the next hop, and before the AS path, or among those who have
+        reflected it."""
+        port = peer.port
+        what = route, tuple(prefixes), port.address, port.address6, peer.is_internal
+        found = self._encoded.get(what)
+        if found is None:
+            if len(self._encoded) >= _MOST_ENCODED:
+                self._encoded.clear()
+            found = self._encoded[what] = self._encode(route, prefixes, port, is_internal=peer.is_internal)
+        return found
+
+    def _encode(self, route: Route, prefixes: list[str], port: Port, *, is_internal: bool) -> bytes:
+        path = route.as_path if is_internal else (self.asn, *route.as_path)
         codes, packed, plain = codes_of(prefixes[0]), nlri(prefixes, route), b""
         attributes = attribute(0x40, 1, b"\0")
-        attributes += attribute(0x40, 2, struct.pack(f"!BB{len(path)}I", 2, len(path), *path))
+        attributes += attribute(0x40, 2, struct.pack(f"!BB{len(path)}I", 2, len(path), *path) if path else b"")
+        if is_internal:
+            attributes += attribute(0x40, 5, route.preference.to_bytes(4))
+        if is_internal and route.is_internal:
+            attributes += attribute(0x80, 9, route.originator)
+            attributes += attribute(0x80, 10, b"".join((self.router_id, *route.clusters)))
         if len(port.address) == 4 and codes == V4:
             attributes, plain = attributes + attribute(0x40, 3, port.address), packed
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -28,7 +28,8 @@ GRACEFUL_SHUTDOWN = 0xFFFF0000
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """What one neighbor announces, or the router itself (`peer` None). Of EVPN also the extended communities, the label
-    and the gateway IP, packed. `preference`: what a policy of the router says of it (LOCAL_PREF)."""
+    and the gateway IP, packed. `preference`: LOCAL_PREF, of a neighbor of the same AS (`is_internal`) or by a policy;
+    `originator` and `clusters`: who brought it into the AS, and who has reflected it there (RFC 4456)."""
 
     peer: str | None
     as_path: tuple[int, ...] = ()
@@ -37,10 +38,13 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     label: bytes = b""
     gateway: bytes = b""
     preference: int = 100
+    is_internal: bool = False
+    originator: bytes = b""
+    clusters: tuple[bytes, ...] = ()
 
     @property
-    def rank(self) -> tuple[bool, int, int]:
-        return GRACEFUL_SHUTDOWN in self.communities, -self.preference, len(self.as_path)
+    def rank(self) -> tuple[bool, int, int, bool]:
+        return GRACEFUL_SHUTDOWN in self.communities, -self.preference, len(self.as_path), self.is_internal
 
 
 def message(kind: int, body: bytes = b"") -> bytes:
@@ -120,6 +124,12 @@ def end_of_rib(codes: Codes) -> bytes:
     return END_OF_RIB if codes == V4 else withdrawal(codes, b"")
 
 
+@functools.lru_cache(1 << 4)
+def ends_of_rib(families: tuple[Codes, ...]) -> Mapping[bytes, Codes]:
+    """Those of several families, by their bodies."""
+    return {end_of_rib(codes): codes for codes in families}
+
+
 def withdrawal(codes: Codes, packed: bytes) -> bytes:
     """An UPDATE's body that withdraws these."""
     if codes == V4:
@@ -143,8 +153,9 @@ def _text(packed: bytes, codes: Codes) -> str:
     return f"{socket.inet_ntop(family, packed[1:].ljust(length, bytes(1)))}/{packed[0]}"
 
 
-def read_update(body: bytes, peer: str) -> tuple[list[str], dict[str, Route]]:
-    """(withdrawn, announced and how) of an UPDATE."""
+@functools.lru_cache(1 << 12)
+def read_update(body: bytes, peer: str) -> tuple[Sequence[str], Mapping[str, Route]]:
+    """(withdrawn, announced and how) of an UPDATE; a router tells many neighbors the same."""
     (length,) = struct.unpack_from("!H", body)
     withdrawn = list(read_nlri(body[2 : 2 + length]))
     at = 2 + length
@@ -153,6 +164,7 @@ def read_update(body: bytes, peer: str) -> tuple[list[str], dict[str, Route]]:
     as_path: tuple[int, ...] = ()
     communities: tuple[int, ...] = ()
     extended: tuple[bytes, ...] = ()
+    preference, originator, clusters = 100, b"", b""
     overlays: list[tuple[str, bytes, bytes]] = []
     at = 0
     while at < len(attributes):
@@ -164,6 +176,12 @@ def read_update(body: bytes, peer: str) -> tuple[list[str], dict[str, Route]]:
         at += size
         if kind == 2 and value:
             as_path = struct.unpack(f"!{value[1]}I", value[2 : 2 + 4 * value[1]])
+        elif kind == 5:
+            preference = int.from_bytes(value)
+        elif kind == 9:
+            originator = value
+        elif kind == 10:
+            clusters = value
         elif kind == 14 and value[:3] == _EVPN_CODES:
             overlays += evpn.read(value[5 + value[3] :])
         elif kind == 15 and value[:3] == _EVPN_CODES:
@@ -176,7 +194,15 @@ def read_update(body: bytes, peer: str) -> tuple[list[str], dict[str, Route]]:
             communities = struct.unpack(f"!{len(value) // 4}I", value)
         elif kind == 16:
             extended = tuple(value[start : start + 8] for start in range(0, len(value), 8))
-    route = Route(peer=peer, as_path=as_path, communities=communities, extended=extended)
+    route = Route(
+        peer=peer,
+        as_path=as_path,
+        communities=communities,
+        extended=extended,
+        preference=preference,
+        originator=originator,
+        clusters=tuple(clusters[start : start + 4] for start in range(0, len(clusters), 4)),
+    )
     found = dict.fromkeys(announced, route)
     for name, label, gateway in overlays:
         found[name] = msgspec.structs.replace(route, label=label, gateway=gateway)

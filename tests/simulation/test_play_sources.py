@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,10 @@ from bgpd.simulation.clab import read_topology
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.play import simulate
+from bgpd.simulation.reach import Packets
 from bgpd.simulation.steps import Step, read_steps, standard_steps
 from tests.simulation.__main__ import quietly
-from tests.simulation.topologies import LAB, TOPOLOGY, written
+from tests.simulation.topologies import CONFIG, LAB, TOPOLOGY, written
 
 EVPN, FEEDS, FAULTS = (str(LAB / f"{name}.clab.yml") for name in ("evpn-two-tenant", "feeds", "faults"))
 SERVICE, BACKEND = "10.64.100.1", "10.64.1.1"
@@ -34,6 +37,26 @@ def played(topology: str, *steps: Step) -> SimulationReport:
         began=lambda _built: None,
         told=lambda _report: None,
     )
+
+
+def watched(
+    topology: str, steps: list[Step], look: Callable[[Fabric], object]
+) -> tuple[SimulationReport, list[object]]:
+    """The report, and what is to be seen in the fabric after each step."""
+    fabrics: list[weakref.ref[Fabric]] = []
+    seen: list[object] = []
+
+    def steps_of(fabric: Fabric) -> list[Step]:
+        fabrics.append(weakref.ref(fabric))
+        return steps
+
+    def told(_report: object) -> None:
+        fabric = fabrics[0]()
+        assert fabric is not None
+        seen.append(look(fabric))
+
+    report = simulate(read_topology(topology), steps_of, seed=0, began=lambda _built: None, told=told)
+    return report, seen
 
 
 def wrong(report: SimulationReport) -> list[str]:
@@ -97,8 +120,6 @@ def messages(tmp_path: Path) -> list[Step]:
 
 
 def test_published_service_follows_the_health_of_its_backend(tmp_path: Path) -> None:
-    announced: list[bool] = []
-    fabrics: list[Fabric] = []
     steps = [
         *messages(tmp_path),
         Step(do="backend-fails", node="host1", address=f"{BACKEND}/32"),
@@ -106,17 +127,10 @@ def test_published_service_follows_the_health_of_its_backend(tmp_path: Path) -> 
         Step(do="unpublish", node="host1", topic="services/web"),
     ]
 
-    def look(_report: object) -> None:
-        routes = fabrics[0].routers["leaf1"].peers["host1"].routes
-        announced.append(f"{SERVICE}/32" in routes)
+    def look(fabric: Fabric) -> bool:
+        return f"{SERVICE}/32" in fabric.routers["leaf1"].peers["host1"].routes
 
-    report = simulate(
-        read_topology(FEEDS),
-        lambda fabric: fabrics.append(fabric) or steps,  # type: ignore[func-returns-value]
-        seed=0,
-        began=lambda _built: None,
-        told=look,
-    )
+    report, announced = watched(FEEDS, steps, look)
     assert wrong(report) == []
     assert announced == [False, False, True, False, True, False]
 
@@ -201,6 +215,56 @@ route-map OUT permit 10
     report = played(written(tmp_path, topology=topology), Step(do="hand-over", node="host1"))
     assert wrong(report) == []
     assert report.unforeseen == ["prefix-list NONE in of leaf1 for host1", "route-map OUT out of leaf1 for host1"]
+
+
+HOST2 = """
+    host2:
+      kind: linux
+      binds: [bgpd2.toml:/etc/bgpd/bgpd.toml:ro]
+      exec:
+        - ip address add 10.0.21.1/31 dev eth0
+        - ip route add 10.64.2.1/32 dev pod1 scope link
+    pod1:"""
+
+
+def test_hosts_of_one_as_reach_each_other_by_a_leaf_that_reflects_routes(tmp_path: Path) -> None:
+    (tmp_path / "frr.conf").write_text("""
+interface eth1
+ ip address 10.0.11.0/31
+interface eth2
+ ip address 10.0.21.0/31
+router bgp 65203
+ bgp router-id 10.255.0.1
+ neighbor HOSTS peer-group
+ neighbor HOSTS remote-as internal
+ neighbor HOSTS timers 3 9
+ neighbor 10.0.11.1 peer-group HOSTS
+ neighbor 10.0.21.1 peer-group HOSTS
+ address-family ipv4 unicast
+  network 198.51.100.0/24
+  neighbor HOSTS route-reflector-client
+  neighbor HOSTS next-hop-self force
+""")
+    internal = CONFIG.replace("65201", '"internal"')
+    (tmp_path / "bgpd2.toml").write_text(internal.replace("10.255.1.1", "10.255.1.2").replace("10.0.11.0", "10.0.21.0"))
+    topology = TOPOLOGY.replace(
+        'leaf1: {kind: linux, labels: {role: leaf, announces: "198.51.100.0/24"}}',
+        "leaf1: {kind: linux, binds: [frr.conf:/etc/frr/frr.conf]}",
+    )
+    topology = topology.replace("\n    pod1:", HOST2)
+    topology += '    - endpoints: ["leaf1:eth2", "host2:eth0"]\n    - endpoints: ["host2:pod1", "pod1:eth1"]\n'
+    of_host2 = "10.64.2.1/32"
+
+    def look(fabric: Fabric) -> object:
+        route = fabric.routers["leaf1"].best[of_host2]
+        wrong = Packets(fabric, of_host2).wrong_from("host1")
+        return wrong, route.is_internal, route.as_path, route.originator
+
+    topology = written(tmp_path, topology=topology, config=internal)
+    report, seen = watched(topology, [Step(do="restart", node="leaf1")], look)
+    assert wrong(report) == []
+    assert report.not_simulated == []
+    assert seen == [([], True, (), bytes((10, 255, 1, 2)))] * 2
 
 
 # Errors

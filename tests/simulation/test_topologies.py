@@ -144,6 +144,11 @@ router bgp 65201 vrf blue
     [
         (FRR, CONFIG.replace("65203", "65204"), "leaf1 expects AS 65203 of host1, which is 65204"),
         (FRR, CONFIG.replace("65201", "65299"), "host1 expects AS 65299 of leaf1, which is 65201"),
+        (
+            FRR,
+            CONFIG.replace("65201", '"internal"'),
+            "host1 expects internal BGP of leaf1, which is AS 65201, as host1 is 65203",
+        ),
         (FRR.replace("10.0.11.1", "10.0.12.1"), CONFIG, "leaf1 has no neighbor for host1 (eth1): no session"),
     ],
 )
@@ -248,7 +253,6 @@ def configured(old: str, new: str) -> tuple[str, str]:
         (other("10.0.11.1/31", "10.0.11.1/99"), "10.0.11.1/99"),
         (other('announces: "198.51.100.0/24"', "announces: many"), "leaf1 announces many"),
         (other("role: leaf", "role: leaf, asn: x"), 'the AS number of leaf1 is "x"; write labels'),
-        (configured("asn = 65201", 'asn = "internal"'), "of one AS"),
         (configured("hold_time_s = 9", "hold_time_s = 1"), "bgpd.toml:10: neighbor[0].hold_time_s"),
         (configured('"all"', '"all"\nfamilies = ["route-target"]'), "has no neighbor that can be simulated"),
     ],
