@@ -70,6 +70,7 @@ class Builder:
         self._unforeseen: list[str] = []
         self._configs: dict[str, FrrRouter] = {}
         self._next_address = 1
+        self._has_evpn = False
 
     def build(self) -> Built:
         """Raises: ImportFailed: the topology, or what it names, has errors."""
@@ -212,7 +213,7 @@ class Builder:
 
     def _asn_by_hosts(self, node: Node, sessions: list[_Session]) -> int:
         """0: no host says it."""
-        said = {}
+        said: dict[int, str] = {}
         for one in sessions:
             if one.neighbor.asn == "internal":
                 said[self._fabric.hosts[one.host].config.router.asn] = one.host

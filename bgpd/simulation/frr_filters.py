@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
+from bgpd.migrate.draft import ImportFailed
 from bgpd.migrate.frr_text import FrrText, Line, MapEntry
+from bgpd.simulation import evpn
+from bgpd.simulation.fabric import FAMILIES
 from bgpd.simulation.peer import Filter
-from bgpd.simulation.wire import EVPN, V4, V6, Codes, Route, codes_of
+from bgpd.simulation.wire import EVPN, Codes, Route, codes_of
 
-FAMILIES = {"ipv4-unicast": V4, "ipv6-unicast": V6, "l2vpn-evpn": EVPN}
+CODES = {name: codes for codes, name in FAMILIES.items()}
+"""Of families by the names that FRR and configurations have."""
 _WELL_KNOWN = {
     "graceful-shutdown": 0xFFFF0000,
     "no-export": 0xFFFFFF01,
@@ -24,6 +29,7 @@ _WELL_KNOWN = {
     "blackhole": 0xFFFF029A,
 }
 _Passes = Callable[[str], bool]
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -42,7 +48,7 @@ def filters_of(
     unread: dict[str, None] = {}
     names: dict[str, None] = {}
     chosen: dict[str, dict[Codes, list[Filter]]] = {"in": {}, "out": {}}
-    for family, codes in FAMILIES.items():
+    for family, codes in CODES.items():
         commands = {**(general if family == "ipv4-unicast" else {}), **families.get(family, {})}
         for way, found in chosen.items():
             its = list(_of_family(text, commands, way, family, asn, names, unread))
@@ -99,39 +105,51 @@ def _by_list(passes: _Passes) -> Filter:
 
 def prefix_list(lines: list[Line]) -> _Passes:
     """Whether a list lets a prefix pass. `ip prefix-list NAME [seq N] permit|deny PREFIX|any [ge N] [le N]`."""
-    entries = []
-    for at, line in enumerate(lines):
-        action = next((word for word in line.words if word in ("permit", "deny")), "")
-        if not action:
-            continue
-        number = line.after("seq")
-        place = int(number) if number.isdecimal() else 5 * (at + 1)
-        bounds = [int(value) if (value := line.after(word)).isdecimal() else None for word in ("ge", "le")]
-        entries.append((place, action == "permit", line.after(action), *bounds))
-    entries.sort(key=lambda entry: entry[0])
+    entries = sorted(
+        (_listed(line, 5 * (at + 1)) for at, line in enumerate(lines) if {"permit", "deny"} & set(line.words)),
+        key=lambda entry: entry.place,
+    )
 
     def passes(prefix: str) -> bool:
-        network = ipaddress.ip_network(prefix)
-        for _, permits, text, least, most in entries:
-            if _is_in(network, text, least, most):
-                return permits
-        return False
+        network = ipaddress.ip_network(evpn.prefix_of(prefix))
+        return next((one.permits for one in entries if one.has(network)), False)
 
     return passes
 
 
-def _is_in(
-    network: ipaddress.IPv4Network | ipaddress.IPv6Network, text: str, least: int | None, most: int | None
-) -> bool:
-    if text == "any":
-        return True
-    whole = ipaddress.ip_network(text, strict=False)
-    if whole.version != network.version or not network.subnet_of(whole):  # type: ignore[arg-type]
-        return False
-    if least is None and most is None:
-        return network.prefixlen == whole.prefixlen
-    longest = most if most is not None else whole.max_prefixlen
-    return (least if least is not None else whole.prefixlen) <= network.prefixlen <= longest
+class _Listed(NamedTuple):
+    """One entry of a prefix list. `whole`: None is any."""
+
+    place: int
+    permits: bool
+    whole: _Network | None
+    least: int
+    most: int
+
+    def has(self, network: _Network) -> bool:
+        if self.whole is None:
+            return True
+        is_inside = self.whole.version == network.version and network.subnet_of(self.whole)  # type: ignore[arg-type]
+        return is_inside and self.least <= network.prefixlen <= self.most
+
+
+def _listed(line: Line, place: int) -> _Listed:
+    """Raises: ImportFailed: its prefix is none."""
+    action = next(word for word in line.words if word in ("permit", "deny"))
+    number, text, ge, le = line.after("seq"), line.after(action), line.after("ge"), line.after("le")
+    whole = network_of(text, line) if text != "any" else None
+    least = int(ge) if ge.isdecimal() else whole.prefixlen if whole is not None else 0
+    longest = 0 if whole is None else whole.max_prefixlen if ge.isdecimal() else whole.prefixlen
+    most = int(le) if le.isdecimal() else longest
+    return _Listed(int(number) if number.isdecimal() else place, action == "permit", whole, least, most)
+
+
+def network_of(text: str, line: Line) -> _Network:
+    """Raises: ImportFailed: it is no prefix."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise ImportFailed(line.place, f'"{text}": {error}', "write ADDRESS/LENGTH") from None
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -181,7 +199,7 @@ def _entry(text: FrrText, name: str, entry: MapEntry, asn: int, unread: dict[str
 
 
 def _of_version(version: str, passes: _Passes) -> _Passes:
-    return lambda prefix: (":" in prefix) == (version == "ipv6") and passes(prefix)
+    return lambda prefix: (":" in evpn.prefix_of(prefix)) == (version == "ipv6") and passes(prefix)
 
 
 def _prepend(words: list[str], asn: int) -> Filter:

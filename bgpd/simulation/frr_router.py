@@ -14,7 +14,7 @@ from bgpd.migrate.draft import ImportFailed, Place
 from bgpd.migrate.frr_peers import Peer, Peers, is_address, is_off
 from bgpd.migrate.frr_text import FrrText, Line, Router, read_frr_text
 from bgpd.simulation import evpn
-from bgpd.simulation.frr_filters import FAMILIES, Filters, filters_of
+from bgpd.simulation.frr_filters import CODES, Filters, filters_of, network_of
 from bgpd.simulation.leaf_bfd import Pace
 from bgpd.simulation.router import Style
 from bgpd.simulation.wire import Codes, Route
@@ -89,7 +89,7 @@ def read_frr_router(path: Path) -> FrrRouter:
     reader = _Neighbors(text, router, peers)
     neighbors = {name: found for name, peer in settings.items() if (found := reader.read(peer)) is not None}
     addresses = {name: _addresses(lines) for name, lines in text.interfaces.items()}
-    router_id = next((one.word(2) for one in router.lines if one.starts("bgp", "router-id")), "")
+    router_id = _router_id(router)
     return FrrRouter(
         asn=int(router.asn),
         router_id=router_id,
@@ -97,9 +97,20 @@ def read_frr_router(path: Path) -> FrrRouter:
         own=tuple(dict.fromkeys(_announced(router, addresses))),
         tenants=dict(_tenants(text, int(router.asn), router_id)),
         neighbors=neighbors,
-        ranges={line.word(3): reader.of_range(line) for line in peers.ranges if not is_off(line)},
+        ranges={str(network_of(one.word(3), one)): reader.of_range(one) for one in peers.ranges if not is_off(one)},
         addresses=addresses,
     )
+
+
+def _router_id(router: Router) -> str:
+    """ "" where none is said. Raises: ImportFailed: it is none."""
+    for line in router.lines:
+        if line.starts("bgp", "router-id"):
+            try:
+                return str(ipaddress.IPv4Address(line.word(2)))
+            except ValueError as error:
+                raise ImportFailed(line.place, f"{error}", "a router ID is an IPv4 address") from None
+    return ""
 
 
 class _Neighbors:
@@ -121,7 +132,7 @@ class _Neighbors:
         is_internal = remote_as in ("internal", str(self._asn))
         return FrrNeighbor(
             remote_as=remote_as,
-            families=tuple(codes for name, codes in FAMILIES.items() if self._is_activated(peer, name)),
+            families=tuple(codes for name, codes in CODES.items() if self._is_activated(peer, name)),
             bfd=self._bfd(peer.general.get("bfd")),
             is_client=_has(peer, "route-reflector-client"),
             keeps_next_hops=is_internal and not _has(peer, "next-hop-self"),
@@ -139,7 +150,7 @@ class _Neighbors:
         group = self._peers.found.get(line.after("peer-group"))
         found = self.read(group) if group is not None else None
         return found or FrrNeighbor(
-            remote_as="external", families=tuple(FAMILIES.values()), bfd=None, filters=Filters(None, None, (), ())
+            remote_as="external", families=tuple(CODES.values()), bfd=None, filters=Filters(None, None, (), ())
         )
 
     def _is_activated(self, peer: Peer, family: str) -> bool:
@@ -171,7 +182,10 @@ def _is_datacenter(text: FrrText) -> bool:
 
 
 def _addresses(lines: list[Line]) -> list[str]:
-    return [line.word(2) for line in lines if line.words[1:2] == ("address",) and "/" in line.word(2)]
+    found = [line for line in lines if line.words[1:2] == ("address",) and "/" in line.word(2)]
+    for line in found:
+        network_of(line.word(2), line)
+    return [line.word(2) for line in found]
 
 
 def _announced(router: Router, addresses: dict[str, list[str]]) -> Iterator[str]:
@@ -180,7 +194,7 @@ def _announced(router: Router, addresses: dict[str, list[str]]) -> Iterator[str]
             continue
         for line in lines:
             if line.starts("network") and "/" in line.word(1):
-                yield str(ipaddress.ip_network(line.word(1), strict=False))
+                yield str(network_of(line.word(1), line))
             elif line.starts("redistribute", "connected"):
                 networks = [ipaddress.ip_interface(one).network for found in addresses.values() for one in found]
                 yield from (str(one) for one in networks if f"ipv{one.version}-unicast" == family)

@@ -20,7 +20,7 @@ def set_up(node: Node, host: SimulatedHost) -> None:
     for name, index in indexes.items():
         interface = node.interfaces.get(name) or Interface(name)
         if interface.vlan:
-            mac = bytes((2, *index.to_bytes(1), *kernel.chance.randbytes(4)))
+            mac = bytes((2, *index.to_bytes(2), *kernel.chance.randbytes(3)))
             parent = indexes[interface.parent]
             kernel.change_link(Link(index=index, name=name, up=True, mac=mac, kind="vlan", parent=parent))
         else:

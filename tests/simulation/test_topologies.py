@@ -265,9 +265,21 @@ def test_errors_say_what_is_wrong_where_and_what_to_do(texts: tuple[str, str], s
 
 
 @pytest.mark.parametrize(
-    ("frr", "says"), [("hostname leaf1\n", 'has no "router bgp ASN" of the main table'), ("router bgp\n", "has no")]
+    ("frr", "says"),
+    [
+        ("hostname leaf1\n", 'has no "router bgp ASN" of the main table'),
+        ("router bgp\n", "has no"),
+        ("router bgp 1\n bgp router-id x\n", "frr.conf:2: Expected 4 octets in 'x'; a router ID is an IPv4 address"),
+        ("router bgp 1\n network 10.0.0.0/99\n", "frr.conf:2: .*10.0.0.0/99.*; write ADDRESS/LENGTH"),
+        ("router bgp 1\n bgp listen range x peer-group X\n", "frr.conf:2: .*; write ADDRESS/LENGTH"),
+        ("interface eth0\n ip address 10.0.0.1/99\nrouter bgp 1\n", "frr.conf:2: .*; write ADDRESS/LENGTH"),
+        (
+            FRR.replace("route-map FROM-HOSTS", "prefix-list BAD") + "ip prefix-list BAD permit 10.0.0.0/99\n",
+            "frr.conf:1.: .*; write ADDRESS/LENGTH",
+        ),
+    ],
 )
-def test_frr_conf_without_a_router_is_an_error(frr: str, says: str, tmp_path: Path) -> None:
+def test_errors_of_frr_conf_say_what_where_and_what_to_do(frr: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(ImportFailed, match=says):
         built(with_frr(tmp_path, frr), tmp_path)
 
