@@ -116,7 +116,7 @@ def _rest_s(fabric: Fabric) -> float:
 
 
 def _reports(losses: list[Loss], began: float) -> list[LossReport]:
-    """Addresses that were lost at the same time from the same nodes are one."""
+    """Addresses that were lost at the same time from the same nodes are one, to a hundredth of a second."""
     found: dict[object, LossReport] = {}
     for one in losses:
         since = max(one.since, began)
@@ -126,8 +126,10 @@ def _reports(losses: list[Loss], began: float) -> list[LossReport]:
         report = LossReport(
             addresses=[], sources=list(one.sources), after_s=round(since - began, 3), seconds=seconds, why=one.why
         )
-        place = (report.after_s, seconds, tuple(report.sources))
-        found.setdefault(place, report).addresses.append(one.address)
+        rounded = round(seconds, 2) if seconds is not None else None
+        same = found.setdefault((round(report.after_s, 2), rounded, tuple(report.sources)), report)
+        same.addresses.append(one.address)
+        same.seconds = max(seconds, same.seconds) if seconds is not None and same.seconds is not None else None
     return list(found.values())
 
 
@@ -142,6 +144,7 @@ async def do(fabric: Fabric, step: Step, reload: Callable[[str, str], Config]) -
         await _release(fabric, step, step.node)
     elif step.do in ("publish", "unpublish") and fabric.orchestrator is not None:
         fabric.orchestrator.publish(step.node, step.topic, step.body)
+        fabric.note()  # it is wanted from now on, whenever the host hears of it
     elif step.do == "backend-fails":
         fabric.hosts[step.node].offers.sick.add(step.address)
     elif step.do == "backend-works":
@@ -168,7 +171,7 @@ async def _claim(fabric: Fabric, step: Step) -> None:
         await host.put_workload(step.address, next(inner_interfaces(host)))
     elif fabric.orchestrator is not None:
         fabric.orchestrator.put(step.node, step.address)
-        fabric.note()  # it is wanted from now on, whenever the host hears of it
+        fabric.note()
 
 
 async def _release(fabric: Fabric, step: Step, name: str) -> None:

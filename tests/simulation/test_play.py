@@ -227,6 +227,14 @@ def test_document_has_every_step() -> None:
 # The command
 
 
+@pytest.mark.parametrize("name", ["evpn-two-tenant", "faults", "feeds"])
+def test_scenarios_of_the_laboratory_end_well(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bgpd_main(["simulate", str(LAB / f"{name}.clab.yml"), str(LAB / f"{name}.scenario.toml")]) == 0
+    out = capsys.readouterr().out
+    assert "not simulated" not in out
+    assert "WRONG" not in out
+
+
 def test_command_tells_of_each_step_and_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert bgpd_main(["simulate", TWO_LEAF, str(LAB / "two-leaf.scenario.toml")]) == 0
     out = capsys.readouterr().out
