@@ -79,6 +79,8 @@ class Router:
         self.noted: Callable[[], None] = lambda: None
         """Called when it forwards in another way."""
         self._changed: dict[str, None] = {}
+        self._ways: dict[tuple[str, ...], tuple[str, ...]] = {}
+        """Each that there is, once: prefixes have it in common."""
         self._encoded: dict[object, bytes] = {}
         """What neighbors were told last: others are told the same."""
         self._is_decision_planned = False
@@ -255,14 +257,19 @@ class Router:
         changed, self._changed = self._changed, {}
         self.noted()
         other = []
+        tables = [peer.routes for peer in self.peers.values()]
         for prefix in changed:
-            found = [peer.routes[prefix] for peer in self.peers.values() if prefix in peer.routes]
+            ranked = [routes[prefix] for routes in tables if prefix in routes]
             if prefix in self.own:
-                found = [self.own[prefix]]
-            ranked = sorted(found, key=_rank) if len(found) > 1 else found  # stable: the first neighbor wins
-            ways = tuple(one.peer or "" for one in ranked if len(ranked) == 1 or one.rank == ranked[0].rank)
+                ranked = [self.own[prefix]]
+            best_ones = ranked
+            if len(ranked) > 1:
+                ranked.sort(key=_rank)  # stable: the first neighbor wins
+                least = ranked[0].rank
+                best_ones = [one for one in ranked if one.rank == least]
+            ways = tuple([one.peer or "" for one in best_ones])
             if ways:
-                self.fib[prefix], self.installed[prefix] = ways, ranked[0]
+                self.fib[prefix], self.installed[prefix] = self._ways.setdefault(ways, ways), ranked[0]
             else:
                 self.fib.pop(prefix, None)
                 self.installed.pop(prefix, None)
