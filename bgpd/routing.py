@@ -202,8 +202,9 @@ class Routing:
         self.speaker.host_is_followed()
         for interface in {source.interface for source in (*self.sources.values(), *self.guests.values())}:
             self.walks.run(self.rib.received.networks_changed(interface))
-        self.monitor.subscribe(self.workloads.kernel.event, replay=True, replay_routes=True, is_prompt=True)
-        self.workloads.kernel.replayed()
+        kernel_source = self.workloads.kernel
+        self.monitor.subscribe(kernel_source.event, replay=True, replay_routes=True, gather=kernel_source.gather)
+        kernel_source.replayed()
         self.monitor.burst_ended.append(self._kernel_reported)
         self.monitor.events_lost.append(self._changed)
 
@@ -307,8 +308,7 @@ class Routing:
 
     def _kernel_reported(self) -> None:
         """A workload's new route is announced in the same turn of the loop."""
-        if self.workloads.kernel_reported():
-            self.rib.flush()
+        if self.rib.flush_after(self.workloads.kernel_reported):
             self.workloads.report()
 
     def established(self, source: Source) -> dict[str, Source]:

@@ -125,7 +125,8 @@ class History(Recorder):
         """Keep a record."""
         if self._file is None:
             return
-        self._end_runs()
+        if self._runs:
+            self._end_runs()
         self._gathered.waiting.append(record)
         if len(self._gathered.waiting) == 1:
             self._wake.set()
@@ -137,9 +138,8 @@ class History(Recorder):
 
     def _end_runs(self) -> None:
         """What comes now must not stand before what came meanwhile."""
-        if self._runs:
-            self._gathered.size += sum([len(run.end().data) for run in self._runs.values()])
-            self._runs = {}
+        self._gathered.size += sum([len(run.end().data) for run in self._runs.values()])
+        self._runs = {}
 
     def _drop(self, reason: str) -> None:
         """What waits is not kept."""

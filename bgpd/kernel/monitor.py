@@ -15,6 +15,7 @@ import functools
 import socket
 import struct
 from collections.abc import Callable, Collection, Iterable
+from time import monotonic
 
 from bgpd.kernel.foreign_monitor import ForeignMonitor
 from bgpd.kernel.host import Host
@@ -90,11 +91,12 @@ class KernelMonitor:
         self.burst_ended: list[Callable[[], None]] = []
         self._own_protocol = own_protocol
         self._subscribers: list[Subscriber] = []
-        self._prompt: list[Subscriber] = []
+        self._gatherers: list[Subscriber] = []
         self._later: list[Subscriber] = []
         self._is_in_burst = False
         self._postponed: list[RouteChanged] = []
         self._buffer = bytearray(_DATAGRAM_BYTES)
+        self._view = memoryview(self._buffer)
         self._ignored: set[int] = set()
         self._refreshing: asyncio.Task[None] | None = None
         self._draining: asyncio.Handle | None = None
@@ -141,16 +143,24 @@ class KernelMonitor:
         self._foreign.look_at_all()
 
     def subscribe(
-        self, subscriber: Subscriber, *, replay: bool = False, replay_routes: bool = False, is_prompt: bool = False
+        self,
+        subscriber: Subscriber,
+        *,
+        replay: bool = False,
+        replay_routes: bool = False,
+        gather: Subscriber | None = None,
     ) -> None:
         """Call `subscriber` for each event from now on, in order.
 
         `replay`: first for all links and addresses that are now; `replay_routes`: then for all routes, which may be
-        a hundred thousand. `is_prompt`: it hears of a route before `burst_ended`, others may after it, so that they
-        delay no announcement.
+        a hundred thousand. `gather` is called in its place for the routes of a burst, before `burst_ended`; others
+        may hear of them after it, so that they delay no announcement.
         """
         self._subscribers.append(subscriber)
-        (self._prompt if is_prompt else self._later).append(subscriber)
+        if gather is None:
+            self._later.append(subscriber)
+        else:
+            self._gatherers.append(gather)
         if replay:
             for event in self.host.events():
                 subscriber(event)
@@ -173,8 +183,8 @@ class KernelMonitor:
             self.host.route_changed(event.route, gone=event.gone)
             if self._is_in_burst:
                 self._postponed.append(event)
-                for subscriber in self._prompt:
-                    subscriber(event)
+                for gather in self._gatherers:
+                    gather(event)
                 return
         elif self._postponed:
             self._hand_on_postponed()
@@ -224,7 +234,7 @@ class KernelMonitor:
     def _read_some(self, most: int) -> bool:
         if self._losses_drained != self.resynchronised:
             return False
-        end = self._loop.time() + _READ_S
+        end = monotonic() + _READ_S
         for number in range(most):
             try:
                 size = self._socket.recv_into(self._buffer)
@@ -234,8 +244,8 @@ class KernelMonitor:
                 self._events_lost(error)
                 self._drain()
                 return True
-            self._read(bytes(memoryview(self._buffer)[:size]))
-            if self._loop.time() > end:
+            self._read(bytes(self._view[:size]))
+            if monotonic() > end:
                 break
         return True
 

@@ -17,6 +17,8 @@ VrfFamily = tuple[str, Family]
 VrfKey = tuple[str, Family, bytes]
 """A prefix of a table, by its route key."""
 _ZERO = b"\0"
+_IPV4 = Family.IPV4_UNICAST
+"""By itself, since each look-up of an enum's member costs as much as the comparison."""
 
 
 def key_of(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bytes:
@@ -72,8 +74,9 @@ def host_key(packed: bytes) -> bytes:
 
 def format_key(family: Family, key: bytes) -> str:
     """Text of a unicast route key, such as "10.0.0.0/24"."""
-    if family is Family.IPV4_UNICAST:
-        return f"{socket.inet_ntop(socket.AF_INET, key[1:].ljust(4, _ZERO))}/{key[0]}"
+    if family is _IPV4:
+        length, first, second, third, last = key.ljust(5, _ZERO)
+        return f"{first}.{second}.{third}.{last}/{length}"
     return f"{socket.inet_ntop(socket.AF_INET6, key[1:].ljust(16, _ZERO))}/{key[0]}"
 
 

@@ -147,7 +147,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return self.communities != NO_COMMUNITIES or (self.med, self.only_to_customer) != (None, None)
 
 
-class ClaimInfo(msgspec.Struct, frozen=True):
+class ClaimInfo(msgspec.Struct, frozen=True, cache_hash=True):
     """What the RIB and EVPN must know of an announced claim beside its key: see `Claim`.
 
     `is_service`: other hosts may announce it too. `bandwidth`: this host's link bandwidth among them, 0 for none.
@@ -177,13 +177,14 @@ class Presence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 PLAIN = ClaimInfo()
 """Of nearly all claims in the main table."""
+_IPV4 = Family.IPV4_UNICAST
 
 
 def is_workload(family: Family, key: bytes) -> bool:
     """Whether a prefix may be a workload's: no default route, not link-local, loopback or multicast."""
     if key[0] == 0:
         return False
-    if family is Family.IPV4_UNICAST:
+    if family is _IPV4:
         return key[1] not in (0, 127) and key[1] < 224 and key[1:3] != b"\xa9\xfe"
     link_local = key[1] == 0xFE and len(key) > 2 and key[2] & 0xC0 == 0x80
     return key[1] != 0xFF and not link_local and key[1:16] != bytes(15)

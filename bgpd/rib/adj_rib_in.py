@@ -69,6 +69,7 @@ class AdjRibIn:
         self._own_asns = tuple(dict.fromkeys((local_asn, router_asn or local_asn)))
         self._router_id = router_id
         self._is_external = source.kind is SourceKind.EBGP
+        self._takes_all = source.is_local and policy.signs == ()
         self._roles = RoleRules(role, local_asn=local_asn, neighbor_asn=source.asn)
         self._own_signs = {family: self._signs(family) for family in Family}
         self.signs = self._signs_with_policy()
@@ -112,6 +113,8 @@ class AdjRibIn:
 
         A path is found again once keys have it: give it to them before anything else is asked.
         """
+        if not self.policy.by_prefix:
+            return [(self.path(family, attributes, next_hop, overlay), keys)]
         return [
             (self.path(family, attributes, next_hop, overlay, trace), chosen)
             for trace, chosen in self.traces(family, keys, attributes, next_hop)
@@ -138,12 +141,14 @@ class AdjRibIn:
         key, known = self._found(family, received, next_hop, overlay, trace)
         now = self.now()
         if known is None:
-            accepted, rejected = self._verdict(family, received, next_hop, trace)
+            accepted, rejected = received, ""
+            if not self._takes_all:
+                accepted, rejected = self._verdict(family, received, next_hop, trace)
             if next_hop is None or overlay is not None:
-                return Path.of(self.source, accepted, next_hop, received, now, rejected, overlay, key)
+                return Path(Via(self.source, next_hop, now, rejected, overlay), accepted, received, key)
             via = self.interned(family).via_of_unknown(self.source, next_hop, now, rejected)
             return Path(via, accepted, received, key)
-        return known if 0 <= now - known.heard_at < HEARD_AT_COARSENESS_S else self.heard_again(known, now)
+        return known if 0 <= now - known.via.heard_at < HEARD_AT_COARSENESS_S else self.heard_again(known, now)
 
     def known(self, family: Family, received: Attributes, next_hop: NextHop | None) -> Path | None:
         """The path that keys have which were announced like this, whenever that was."""
@@ -358,6 +363,7 @@ class AdjRibIn:
     def policy_changed(self, policy: Policy, *, allow_own_as: int) -> None:
         """Use another policy from now on."""
         self.policy = policy
+        self._takes_all = self.source.is_local and policy.signs == ()
         self.signs = self._signs_with_policy()
         self.allow_own_as = allow_own_as
         self._forget_verdicts()

@@ -14,7 +14,7 @@ from bgpd.model.iana import Family
 from bgpd.model.path import Path, SourceKind
 from bgpd.model.prefix import format_key, parse_address
 from bgpd.rib.loc_rib import LocRib
-from bgpd.rib.shared_decisions import Entry
+from bgpd.rib.shared_decisions import Decision, Entry
 from bgpd.runtime.events import log
 
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
@@ -61,9 +61,9 @@ class ContestedAddresses:
         ended: list[bytes] = []
         for key in dict.fromkeys(keys):
             place = (table.vrf, table.family, key)
-            decision = table.routes.get(key)
+            decision = table.routes.part(key).get(key)
             names: tuple[str, ...] = ()
-            if decision is not None and len(decision.candidates) > 1 and self._is_watched(table, key, decision):
+            if isinstance(decision, Decision) and self._is_watched(table, key, decision):
                 names = self._intruders.of(decision, by_evpn=False)
             if names:
                 if set(names) - set(self.found.get(place, ())):
@@ -71,7 +71,8 @@ class ContestedAddresses:
                 self.found[place] = names
             elif self.found.pop(place, None):
                 ended.append(key)
-        self._log(table, begun, ended)
+        if begun or ended:
+            self._log(table, begun, ended)
 
     def _is_watched(self, table: LocRib, key: bytes, decision: Entry) -> bool:
         best = decision.best

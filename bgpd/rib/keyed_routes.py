@@ -19,6 +19,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import compress, islice, repeat
 from typing import cast
 
+import msgspec
+
 from bgpd.model.containers import ShardedDict
 from bgpd.model.path import NextHops, Path, Source
 from bgpd.rib.interned_paths import InternedPaths
@@ -30,20 +32,17 @@ Compute = Callable[[Entry | None], Entry | None]
 """From what a key has to what it gets; None is "no route". Must return its argument itself for "no change"."""
 
 
-class Changes:
+class Changes(msgspec.Struct, eq=False):
     """What a batch changed, or several, for those who follow the table.
 
     `next_hops`: keys whose next hops are another tuple now. `keys`: all keys whose decision changed, gathered only
     where the table is set to (`gathers_keys`). `local`: keys whose best path is or was this host's own.
     """
 
-    __slots__ = ("decisions", "keys", "local", "next_hops")
-
-    def __init__(self) -> None:
-        self.decisions = 0
-        self.next_hops: dict[bytes, NextHops | None] = {}
-        self.keys: list[bytes] = []
-        self.local: list[bytes] = []
+    next_hops: dict[bytes, NextHops | None] = {}
+    keys: list[bytes] = []
+    local: list[bytes] = []
+    decisions: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.next_hops or self.keys or self.local)
@@ -207,6 +206,8 @@ class KeyedRoutes(Decisions):
             self.settle(part, key, old, new, into)
             if new is None and isinstance(old, Path):
                 self.count_path(old, -1)
+            elif old is None and isinstance(new, Path):
+                self.count_path(new, 1)
             else:
                 self._count_paths(_candidates(old), _candidates(new), 1)
         except Exception as error:
@@ -216,7 +217,7 @@ class KeyedRoutes(Decisions):
         """Give one key another decision; its paths are counted by the caller."""
         try:
             before = after = None
-            is_local = False
+            is_local = was_local = False
             if new is None:
                 del part[key]
             else:
@@ -224,14 +225,18 @@ class KeyedRoutes(Decisions):
                 new.routes += 1
                 after, is_local = new.next_hops, new.is_local
             if old is not None:
-                before, is_local = old.next_hops, is_local or old.is_local
+                before, was_local = old.next_hops, old.is_local
                 old.routes = left = old.routes - 1
                 if not left and isinstance(old, Decision):
                     self._unused(old)
             if before is not after or self.redeciding or (self.gone and self.rests_on_gone(old)):
                 into.next_hops[key] = after
             if is_local:
-                self._local_changed((key,), into)
+                into.local.append(key)
+                self.local[key] = None
+            elif was_local:
+                into.local.append(key)
+                self.local.pop(key, None)
             if self.gathers_keys:
                 into.keys.append(key)
         except Exception as error:

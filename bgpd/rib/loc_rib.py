@@ -199,10 +199,9 @@ class LocRib(KeyedRoutes):
 
     def mark_services(self, keys: Sequence[bytes], is_service: bool, into: Changes) -> None:
         """Note whether other hosts may announce these keys too; those for which that is new count as changed."""
-        if is_service or self.services:
-            flipped = [key for key in dict.fromkeys(keys) if (key in self.services) is not is_service]
-            self.services.symmetric_difference_update(flipped)
-            into.local += flipped
+        flipped = [key for key in dict.fromkeys(keys) if (key in self.services) is not is_service]
+        self.services.symmetric_difference_update(flipped)
+        into.local += flipped
 
     def is_suppressed(self, key: bytes, best: Path) -> bool:
         """Whether an aggregate suppresses a route towards the neighbors."""
@@ -213,7 +212,6 @@ class LocRib(KeyedRoutes):
 
     def mark_exceptions(self, keys: Sequence[bytes], exception: bool, into: Changes) -> None:
         """Note whether these keys are exceptions; those for which that is new count as changed."""
-        if exception or self.exceptions:
-            flipped = [key for key in dict.fromkeys(keys) if (key in self.exceptions) is not exception]
-            self.exceptions.symmetric_difference_update(flipped)
-            into.local += flipped
+        flipped = [key for key in dict.fromkeys(keys) if (key in self.exceptions) is not exception]
+        self.exceptions.symmetric_difference_update(flipped)
+        into.local += flipped

@@ -67,6 +67,7 @@ class Rib:
         self.drained = self.dissemination.drained = DrainedRoutes(self.tables)
         self.commit_gathered = self._tables.commit_gathered
         self.flush = self._tables.flush
+        self.flush_after = self._tables.flush_after
         self.watch_decisions = self._tables.watch
         self.unwatch_decisions = self._tables.unwatch
         self.received = ReceivedRoutes(
@@ -191,13 +192,16 @@ class Rib:
             )
         self._recorder.local(source, (vrf, family), keys, attributes, next_hop, overlay)
         table = self.table(vrf, family)
-        table.interned[source] = adj_rib_in.interned(family)
+        if source not in table.interned:
+            table.interned[source] = adj_rib_in.interned(family)
         changes = Changes()
         for path, chosen in adj_rib_in.paths(family, keys, attributes, next_hop=next_hop, overlay=overlay):
             table.announce(chosen, path, changes)
         if source.kind is SourceKind.WORKLOAD:
-            table.mark_exceptions(keys, exception, changes)
-            table.mark_services(keys, is_service, changes)
+            if exception or table.exceptions:
+                table.mark_exceptions(keys, exception, changes)
+            if is_service or table.services:
+                table.mark_services(keys, is_service, changes)
         self._tables.commit(table, changes)
 
     def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes], *, vrf: str = "") -> None:

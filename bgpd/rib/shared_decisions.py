@@ -195,8 +195,9 @@ class Decisions:
     def _next_hops(self, multipath: tuple[Path, ...]) -> NextHops | None:
         if not multipath or not self.checks_next_hops:
             return None
-        if multipath[0].source.is_local:
-            return BLACKHOLE if multipath[0].next_hop == BLACKHOLE[0] else None
+        via = multipath[0].via
+        if via.source.is_local:
+            return BLACKHOLE if via.next_hop == BLACKHOLE[0] else None
         return self._next_hop_table.next_hops(multipath)
 
     def next_hops_now(self, entry: Entry) -> NextHops | None:

@@ -163,8 +163,9 @@ class Tables:
     @changes_shared_state
     def commit(self, table: LocRib, changes: Changes) -> None:
         """Pass on what is pending, and then these changes, as one."""
-        if table.pending:
-            changes = table.pending.followed_by(changes)
+        pending = table.pending
+        if pending.next_hops or pending.keys or pending.local:
+            changes = pending.followed_by(changes)
             table.pending = Changes()
         self._gathering.pop(table, None)
         if table.guest:
@@ -201,6 +202,20 @@ class Tables:
         self._is_scheduled = False
         self.flush()
 
+    def flush_after(self, change: Callable[[], bool]) -> bool:
+        """Make a change, and flush at once what it answers that it has changed: no step is scheduled for that. Answers
+        the same."""
+        was_scheduled, self._is_scheduled = self._is_scheduled, True
+        try:
+            is_changed = change()
+        finally:
+            self._is_scheduled = was_scheduled
+        if is_changed:
+            self.flush()
+        elif self._gathering or self._dissemination.is_due:
+            self.wanted()
+        return is_changed
+
     def commit_gathered(self) -> None:
         """Pass on now what small batches changed, which else is passed on in the loop's next turn."""
         for table in list(self._gathering):
@@ -211,7 +226,8 @@ class Tables:
 
         Runs by itself through `schedule`, once in a turn of the loop.
         """
-        self.commit_gathered()
+        if self._gathering:
+            self.commit_gathered()
         self._dissemination.flush()
 
     def _prune(self) -> None:

@@ -377,7 +377,7 @@ class Monitor:
         *,
         replay: bool = False,
         replay_routes: bool = False,
-        is_prompt: bool = False,
+        gather: Callable[[KernelEvent], None] | None = None,
     ) -> None:
         self._subscribers.append(subscriber)
         routes: Iterator[RouteChanged] = self.routes.events() if replay_routes else iter(())

@@ -51,7 +51,7 @@ class Claims:
         else:
             del self._workloads[name]
         if old:
-            kept = {place_of(claim) for claim in new}
+            kept = set(map(place_of, new))
             for claim in old:
                 if place_of(claim) not in kept:
                     self._remove(claim)
@@ -59,8 +59,7 @@ class Claims:
             self._add(claim)
 
     def _add(self, claim: Claim) -> None:
-        place = place_of(claim)
-        table, key = place
+        table, key = place = (claim.vrf, claim.family), claim.key
         entry = self._entries[table].get(key)
         if entry is None:
             entry = self._entries[table][key] = Entry()
@@ -96,7 +95,9 @@ class Claims:
     def _remove(self, claim: Claim) -> None:
         place = place_of(claim)
         entry = self._entries[place[0]][place[1]]
-        index = next(i for i, status in enumerate(entry.claims) if status.is_of(claim.source, claim.id))
+        index = 0
+        while not entry.claims[index].is_of(claim.source, claim.id):
+            index += 1
         status = entry.claims.pop(index)
         status.is_given_up = True
         entry.gone.append(status)
@@ -110,13 +111,15 @@ class Claims:
 
     def _leave_interface(self, entry: Entry, claim: Claim, place: AddressKey) -> None:
         """Forget that an address is on an interface, unless another of its claims says so."""
-        if claim.interface and all(
-            status.claim is claim or status.claim.interface != claim.interface for status in entry.claims
-        ):
-            places = self._on_interface[claim.interface]
-            places.pop(place, None)
-            if not places:
-                del self._on_interface[claim.interface]
+        if not claim.interface:
+            return
+        for status in entry.claims:
+            if status.claim is not claim and status.claim.interface == claim.interface:
+                return
+        places = self._on_interface[claim.interface]
+        places.pop(place, None)
+        if not places:
+            del self._on_interface[claim.interface]
 
     # The order over a restart.
 

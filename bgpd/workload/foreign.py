@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from bgpd.model.prefix import VrfFamily, address_length, covers, key_address
+from bgpd.model.iana import Family
+from bgpd.model.prefix import VrfFamily, covers, key_address
 from bgpd.model.workload import Claim
 from bgpd.workload.standing import Foreign
+
+_IPV4 = Family.IPV4_UNICAST
 
 
 class ForeignRoutes:
@@ -34,7 +37,7 @@ class ForeignRoutes:
             if before is None:
                 self._lengths[table][key[0]] += 1
             routes[key] = foreign
-        if key[0] == 8 * address_length(table[1]):
+        if key[0] == (32 if table[1] is _IPV4 else 128):
             return (key,)
         return [key, *(followed for followed in self._followed[table] if followed != key and covers(key, followed))]
 

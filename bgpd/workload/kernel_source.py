@@ -53,6 +53,8 @@ class KernelSource(ClaimSource):
         self._scheduled = False
         self._budget = SLICE
         self._backlog: deque[KernelEvent] = deque()
+        self.gather: Callable[[KernelEvent], None] = self._backlog.append
+        """Keeps an event for `drain`, which the caller calls when all of this burst have come."""
         self._replayed = False
         self._routes: dict[_Place, tuple[KernelRoute, ...]] = {}
         self._several: dict[_Place, None] = {}
@@ -63,11 +65,9 @@ class KernelSource(ClaimSource):
 
     def event(self, event: KernelEvent) -> None:
         """One change, as the kernel's monitor reports it: taken at once, or after those that wait already."""
-        if not self._scheduled:
-            self._scheduled = True
-            self._schedule(self.drain)
         if self._backlog or not self._budget:
             self._backlog.append(event)
+            self._plan_drain()
         else:
             self._budget -= 1
             self._take(event)
@@ -77,17 +77,26 @@ class KernelSource(ClaimSource):
         self._replayed = True
         self._note_replayed()
 
+    def _plan_drain(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._schedule(self.drain)
+
     def drain(self) -> None:
-        """Take what waits, at most `SLICE`; asks to be called again if more does."""
+        """Take what waits, at most `SLICE`; plans a further step if more does."""
         self._scheduled = False
         self._budget = SLICE
         while self._backlog and self._budget:
             self._budget -= 1
-            self._take(self._backlog.popleft())
+            event = self._backlog.popleft()
+            if isinstance(event, RouteChanged):  # nearly all are
+                self._route_changed(event.route, gone=event.gone)
+            else:
+                self._take(event)
         if self._backlog:
-            self._scheduled = True
-            self._schedule(self.drain)
-        self._note_replayed()
+            self._plan_drain()
+        elif self._replayed:
+            self._note_replayed()
 
     def _note_replayed(self) -> None:
         if self._replayed and not self._backlog:
@@ -156,7 +165,9 @@ class KernelSource(ClaimSource):
         """Note which route of a prefix the kernel uses: whether it is a workload's, and where it leads."""
         number, family, key = place
         vrf = self._vrfs[number]
-        ways = _used(self._routes.get(place, ()), self._table.is_up)
+        ways: Sequence[KernelRoute] = self._routes.get(place, ())
+        if len(ways) > 1:
+            ways = _used(ways, self._table.is_up)
         best = ways[0] if ways else None
         foreign = None
         if best is not None and not best.gateway:
@@ -164,7 +175,11 @@ class KernelSource(ClaimSource):
         self._table.foreign_route_changed(vrf, family, key, foreign)
         prefix = format_key(family, key)
         id = f"{vrf}/{prefix}" if vrf else prefix
-        if best is None or not all(self._match(way.interface) for way in ways) or not is_workload(family, key):
+        match = self._match
+        if best is None or not match(best.interface) or not is_workload(family, key):
+            self._claims.claim(KERNEL, id)
+            return
+        if len(ways) > 1 and not all(match(way.interface) for way in ways):
             self._claims.claim(KERNEL, id)
             return
         self._claims.claim(
@@ -177,13 +192,12 @@ def _globs(config: WorkloadConfig) -> tuple[str, ...]:
 
 
 def _used(routes: Sequence[KernelRoute], is_up: Callable[[str], bool]) -> Sequence[KernelRoute]:
-    """The route that the kernel uses, with all its next hops; those on interfaces that are up come first.
+    """Of several routes the one that the kernel uses, with all its next hops; those on interfaces that are up come
+    first.
 
-    Of several routes of the lowest metric the first that leads somewhere, since the kernel drops those of interfaces
+    Of several of the lowest metric the first that leads somewhere, since the kernel drops those of interfaces
     that go. IPv6 routes with a gateway are siblings if their metrics are equal (fib6_add_rt2node).
     """
-    if len(routes) < 2:
-        return routes
     least = min((route.tos, route.metric) for route in routes)
     rivals = [route for route in routes if (route.tos, route.metric) == least]
     rivals.sort(key=lambda route: not is_up(route.interface))

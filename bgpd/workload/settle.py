@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
 from bgpd.model.prefix import VrfFamily
@@ -55,16 +57,15 @@ class StateListener(Protocol):
         """These claims have another state now."""
 
 
-class Settlement:
+class Settlement(msgspec.Struct, eq=False):
     """What one flush changes of one table, gathered so that it is carried out in bulk and in the safe order."""
 
-    def __init__(self) -> None:
-        self.withdrawn: list[bytes] = []
-        self.gone: list[bytes] = []
-        self.routes: dict[bytes, NextHops | None] = {}
-        self.services: list[tuple[bytes, NextHops, Claim]] = []
-        self.announced: dict[ClaimInfo, list[bytes]] = {}
-        self.states: list[ClaimStatus] = []
+    withdrawn: list[bytes] = []
+    gone: list[bytes] = []
+    routes: dict[bytes, NextHops | None] = {}
+    services: list[tuple[bytes, NextHops, Claim]] = []
+    announced: dict[ClaimInfo, list[bytes]] = {}
+    states: list[ClaimStatus] = []
 
     def carry_out(self, table: VrfFamily, *, announcer: Announcer, kernel: KernelRoutes) -> None:
         """Withdraw before a route goes, announce after its message is on the way; `states` are reported after that."""

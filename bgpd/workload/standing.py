@@ -75,7 +75,7 @@ class Judgement(NamedTuple):
     announce: bool
 
 
-class Foreign(NamedTuple):
+class Foreign(msgspec.Struct, frozen=True, gc=False):
     """Another program's route: where it leads to, and whether it wins over bgpd's own of the same prefix."""
 
     interface: str

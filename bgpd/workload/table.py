@@ -116,7 +116,11 @@ class WorkloadTable:
 
     def foreign_route_changed(self, vrf: str, family: Family, key: bytes, foreign: Foreign | None) -> None:
         """Another program keeps a directly attached route of `key`, or none does any more."""
-        self.look_again((vrf, family), self._foreign.set((vrf, family), key, foreign))
+        table = (vrf, family)
+        for one in self._foreign.set(table, key, foreign):
+            place = (table, one)
+            if self.claims.at(place) is not None:
+                self._mark(place)
 
     def route_acknowledged(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
         """The kernel has bgpd's own routes of `keys`; others are ignored."""
@@ -161,7 +165,8 @@ class WorkloadTable:
         keys = self._dirty.get(table)
         if keys is None:
             keys = self._dirty[table] = {}
-            self.schedule()
+            if not self._scheduled:
+                self.schedule()
         keys[key] = None
 
     @property
@@ -183,6 +188,19 @@ class WorkloadTable:
         if not self._scheduled:
             self._scheduled = True
             self._schedule_flush()
+
+    def settle_after(self, change: Callable[[], None], now: Callable[[], float]) -> bool:
+        """Take what a source has to say, and `settle` what it marks, for which nothing is scheduled. Whether there was
+        anything."""
+        was_scheduled, self._scheduled = self._scheduled, True
+        try:
+            change()
+        finally:
+            self._scheduled = was_scheduled
+        if not self._dirty:
+            return False
+        self.settle(now())
+        return True
 
     def flush(self, now: float) -> None:
         """`settle`, then `report`."""
@@ -207,9 +225,10 @@ class WorkloadTable:
             budget -= len(keys)
             settlement = Settlement()
             for key in keys:
-                entry = self.claims.at((table, key))
+                place = (table, key)
+                entry = self.claims.at(place)
                 if entry is not None:
-                    self._settle((table, key), entry, settlement, now)
+                    self._settle(place, entry, settlement, now)
             settlement.carry_out(table, announcer=self._announcer, kernel=self._kernel)
             self._unreported += settlement.states
             if budget <= 0:
@@ -246,7 +265,9 @@ class WorkloadTable:
                 settlement.announced.setdefault(info, []).append(place[1])
             entry.info = info
         if len(entry.claims) == 1:
-            self._enter(entry, 0, judged, settlement, now)
+            status = entry.claims[0]
+            if self.claims.enter(status, judged.state, judged.reason, announced=judged.announce, now=now):
+                settlement.states.append(status)
         else:
             self._settle_contest(place, entry, judged, settlement, now)
 
@@ -319,12 +340,9 @@ class WorkloadTable:
             own = entry.claims[index].claim.withheld
             why = f"{own}; {prefix} is announced for {name_of(first)}" if own and not first.withheld else why_not
             judged = Judgement(WorkloadState.CONFLICT, why, None, False) if is_against else shared
-            self._enter(entry, index, judged, settlement, now)
-
-    def _enter(self, entry: Entry, index: int, judged: Judgement, settlement: Settlement, now: float) -> None:
-        status = entry.claims[index]
-        if self.claims.enter(status, judged.state, judged.reason, announced=judged.announce, now=now):
-            settlement.states.append(status)
+            status = entry.claims[index]
+            if self.claims.enter(status, judged.state, judged.reason, announced=judged.announce, now=now):
+                settlement.states.append(status)
 
     # For the comparison of the parts with each other.
 

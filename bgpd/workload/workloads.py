@@ -174,11 +174,10 @@ class Workloads:
 
         Whether there was anything; then `report` is to be called, once the neighbors have heard of it.
         """
-        self.kernel.drain()
-        if not self.table.is_marked or not self._has_started:
+        if not self._has_started:
+            self.kernel.drain()
             return False
-        self.table.settle(self._now())
-        return True
+        return self.table.settle_after(self.kernel.drain, self._now)
 
     def saved(self, *, is_complete: bool) -> dict[str, bytes]:
         """What orchestrators have said, by source, for another process: the disk may not have all of it yet. And what

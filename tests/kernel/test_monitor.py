@@ -77,11 +77,14 @@ async def test_a_route_alone_is_acted_on_before_others_hear_of_it_and_links_keep
         await asyncio.sleep(0.3)  # the link's own events
         try:
             monitor.subscribe(lambda event: heard.append(f"later {name(event)}"))
-            monitor.subscribe(lambda event: heard.append(f"prompt {name(event)}"), is_prompt=True)
+            monitor.subscribe(
+                lambda event: heard.append(f"prompt {name(event)}"),
+                gather=lambda event: heard.append(f"gathered {name(event)}"),
+            )
             monitor.burst_ended.append(lambda: heard.append("acted"))
             ip("route add 10.65.1.1/32 dev cali1")
             await until(lambda: "later +1" in heard)
-            assert heard == ["prompt +1", "acted", "later +1"]
+            assert heard == ["gathered +1", "acted", "later +1"]
             heard.clear()
             lines = ["route add 10.65.1.2/32 dev cali1", "route add 10.65.1.3/32 dev cali1", "link set cali1 mtu 1400"]
             lines.append("route del 10.65.1.2/32 dev cali1")
@@ -90,6 +93,6 @@ async def test_a_route_alone_is_acted_on_before_others_hear_of_it_and_links_keep
         finally:
             await monitor.stop()
     assert heard == [
-        *("prompt +2", "acted", "later +2"),
-        *("prompt +3", "later +3", "later cali1", "prompt cali1", "prompt -2", "acted", "later -2"),
+        *("gathered +2", "acted", "later +2"),
+        *("gathered +3", "later +3", "later cali1", "prompt cali1", "gathered -2", "acted", "later -2"),
     ]

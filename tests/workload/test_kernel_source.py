@@ -259,6 +259,28 @@ def test_burst_is_taken_in_slices_and_in_order() -> None:
     assert (len(rig.announced), rig.synchronised) == (1199, 1)
 
 
+def test_what_is_gathered_waits_for_the_end_of_the_burst_and_what_follows_waits_behind_it() -> None:
+    rig = KernelRig()
+    rig.source.gather(RouteChanged(route()))
+    rig.source.event(RouteChanged(route(), gone=True))
+    rig.source.gather(RouteChanged(route("10.64.1.6/32")))
+    assert rig.scheduled == 0
+    rig.source.drain()
+    rig.settle()
+    assert set(rig.announced) == {("", "10.64.1.6/32")}
+
+
+def test_what_a_source_says_is_settled_at_once_and_needs_no_further_turn() -> None:
+    rig = KernelRig()
+    rig.source.gather(RouteChanged(route()))
+    assert rig.table.settle_after(rig.source.drain, lambda: rig.now)
+    assert set(rig.announced) == {("", POD)}
+    assert rig.scheduled == rig.drains == 0
+    assert not rig.table.settle_after(rig.source.drain, lambda: rig.now)
+    rig.delete(route())
+    assert not rig.announced
+
+
 def test_other_globs_are_judged_at_once() -> None:
     rig = KernelRig()
     rig.add(route())
