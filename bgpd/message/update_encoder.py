@@ -59,6 +59,7 @@ class UpdateEncoder:
             Family.ROUTE_TARGET: local_ipv4 or local_ipv6 or b"",
         }
         self._blocks: dict[tuple[Attributes, bytes], bytes] = {}
+        self._as_sent: dict[Attributes, Attributes] = {}
 
     @property
     def without_next_hop(self) -> tuple[Family, ...]:
@@ -88,7 +89,15 @@ class UpdateEncoder:
     def as_sent(self, batch: RouteBatch) -> tuple[Attributes, bytes] | None:
         """The attributes and the next hop field that a batch is announced with; None if it cannot be announced."""
         next_hop = self._next_hop(batch.family, batch.next_hop)
-        return (self._sent(batch.attributes).pack(), next_hop) if next_hop and batch.attributes is not None else None
+        attributes = batch.attributes
+        if not next_hop or attributes is None:
+            return None
+        sent = self._as_sent.get(attributes)
+        if sent is None:
+            if len(self._as_sent) >= _BLOCKS_KEPT:
+                self._as_sent.clear()
+            sent = self._as_sent[attributes] = self._sent(attributes).pack()
+        return sent, next_hop
 
     def _sent(self, attributes: Attributes) -> AttributeFields:
         fields = attributes.fields

@@ -15,7 +15,7 @@ Never packs messages.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, repeat
 
 import msgspec
 
@@ -38,6 +38,8 @@ from bgpd.rib.roles import RoleRules
 
 PATH_COST = 32
 """Cost of a path (export policy, encoding of attributes), in keys."""
+_OWN_KEPT = 64
+"""Attributes of own routes of which it is known what they are sent as; nearly always all have the same."""
 CHUNK = 64
 """Keys that are looked at together at first; more where they turn out to have few paths."""
 
@@ -80,7 +82,7 @@ class AdjRibOut:
 
     `table` has the routes. `takes_llgr_stale`: the neighbor has the capability of RFC 9494, so that it may have
     long-lived stale routes. `local_asn` is the AS number this session shows, `role` this host's on it. `send` takes the
-    batches, in order; `told` hears of those of this host's own routes.
+    batches, in order; `told` hears of those of this host's own routes, at `report`.
     """
 
     def __init__(
@@ -114,6 +116,9 @@ class AdjRibOut:
         self._drained = drained
         self.send = send
         self._told = told
+        self._of_own: dict[Attributes, Advertisement | None] = {}
+        """What this host's own routes are sent as, by their attributes."""
+        self._unreported: list[RouteBatch] = []
         self._marked: dict[bytes, None] = {}
         self._unlisted: list[Iterable[bytes]] = []
         self._backlog: list[bytes] = []
@@ -138,13 +143,15 @@ class AdjRibOut:
     def _is_announced(self) -> bool:
         return not (self._marked or self._backlog or self._unlisted or self._resending)
 
-    def mark(self, keys: Sequence[bytes], *, local: bool) -> None:
-        """These routes changed. `local`: their best path is or was this host's own."""
+    def mark(self, keys: Sequence[bytes], *, local: bool) -> bool:
+        """These routes changed; whether there is something to send. `local`: their best path is or was this host's
+        own."""
         if self._policy.name == "default-only":
             if DEFAULT_KEY in keys:
                 self._marked[DEFAULT_KEY] = None
         elif local or self._policy.takes_learned:
             self._marked.update(dict.fromkeys(keys))
+        return bool(self._marked) or not self.is_settled
 
     def mark_all(self) -> None:
         """Any route may be advertised differently now: a new session, or another policy.
@@ -152,6 +159,7 @@ class AdjRibOut:
         The tables are listed when their turn comes, this host's own routes first: a session that comes and goes again
         and again costs next to nothing.
         """
+        self._of_own.clear()
         if self._policy.name == "default-only":
             self._marked[DEFAULT_KEY] = None
         self._backlog = []
@@ -280,22 +288,32 @@ class AdjRibOut:
             fresh = len(seen) - before
             work += len(keys) + PATH_COST * fresh
             size = CHUNK if fresh > 1 else 2 * size
+            if not (self._marked or self._backlog or self._unlisted or self._resending):
+                break
         for advertisement, chosen in announced.items():
             batch = self._batch(advertisement, chosen)
             self.send(self.source, batch)
             if not advertisement.learned:
-                self._told(batch)
+                self._unreported.append(batch)
         if self._given_up:
-            self._told(RouteBatch(family=self.family, withdrawn=self._given_up))
+            self._unreported.append(RouteBatch(family=self.family, withdrawn=self._given_up))
             self._given_up = []
         if self._withdrawing and self._is_announced and work < most:
             withdrawn = list(islice(self._withdrawing, most - work))
             own = [key for key in withdrawn if self._withdrawing.pop(key)]
             self.send(self.source, RouteBatch(family=self.family, withdrawn=withdrawn))
             if own:
-                self._told(RouteBatch(family=self.family, withdrawn=own))
+                self._unreported.append(RouteBatch(family=self.family, withdrawn=own))
             work += len(withdrawn)
         return work
+
+    def report(self) -> None:
+        """Have it heard what the neighbor was sent of this host's own routes; to be called once others were sent
+        theirs, after each `flush`."""
+        if self._unreported:
+            batches, self._unreported = self._unreported, []
+            for batch in batches:
+                self._told(batch)
 
     def _next_keys(self, most: int) -> tuple[list[bytes], bool]:
         """The keys to look at next, a few changed ones first; whether they are sent again though nothing changed."""
@@ -339,14 +357,16 @@ class AdjRibOut:
         the kernel has none, nothing at all. The paths that were looked at are added to `seen`."""
         table = self.table
         by_path: dict[Path, list[bytes]] = {}
+        name = self.source.name
+        may_be_suppressed = bool(table.suppressed or table.suppressed_aggregates)
         for key in keys:
-            decision = table.routes.get(key)
+            decision = table.routes.part(key).get(key)
             best = decision.best if decision is not None else None
-            if best is None or best.source.name == self.source.name or table.is_suppressed(key, best):
+            if best is None or best.via.source.name == name or (may_be_suppressed and table.is_suppressed(key, best)):
                 yield key, None
             else:
                 by_path.setdefault(best, []).append(key)
-        if self._drained.withholds(self.family):
+        if self._drained.stage and self._drained.withholds(self.family):
             for key in self._take_withheld(by_path):
                 yield key, None
         seen.update(by_path)
@@ -372,6 +392,18 @@ class AdjRibOut:
         return withheld
 
     def _export(self, path: Path, keys: list[bytes]) -> Iterable[tuple[bytes, Advertisement | None]]:
+        via = path.via
+        if self._policy.by_prefix or self._drained.stage or not via.source.is_local or via.next_hop or via.overlay:
+            return self._examine(path, keys)
+        try:
+            advertisement = self._of_own[path.attributes]
+        except KeyError:
+            if len(self._of_own) >= _OWN_KEPT:
+                self._of_own.clear()
+            advertisement = self._of_own[path.attributes] = next(iter(self._examine(path, keys)))[1]
+        return zip(keys, repeat(advertisement))
+
+    def _examine(self, path: Path, keys: list[bytes]) -> Iterable[tuple[bytes, Advertisement | None]]:
         if self._why_kept_here(path):
             return [(key, None) for key in keys]
         route = self._route(path)

@@ -114,9 +114,10 @@ class Dissemination:
     def mark(self, vrf: str, family: Family, keys: Sequence[bytes], *, local: bool) -> None:
         """These routes changed. `local`: their best path is or was this host's own."""
         for export in self._exports.get((vrf, family), ()):
-            export.mark(keys, local=local)
-            if not export.is_settled:
-                self.look_at(export)
+            if export.mark(keys, local=local):
+                self._due[export] = None
+        if self._due:
+            self.wanted()
 
     def send_again(self, export: AdjRibOut, keys: Sequence[bytes]) -> None:
         """Send a neighbor what these routes are now, if it was sent something else."""
@@ -131,14 +132,18 @@ class Dissemination:
     def flush(self) -> None:
         """Send what changed: one slice; more is wanted if that was not all. The others are next then."""
         left = FLUSH_KEYS
+        flushed = []
         while self._due and left > 0:
             export = next(iter(self._due))
             del self._due[export]
             if export in self._held or export in self._deferred or not self.neighbors.has_room(export.source):
                 continue
             left -= max(1, self._flush_one(export, left))
+            flushed.append(export)
             if not export.is_settled:
                 self._due[export] = None
+        for export in flushed:
+            self._report(export)
         if self._due:
             self.wanted()
 
@@ -148,6 +153,12 @@ class Dissemination:
         if self._is_synchronised and not export.end_of_rib_sent:
             export.end_of_rib_sent = True
             self.neighbors.send_end_of_rib(export.source, export.family)
+
+    def _report(self, export: AdjRibOut) -> None:
+        try:
+            export.report()
+        except Exception as error:
+            self._schedule(partial(self.neighbors.fail, export.source, error))
 
     def _flush_one(self, export: AdjRibOut, most: int) -> int:
         try:

@@ -103,7 +103,8 @@ class Driver:
         self._tasks = tasks
         self._wires: dict[int, Wire] = {}
         self._dials: dict[int, asyncio.Task[None]] = {}
-        self._wire: Wire | None = None
+        self.wire: Wire | None = None
+        """The connection of the established session."""
         self._timer: asyncio.TimerHandle | None = None
         self._is_pumping = False
         self._is_pump_planned = False
@@ -119,16 +120,6 @@ class Driver:
         """The neighbor's connections."""
         return list(self._wires.values())
 
-    @property
-    def has_room(self) -> bool:
-        """Whether the established session's connection takes more now."""
-        return self._wire is not None and not self._wire.is_full
-
-    @property
-    def wire(self) -> Wire | None:
-        """The connection of the established session."""
-        return self._wire
-
     def resume_state(self, since: float) -> None:
         """The session was in this state already (wall clock, seconds)."""
         self.state, self.state_since = self._session.state, since
@@ -141,8 +132,8 @@ class Driver:
     def hold(self, held: bool) -> None:
         """Leave unread all that comes, and unworked what has come, until told otherwise: the session is handed over."""
         self.is_held = held
-        if held and self._wire is not None:
-            self._wire.pause()
+        if held and self.wire is not None:
+            self.wire.pause()
         elif not held:
             self._look_for_unread()
             put_off, self._put_off = self._put_off, None
@@ -156,19 +147,19 @@ class Driver:
         except Exception as error:
             self._owner.note_defect(error)
         self.pump()
-        return self._session.is_settled and self._wire is not None and self.exchange is not None
+        return self._session.is_settled and self.wire is not None and self.exchange is not None
 
     def carry(self, exchange: Exchange, wire: Wire) -> None:
         """Have the routes of the established session exchanged on this connection."""
-        self.exchange, self._wire = exchange, wire
+        self.exchange, self.wire = exchange, wire
 
     def write(self, data: bytes) -> None:
         """Send whole messages to the established session's neighbor."""
-        if self._wire is None:
+        if self.wire is None:
             return
-        self._wire.write(data)
-        if self._wire.unsent > MAX_UNSENT:
-            asyncio.get_running_loop().call_soon(self._end_unread, self._wire)
+        self.wire.write(data)
+        if self.wire.unsent > MAX_UNSENT:
+            asyncio.get_running_loop().call_soon(self._end_unread, self.wire)
 
     def stop(self) -> None:
         """Perform all that the session still wants, and nothing after it."""
@@ -206,15 +197,15 @@ class Driver:
 
     def _look_for_unread(self) -> None:
         """It is read on: a neighbor that has sent nothing meanwhile is as silent as if it had been read."""
-        if self._wire is not None:
-            self._session.put_off(_now(), is_unread=self._wire.has_unread)
+        if self.wire is not None:
+            self._session.put_off(_now(), is_unread=self.wire.has_unread)
 
     def _read_on(self) -> None:
-        if self._wire is not None and not self._is_pump_planned:
+        if self.wire is not None and not self._is_pump_planned:
             if self._is_reading_paused or self._is_gathering or self.is_held:
-                self._wire.pause()
+                self.wire.pause()
             else:
-                self._wire.resume()
+                self.wire.resume()
 
     def _note_pace(self, number: int, size: int) -> None:
         """So much was read. A neighbor that sends little, but again and again, is read on at the end of the window:
@@ -225,7 +216,7 @@ class Driver:
         now = _now()
         is_often, self._readable_since = now < self._readable_since + WINDOW_S, now
         is_little = is_often and size < GATHERED_BYTES and not self._is_gathering
-        if is_little and self._wire is not None and self._wires.get(number) is self._wire:
+        if is_little and self.wire is not None and self._wires.get(number) is self.wire:
             self._is_gathering = True
             turns().at_window_end(self._gathered)
 
@@ -297,8 +288,8 @@ class Driver:
 
     def _wait_for_turn(self) -> None:
         self._is_pump_planned = True
-        if self._wire is not None:
-            self._wire.pause()
+        if self.wire is not None:
+            self.wire.pause()
 
     def _planned_pump(self) -> None:
         self._is_pump_planned = False
@@ -359,9 +350,9 @@ class Driver:
                 if number in self._wires:
                     self._owner.established(self._wires[number], negotiated)
             case SessionDown(reason, notified) as down:
-                if notified and notified.notification.code == ErrorCode.HOLD_TIMER_EXPIRED and self._wire is not None:
-                    down = msgspec.structs.replace(down, reason=reason + stuck_text(self._wire.socket))
-                exchange, self.exchange, self._wire = self.exchange, None, None
+                if notified and notified.notification.code == ErrorCode.HOLD_TIMER_EXPIRED and self.wire is not None:
+                    down = msgspec.structs.replace(down, reason=reason + stuck_text(self.wire.socket))
+                exchange, self.exchange, self.wire = self.exchange, None, None
                 self._owner.session_ended(exchange, down)
             case AttemptFailed(reason, notified):
                 self._owner.attempt_failed(reason, notified)
@@ -411,13 +402,13 @@ class Driver:
 
     def _lost(self, number: int, reason: str) -> None:
         """The session ends at once: unprocessed input is discarded, except a NOTIFICATION."""
-        if self._wires.pop(number, None) is self._wire:
-            self._wire = None
+        if self._wires.pop(number, None) is self.wire:
+            self.wire = None
         self._report(partial(self._session.closed, number, _now(), reason))
 
     def _take(self, bodies: list[bytes]) -> None:
         """Have some UPDATEs taken from the front of `bodies`; where one ends the session, the others stay unread."""
-        if self.exchange is None or self._wire is None:
+        if self.exchange is None or self.wire is None:
             bodies.clear()
             return
         try:
@@ -440,7 +431,7 @@ class Driver:
 
     def _end_unread(self, wire: Wire) -> None:
         """The neighbor does not read. Not done while routes are sent: the RIB must not lose a session meanwhile."""
-        if self._wire is wire:
+        if self.wire is wire:
             reason = f"the neighbor does not read: {wire.unsent} bytes wait for it"
             self._session.reset(_now(), OUT_OF_RESOURCES, reason)
             self.pump()

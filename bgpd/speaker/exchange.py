@@ -440,13 +440,13 @@ class Exchange:
         if subtype == 1:
             self._requests.marked.add(family)
         if self.negotiated.enhanced_route_refresh and family in self.negotiated.families:
-            self._send([encode_route_refresh(family.afi, family.safi, subtype)])
+            self._send(encode_route_refresh(family.afi, family.safi, subtype))
 
     def ask_again(self, family: Family) -> bool:
         """Ask the neighbor to send its routes of a family again (RFC 2918); whether it knows what that means."""
         can = self.negotiated.route_refresh and family in self.negotiated.families
         if can:
-            self._send([encode_route_refresh(family.afi, family.safi)])
+            self._send(encode_route_refresh(family.afi, family.safi))
         return can
 
     def _new_encoder(self) -> UpdateEncoder:
@@ -468,14 +468,15 @@ class Exchange:
             log.warning("session.no_next_hop", neighbor=source.name, families=families, interface=source.interface)
 
     def _send_updates(self, messages: list[bytes]) -> None:
-        self._send(messages)
-        if self._tap is not None:
-            self._tap.updates_sent(self.source, messages)
-
-    def _send(self, messages: list[bytes]) -> None:
         if messages:
             self.messages_sent += len(messages)
             self._write(b"".join(messages))
+        if self._tap is not None:
+            self._tap.updates_sent(self.source, messages)
+
+    def _send(self, message: bytes) -> None:
+        self.messages_sent += 1
+        self._write(message)
 
     def _note_unencodable(self, batch: RouteBatch, error: Exception) -> None:
         if self._is_new(f"not encodable: {error!r}"):

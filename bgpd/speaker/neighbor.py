@@ -102,7 +102,8 @@ class Neighbor:
     @property
     def has_room(self) -> bool:
         """Whether its connection takes more now."""
-        return self._driver.has_room
+        wire = self._driver.wire
+        return wire is not None and not wire.is_full
 
     @property
     def martians(self) -> int:

@@ -22,6 +22,7 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, ErrorCode, Family
 from bgpd.model.path import RouteBatch, Source
 from bgpd.speaker.connection import State
+from bgpd.speaker.exchange import Exchange
 from bgpd.speaker.neighbor import Neighbor
 from bgpd.speaker.peering import Peering, has_own_section, of_guest, of_neighbor
 from bgpd.speaker.places import why_full
@@ -62,6 +63,12 @@ class Neighbors:
         exchange = neighbor.exchange if neighbor is not None else None
         return neighbor if exchange is not None and exchange.source is source else None
 
+    def _exchange_of(self, source: Source) -> Exchange | None:
+        """The routes of an established session; None if it has ended."""
+        neighbor = self._neighbors.get(source.name)
+        exchange = neighbor.exchange if neighbor is not None else None
+        return exchange if exchange is not None and exchange.source is source else None
+
     def add(self, peering: Peering) -> Neighbor:
         """Begin with one more; its attempts begin with `Neighbor.start`."""
         neighbor = self._neighbors[peering.name] = Neighbor(peering, self._around, self)
@@ -100,31 +107,30 @@ class Neighbors:
 
     def send(self, source: Source, batch: RouteBatch) -> None:
         """Send routes."""
-        neighbor = self.of(source)
-        if neighbor is not None and neighbor.exchange is not None:
-            neighbor.exchange.send(batch)
+        exchange = self._exchange_of(source)
+        if exchange is not None:
+            exchange.send(batch)
 
     def as_sent(self, source: Source, batch: RouteBatch) -> tuple[Attributes, bytes] | None:
         """The attributes and the next hop field that routes are sent with; None if they are not sent."""
-        neighbor = self.of(source)
-        exchange = neighbor.exchange if neighbor is not None else None
+        exchange = self._exchange_of(source)
         return exchange.as_sent(batch) if exchange is not None else None
 
     def send_end_of_rib(self, source: Source, family: Family) -> None:
         """Send End-of-RIB (RFC 4724)."""
-        neighbor = self.of(source)
-        if neighbor is not None and neighbor.exchange is not None:
-            neighbor.exchange.send_end_of_rib(family)
+        exchange = self._exchange_of(source)
+        if exchange is not None:
+            exchange.send_end_of_rib(family)
 
     def ask_again(self, source: Source, family: Family) -> bool:
-        neighbor = self.of(source)
-        return neighbor is not None and neighbor.exchange is not None and neighbor.exchange.ask_again(family)
+        exchange = self._exchange_of(source)
+        return exchange is not None and exchange.ask_again(family)
 
     def send_refresh_began(self, source: Source, family: Family) -> None:
         """Say that all routes are sent again from here on (RFC 7313 BoRR); nothing if the neighbor does not know it."""
-        neighbor = self.of(source)
-        if neighbor is not None and neighbor.exchange is not None:
-            neighbor.exchange.send_refresh(family, 1)
+        exchange = self._exchange_of(source)
+        if exchange is not None:
+            exchange.send_refresh(family, 1)
 
     def send_refresh_ended(self, source: Source, family: Family) -> None:
         """Say that all routes were sent again (RFC 7313 EoRR)."""
@@ -142,7 +148,7 @@ class Neighbors:
 
     def has_room(self, source: Source) -> bool:
         """Whether the connection of an established session takes more now; `RouteTaker.room_came` when it does."""
-        neighbor = self.named(source.name)
+        neighbor = self._neighbors.get(source.name)
         return neighbor is not None and neighbor.has_room
 
     def reset(self, name: str, *, reason: str, subcode: CeaseSubcode) -> None:

@@ -291,6 +291,23 @@ def many(count: int) -> list[bytes]:
     return [bytes((32, 10, 64, number >> 8, number & 255)) for number in range(count)]
 
 
+def test_own_routes_are_sent_by_the_policy_of_now_whatever_routes_like_them_were_sent_as() -> None:
+    def policy(med: int) -> dict[str, PolicyConfig]:
+        return {"tuned": PolicyConfig(rules=(RuleConfig(set=SetConfig(med=med)),))}
+
+    recorder, leaf1 = one_leaf("tuned", policy=policy(1))
+    keys = [key(f"10.64.1.{number}/32") for number in range(4)]
+    for number, given in enumerate((attributes(), attributes(), attributes(local_pref=300))):
+        recorder.rib.announce_local(LOCAL, V4, [keys[number]], given)
+        recorder.turn()
+    assert [recorder.told[leaf1][one].med for one in keys[:3]] == [1, 1, 1]
+    assert [recorder.told[leaf1][one].local_pref for one in keys[:3]] == [None, None, 300]
+    drain(recorder.rib.reconfigure(configuration(session("leaf1", export="tuned"), policy=policy(2))))
+    recorder.rib.announce_local(LOCAL, V4, [keys[3]], attributes())
+    recorder.turn()
+    assert [recorder.told[leaf1][one].med for one in keys] == [2, 2, 2, 2]
+
+
 def test_thousands_of_requests_are_two_answers_in_slices() -> None:
     recorder, leaf1 = one_leaf()
     recorder.rib.announce_local(LOCAL, V4, many(5000), attributes())

@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from bgpd.model.path import RouteBatch, Source
+from bgpd.rib.dissemination import FLUSH_KEYS
 from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.recording import Recorder as History
 from bgpd.rib.tables import GATHERED
 from bgpd.runtime.shared_state import SharedStateBroken
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 HOP1 = hop("10.0.1.2")
 HOP2 = hop("10.0.2.2")
+HOST = key("10.64.1.5/32")
 KEYS = [bytes((24, 10, number >> 8, number & 255)) for number in range(GATHERED)]
 
 
@@ -84,6 +87,105 @@ def test_what_is_raised_where_a_neighbor_is_served_ends_its_session_alone(monkey
     recorder.turn()
     assert failed == [(leaf1, error)]
     assert [source for source, _ in recorder.sent] == [leaf2]
+
+
+def test_what_is_flushed_at_once_needs_no_further_turn() -> None:
+    recorder, leaf1, leaf2 = two_leaves()
+
+    def change() -> bool:
+        recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
+        return True
+
+    assert recorder.rib.flush_after(change)
+    assert [source for source, _ in recorder.sent] == [leaf1, leaf2]
+    assert recorder.scheduled == []
+    say(recorder, leaf1, KEYS[:1], HOP1)
+    assert len(recorder.scheduled) == 1
+
+
+def test_more_than_one_slice_of_what_is_flushed_at_once_is_sent_later() -> None:
+    recorder, leaf1, leaf2 = two_leaves()
+    keys = [bytes((32, 10, 64, number >> 8, number & 255)) for number in range(FLUSH_KEYS)]
+
+    def change() -> bool:
+        recorder.rib.announce_local(LOCAL, V4, keys, attributes())
+        return True
+
+    assert recorder.rib.flush_after(change)
+    assert set(recorder.told) == {leaf1}
+    recorder.turn()
+    assert set(recorder.told[leaf1]) == set(recorder.told[leaf2]) == set(keys)
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_what_a_change_did_not_want_flushed_is_flushed_in_the_next_turn(is_own: bool) -> None:
+    recorder, leaf1, leaf2 = two_leaves()
+
+    def change() -> bool:
+        if is_own:
+            recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
+        else:
+            say(recorder, leaf1, KEYS[:1], HOP1)
+        return False
+
+    assert not recorder.rib.flush_after(change)
+    assert recorder.sent == [] == recorder.fib_calls
+    recorder.turn()
+    assert set(recorder.told) == ({leaf1, leaf2} if is_own else set())
+    assert recorder.fib == ({} if is_own else {KEYS[0]: (HOP1,)})
+
+
+def test_a_flush_that_is_scheduled_already_stays_so_where_a_change_raises() -> None:
+    recorder, leaf1, _ = two_leaves()
+
+    def change() -> bool:
+        raise ValueError("a defect")
+
+    with pytest.raises(ValueError, match="a defect"):
+        recorder.rib.flush_after(change)
+    say(recorder, leaf1, KEYS[:1], HOP1)
+    recorder.turn()
+    assert recorder.fib == {KEYS[0]: (HOP1,)}
+
+
+class Order(History):
+    """A history, and the order in which it and the neighbors hear."""
+
+    is_on = True
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def told(self, source: Source, *_: object, **__: object) -> None:
+        self.heard.append(f"history of {source.name}")
+
+
+def test_all_neighbors_are_sent_an_own_route_before_anything_of_it_is_recorded() -> None:
+    recorder, leaf1, leaf2 = two_leaves()
+    order = recorder.rib.received.recorder = Order()
+    recorder.after_send = lambda: order.heard.append(recorder.sent[-1][0].name)
+    recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
+    recorder.turn()
+    names = [leaf1.name, leaf2.name]
+    assert order.heard == [*names, *(f"history of {name}" for name in names)]
+
+
+def test_what_is_raised_where_a_neighbor_is_recorded_ends_its_session_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, leaf1, leaf2 = two_leaves()
+    failed: list[Source] = []
+    monkeypatch.setattr(recorder, "fail", lambda source, error: failed.append(source))
+    order = recorder.rib.received.recorder = Order()
+
+    def refuse_leaf1(source: Source, *_: object, **__: object) -> None:
+        if source is leaf1:
+            raise ValueError("cannot be told")
+        order.heard.append(source.name)
+
+    monkeypatch.setattr(order, "told", refuse_leaf1)
+    recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
+    recorder.turn()
+    assert failed == [leaf1]
+    assert order.heard == [leaf2.name]
 
 
 def test_an_exception_of_the_fib_is_one_of_shared_state(monkeypatch: pytest.MonkeyPatch) -> None:
