@@ -54,7 +54,12 @@ _RTNH = struct.Struct("=HBBi")
 _RTNH_F_DEAD = 1
 _PLAIN = frozenset({RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE, _RTA_CACHEINFO, _RTA_PREF})
 _NO_DETAILS = _PLAIN | {RTA_NH_ID, RTA_PREFSRC, _RTA_MULTIPATH, _RTA_VIA}
+_DIRECT = struct.Struct(f"={RTMSG.size}xII I4s II")
+"""An IPv4 route to an interface and nothing more, as the kernel writes it: table, destination, interface, each with the
+header of its attribute as one number. Most routes of workloads are."""
+_DIRECT_HEADERS = tuple([U32.unpack(ATTRIBUTE.pack(8, kind))[0] for kind in (RTA_TABLE, RTA_DST, RTA_OIF)])
 _FAMILIES = {socket.AF_INET: Family.IPV4_UNICAST, socket.AF_INET6: Family.IPV6_UNICAST}
+_IPV4 = Family.IPV4_UNICAST
 _HEADS = [bytes((length,)) for length in range(129)]
 
 
@@ -203,6 +208,12 @@ def read_routes(data: bytes, start: int, end: int, name_of: Callable[[int], str]
     number, length, _src, tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(data, start)
     if kind not in ROUTE_TYPES or flags & _RTM_F_CLONED or number not in _FAMILIES:
         return ()
+    if end - start == _DIRECT.size and number == socket.AF_INET and kind == RTN_UNICAST and not tos:
+        first, number_of_table, second, address, third, index = _DIRECT.unpack_from(data, start)
+        if (first, second, third) == _DIRECT_HEADERS:
+            key = bytes((length,)) + address[: (length + 7) >> 3]
+            interface = name_of(index)
+            return (KernelRoute(family=_IPV4, key=key, table=number_of_table, protocol=protocol, interface=interface),)
     found = attributes(data, start + RTMSG.size, end)
     outgoing = found.get(RTA_OIF)
     route = KernelRoute(

@@ -5,6 +5,7 @@ other programs' as pyroute2 reads them.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import socket
 
 import pytest
@@ -94,6 +95,23 @@ def test_route_is_read() -> None:
             gateway=b"\x0a\0\0\1",
         ),
     )
+
+
+@pytest.mark.parametrize("kind", [1, 6])
+def test_route_to_an_interface_is_the_same_in_whatever_order_its_attributes_stand(kind: int) -> None:
+    attributes: Attributes = [("RTA_TABLE", 1001), ("RTA_DST", "10.1.2.0"), ("RTA_OIF", 7)]
+    messages = [route_message(kind, attributes=list(order)) for order in itertools.permutations(attributes)]
+    found = {read_routes(data, 16, len(data), named) for data in messages}
+    details = b"" if kind == 1 else bytes((kind,))
+    route = KernelRoute(
+        family=Family.IPV4_UNICAST,
+        key=b"\x18\x0a\x01\x02",
+        table=1001,
+        protocol=4,
+        interface="if7",
+        details=details,
+    )
+    assert found == {(route,)}
 
 
 def test_multipath_route_is_a_way_for_each_next_hop_that_is_not_dead() -> None:
