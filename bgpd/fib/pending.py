@@ -15,14 +15,12 @@ from bgpd.model.path import NextHops
 _LOT = 32768
 """Keys per chunk. A full chunk is closed: one dict of a million routes would be copied each time that it grows."""
 
-_LOTS_ASKED = 3
-
 
 class PendingChanges:
     """Pending changes in chunks; new ones go to the newest chunk, writing takes from the oldest.
 
-    A key that is also in one of the next few chunks is skipped. Further chunks are not checked: with such a backlog an
-    outdated write, followed by the later one, costs less than the checks.
+    A key that is also in the next chunk is skipped. Further chunks are not checked: with such a backlog an outdated
+    write, followed by the later one, costs less than the checks.
     """
 
     def __init__(self, *, lot: int = _LOT) -> None:
@@ -55,12 +53,11 @@ class PendingChanges:
         """Up to `limit` keys and their desired next hops; empty only when nothing is pending."""
         while self._waiting:
             keys, values = self._take_oldest(limit)
-            first = int(self._keys is not None)
-            for newer in itertools.islice(self._lots, first, first + _LOTS_ASKED):
-                if newer and not newer.keys().isdisjoint(keys):
-                    stays = [key not in newer for key in keys]
-                    keys = list(itertools.compress(keys, stays))
-                    values = list(itertools.compress(values, stays))
+            newer = self._lots[int(self._keys is not None)]
+            if newer and not newer.keys().isdisjoint(keys):
+                stays = [key not in newer for key in keys]
+                keys = list(itertools.compress(keys, stays))
+                values = list(itertools.compress(values, stays))
             if keys:
                 return keys, values
         return [], []
