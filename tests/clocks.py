@@ -45,11 +45,18 @@ class _WaitsNoTime(selectors.EpollSelector):
 
 class _SimulatedLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
-        self._waits = _WaitsNoTime()
-        super().__init__(self._waits)
+        self.waits = _WaitsNoTime()
+        super().__init__(self.waits)
 
     def time(self) -> float:
-        return self._waits.now
+        return self.waits.now
+
+
+def spend(seconds: float) -> None:
+    """What runs in simulated time has worked for so long."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, _SimulatedLoop)
+    loop.waits.now += seconds
 
 
 def in_simulated_time(work: Coroutine[object, object, T]) -> T:

@@ -114,6 +114,7 @@ class Driver:
         self.is_held = False
         self._put_off: RefreshReceived | None = None
         self._run = RunLength()
+        self._turns_owed = 0
 
     @property
     def wires(self) -> list[Wire]:
@@ -292,8 +293,18 @@ class Driver:
             self.wire.pause()
 
     def _planned_pump(self) -> None:
+        """A turn. A message cannot be divided, and a long one takes the time of many turns: while others have work,
+        these are theirs."""
+        if self._turns_owed and not self.is_held and turns():
+            self._turns_owed -= 1
+            soon(self._planned_pump)
+            return
         self._is_pump_planned = False
-        self.pump()
+        cpu_s, end = time.thread_time(), _now() + STEP_S
+        try:
+            self._pump(end)
+        finally:
+            self._turns_owed = _steps_beyond(end, time.thread_time() - cpu_s)
 
     def _note_state(self) -> None:
         if self._session.state is not self.state:
@@ -435,6 +446,13 @@ class Driver:
             reason = f"the neighbor does not read: {wire.unsent} bytes wait for it"
             self._session.reset(_now(), OUT_OF_RESOURCES, reason)
             self.pump()
+
+
+def _steps_beyond(end: float, cpu_s: float) -> int:
+    """How many steps a turn has taken beyond the one that it had until `end`, by processor time; no more than by the
+    loop's clock, in which a simulated turn takes no time."""
+    steps = int(cpu_s / STEP_S) - 1
+    return min(steps, max(0, int((_now() - end) / STEP_S))) if steps > 0 else 0
 
 
 def _now() -> float:
