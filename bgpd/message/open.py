@@ -133,6 +133,12 @@ class Negotiated(msgspec.Struct, frozen=True, kw_only=True):
         return self.local_asn == self.peer_asn
 
     @property
+    def knows_long_lived(self) -> bool:
+        """Whether the peer knows what LLGR_STALE is: it has the capability, be it without a family (RFC 9494)."""
+        name = _capability_name(CapabilityCode.LONG_LIVED_GRACEFUL_RESTART)
+        return bool(self.long_lived) or name in self.capabilities
+
+    @property
     def keepalive_time_s(self) -> int:
         """A third of the hold time, in whole seconds (RFC 4271 section 10); 0: none are sent."""
         return self.hold_time_s // 3

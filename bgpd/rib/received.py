@@ -104,7 +104,7 @@ class ReceivedRoutes(Removal):
                 policy=policy,
                 local_asn=negotiated.local_asn,
                 is_ibgp=negotiated.is_ibgp,
-                takes_llgr_stale=bool(negotiated.long_lived),
+                takes_llgr_stale=negotiated.knows_long_lived,
                 role=negotiated.role,
                 advertisements=self._advertisements,
                 drained=self._dissemination.drained,

@@ -167,6 +167,18 @@ def test_capabilities_and_families_have_names():
     assert family_name(9, 9) == "afi-9-safi-9"
 
 
+@pytest.mark.parametrize(
+    ("peer", "knows"),
+    [
+        (PEER, False),
+        (msgspec.structs.replace(PEER, long_lived=(LongLived(1, 1, True, 600),)), True),
+        (msgspec.structs.replace(PEER, received=((71, b""),)), True),
+    ],
+)
+def test_peer_with_the_long_lived_capability_knows_what_llgr_stale_is(peer, knows):
+    assert negotiate(ours(), peer, expected_asn="external").knows_long_lived is knows
+
+
 FLAGS = ("four_octet_as", "extended_message", "route_refresh", "enhanced_route_refresh")
 
 
