@@ -18,7 +18,7 @@ from bgpd.message.exabgp_codec import Notification
 from bgpd.message.notification import describe_notification, unwrap_hard_reset
 from bgpd.message.open import Negotiated, Open
 from bgpd.model.iana import CeaseSubcode, ErrorCode
-from bgpd.speaker.collision import COLLISION, loser
+from bgpd.speaker.collision import COLLISION, keeps_ours, loser
 from bgpd.speaker.connection import (
     Connection,
     ConnectionFailed,
@@ -371,6 +371,8 @@ class Session:
             )
             self._fail(other_number, now, None if other is self.established else COLLISION, reason)
         connection.confirm(now)
+        if connection.incoming and connection.negotiated is not None and not keeps_ours(connection.negotiated):
+            self._give_up_dialing()  # what it makes would be closed, or taken for that of a host that has restarted
         self._flush(number)
         self._settle(now)
 

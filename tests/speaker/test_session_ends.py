@@ -145,6 +145,25 @@ def test_what_is_dialed_is_given_up_once_the_neighbor_has_connected() -> None:
     assert driver.session.deadline() is not None
 
 
+@pytest.mark.parametrize(("peer_id", "is_given_up"), [("10.0.0.200", True), ("10.0.0.1", False)])
+def test_what_is_dialed_is_given_up_once_the_neighbors_connection_is_sure_to_win(
+    peer_id: str, is_given_up: bool
+) -> None:
+    driver = Driver()
+    driver.session.start(driver.now)
+    (dial,) = driver.outputs()
+    assert isinstance(dial, Dial)
+    number = driver.session.accepted(driver.now)
+    assert number is not None
+    outputs = driver.receive(number, open_bytes(router_id=peer_id))
+    assert (Close(dial.connection) in outputs) is is_given_up
+    assert driver.session.state is State.OPEN_CONFIRM
+    driver.session.closed(number, driver.now, "closed")
+    driver.now += 60
+    driver.session.tick(driver.now)
+    assert is_given_up is any(isinstance(one, Dial) for one in driver.outputs())
+
+
 def test_dial_that_fails_beside_a_connection_is_not_told() -> None:
     driver = Driver()
     driver.session.start(driver.now)
