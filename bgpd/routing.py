@@ -27,6 +27,7 @@ from bgpd.history.recorder import History
 from bgpd.history.records import Tenants
 from bgpd.history.workload_records import WorkloadRecords
 from bgpd.inheritance import Inheritance
+from bgpd.kernel.host import attaches_network
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, LinkChanged, RouteChanged
@@ -292,6 +293,8 @@ class Routing:
 
     def _kernel_changed(self, event: KernelEvent) -> None:
         if isinstance(event, RouteChanged):
+            if attaches_network(event.route):  # its address may have gone, and been told of, before
+                self.walks.run(self.rib.received.networks_changed(event.route.interface))
             return
         if isinstance(event, KernelResynchronised):
             self._changed()

@@ -18,6 +18,7 @@ from bgpd.fib.dataplane import Dataplane
 from bgpd.history.recorder import History
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelRoute, RouteChanged
 from bgpd.model.path import NextHop, Source, SourceKind
 from bgpd.model.workload import ClaimInfo, Communities
 from bgpd.reconfigure import reconfigure
@@ -126,6 +127,7 @@ def received(rig: Rig, *, counts: dict[str, int] | None = None, lost: list[NextH
         is_kept=False,
         kept_of=(0, 0),
         remove=walk(),
+        networks_changed=walk(),
     )
 
 
@@ -243,6 +245,20 @@ async def test_what_the_kernel_says_of_a_vrf_is_evpns_too(rig: Rig) -> None:
     assert rig.names() == ["rib.fib_acknowledged"]
     rig.routing.kernel_acknowledged("blue", V4, [KEY])
     assert rig.names()[1:] == ["rib.fib_acknowledged", "evpn.fib_acknowledged"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_network"),
+    [({}, True), ({"protocol": 3}, False), ({"table": 1001}, False), ({"gateway": b"\x0a\0\1\2"}, False)],
+)
+async def test_networks_that_neighbors_share_follow_the_kernel_s_routes_too(
+    rig: Rig, changes: dict[str, Any], is_network: bool
+) -> None:
+    """That of an address goes after the word on the address: next hops in it must not be named any more."""
+    with_neighbors(rig)
+    route = KernelRoute(family=V4, key=b"\x18\x0a\0\1", table=254, protocol=2, interface="eth0")
+    rig.routing._kernel_changed(RouteChanged(msgspec.structs.replace(route, **changes), gone=True))
+    assert rig.names() == ["received.networks_changed"] * is_network
 
 
 async def test_kernel_routes_are_swept_after_all_was_heard(rig: Rig) -> None:

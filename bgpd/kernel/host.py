@@ -113,7 +113,7 @@ class Host:
         _count(attached, (route.family, route.table, route.key), -1 if gone else 1)
         if not attached:
             del self._attached[route.interface]
-        if route.protocol == _RTPROT_KERNEL and route.table == MAIN_TABLE:
+        if attaches_network(route):
             networks = self._networks.setdefault(route.interface, {})
             _count(networks, (route.family, route.key), -1 if gone else 1)
 
@@ -356,6 +356,12 @@ class Host:
     def _touch(self, place: object) -> None:
         if self._touched is not None:
             self._touched.add(place)
+
+
+def attaches_network(route: KernelRoute) -> bool:
+    """Whether the kernel itself attaches a network to an interface by this route, as for an address (`networks`)."""
+    is_direct = bool(route.interface) and not route.gateway and not route.drops and bool(route.key[0])
+    return is_direct and route.protocol == _RTPROT_KERNEL and route.table == MAIN_TABLE
 
 
 def _reaches_others(address: Address) -> bool:
