@@ -195,6 +195,7 @@ class Builder:
         if FRR_CONFIG in node.binds:
             config = self._configs[node.name] = read_frr_router(node.binds[FRR_CONFIG])
             asn, style, router_id, own = config.asn, config.style, config.router_id, (*config.own, *own)
+            self._remarks += [f"{node.name}: {one}" for one in config.unread]
         elif label and not label.isdecimal():
             raise ImportFailed(node.place, f'the AS number of {node.name} is "{label}"', f"write {_LABELS}")
         else:
@@ -312,7 +313,7 @@ class Builder:
         if expected is None:
             peer.is_client = True
         else:
-            peer.is_client = expected.is_client
+            peer.is_client, peer.own_as = expected.is_client, expected.own_as
             if expected.keeps_next_hops and peer.is_internal:
                 self._remarks.append(f"{peer.router.name} tells {peer.name} its own next hop (next-hop-self force)")
             filters, router = expected.filters, peer.router.name

@@ -101,7 +101,11 @@ class Expected:
                 router, places = routers[name], self._places[name]
                 neighbors.sort(key=places.__getitem__)
                 paths = {one: path for one in neighbors if (path := self._told(one, name, kind, best)) is not None}
-                paths = {one: path for one, path in paths.items() if len(path) == length and router.asn not in path}
+                paths = {
+                    one: path
+                    for one, path in paths.items()
+                    if len(path) == length and path.count(router.asn) <= router.peers[one].own_as
+                }
                 if paths:
                     found[name] = Way(next(iter(paths.values())), tuple(paths))
             best |= found

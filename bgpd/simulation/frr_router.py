@@ -1,5 +1,5 @@
 """What frr.conf says of a router that matters to a simulation: AS, timers, graceful restart, prefixes, and of each
-neighbor its AS, families, BFD and filters; of VRFs what they announce by EVPN.
+neighbor its AS, families, BFD and filters; of VRFs what they announce by EVPN. `unread` says what else would matter.
 """
 
 from __future__ import annotations
@@ -22,13 +22,30 @@ from bgpd.simulation.wire import Codes, Route
 _TRADITIONAL_HOLD_S, _DATACENTER_HOLD_S = 180, 9
 _RETRY_S = 10.0
 _RESTART_TIME_S = 120
+_OWN_AS = 3
 _BFD = Pace(0.3, 3)
 """What FRR does where nothing is said."""
+_UNREAD = (
+    ("aggregate-address",),
+    ("bgp", "confederation"),
+    ("bgp", "dampening"),
+    ("bgp", "long-lived-graceful-restart"),
+    ("import", "vrf"),
+)
+_UNREAD_OF_NEIGHBORS = (
+    "advertise-map",
+    "as-override",
+    "local-as",
+    "maximum-prefix",
+    "remove-private-AS",
+    "unsuppress-map",
+)
 
 
 class FrrNeighbor(msgspec.Struct, frozen=True, kw_only=True):
     """`remote_as`: a number, "external" or "internal". `families`: the activated ones. `bfd`: None without.
-    `is_client`: of route reflection; `keeps_next_hops`: it is told those of others (no next-hop-self)."""
+    `is_client`: of route reflection; `keeps_next_hops`: it is told those of others (no next-hop-self). `own_as`: how
+    often its paths may have the router's AS (allowas-in)."""
 
     remote_as: str
     families: tuple[Codes, ...]
@@ -36,6 +53,7 @@ class FrrNeighbor(msgspec.Struct, frozen=True, kw_only=True):
     filters: Filters
     is_client: bool = False
     keeps_next_hops: bool = False
+    own_as: int = 0
 
 
 class FrrRouter(msgspec.Struct, kw_only=True):
@@ -50,6 +68,7 @@ class FrrRouter(msgspec.Struct, kw_only=True):
     neighbors: dict[str, FrrNeighbor]
     ranges: dict[str, FrrNeighbor]
     addresses: dict[str, list[str]]
+    unread: tuple[str, ...]
 
     def neighbor_at(self, interface: str) -> FrrNeighbor | None:
         """What is expected of a neighbor at this interface; None: there is to be no session."""
@@ -99,6 +118,7 @@ def read_frr_router(path: Path) -> FrrRouter:
         neighbors=neighbors,
         ranges={str(network_of(one.word(3), one)): reader.of_range(one) for one in peers.ranges if not is_off(one)},
         addresses=addresses,
+        unread=tuple(dict.fromkeys(_unread(router, settings))),
     )
 
 
@@ -111,6 +131,22 @@ def _router_id(router: Router) -> str:
             except ValueError as error:
                 raise ImportFailed(line.place, f"{error}", "a router ID is an IPv4 address") from None
     return ""
+
+
+def _own_as(commands: dict[str, Line]) -> int:
+    line = commands.get("allowas-in")
+    return 0 if line is None or is_off(line) else _number(line, 3) or (1 if line.word(3) == "origin" else _OWN_AS)
+
+
+def _unread(router: Router, settings: dict[str, Peer]) -> Iterator[str]:
+    """Statements that make a difference, and are not simulated."""
+    for line in (one for lines in (router.lines, *router.families.values()) for one in lines):
+        is_other = line.starts("redistribute") and line.word(1) != "connected"
+        if is_other or any(line.starts(*words) for words in _UNREAD):
+            yield str(line)
+    for peer in settings.values():
+        for commands in (peer.general, *peer.families.values()):
+            yield from (str(line) for name, line in commands.items() if name in _UNREAD_OF_NEIGHBORS)
 
 
 class _Neighbors:
@@ -136,6 +172,7 @@ class _Neighbors:
             bfd=self._bfd(peer.general.get("bfd")),
             is_client=_has(peer, "route-reflector-client"),
             keeps_next_hops=is_internal and not _has(peer, "next-hop-self"),
+            own_as=max(map(_own_as, (peer.general, *peer.families.values()))),
             filters=filters_of(
                 self._text,
                 peer.general,

@@ -74,6 +74,8 @@ class Peer:
         self.families = self.offered
         self.is_internal = asn == router.asn
         self.is_client = False
+        self.own_as = 0
+        """How often the router's AS may be in its paths."""
         self.takes: Filter | None = None
         self.tells: Filter | None = None
         self._ended_families: set[Codes] = set()
@@ -253,7 +255,7 @@ class Peer:
     def _taken(self, prefix: str, route: Route) -> Route | None:
         """What it becomes here; None: it has been here before, or is refused."""
         router = self.router
-        if router.asn in route.as_path:
+        if router.asn in route.as_path and route.as_path.count(router.asn) > self.own_as:
             return None
         if self.is_internal:
             if route.originator == router.router_id or router.router_id in route.clusters:

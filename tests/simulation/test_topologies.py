@@ -15,7 +15,7 @@ from bgpd.simulation.frr_router import read_frr_router
 from bgpd.simulation.leaf_bfd import Pace
 from bgpd.simulation.loop import simulated_time
 from bgpd.simulation.wire import EVPN, V4, V6
-from tests.simulation.topologies import CONFIG, LAB, TOPOLOGY, written
+from tests.simulation.topologies import CONFIG, LAB, LEFT_OUT, TOPOLOGY, written
 
 FRR = """
 frr defaults datacenter
@@ -116,6 +116,26 @@ router bgp 65201
     assert neighbors.keys() == {"10.0.0.1", "10.0.0.3", "10.0.0.7"}
     assert neighbors["10.0.0.1"].families == (V6, EVPN)
     assert [one.bfd for one in neighbors.values()] == [Pace(0.05, 4), Pace(1.0, 5), Pace(0.3, 3)]
+
+
+def test_paths_with_the_own_as_are_allowed_as_often_as_frr_conf_says(tmp_path: Path) -> None:
+    path = tmp_path / "frr.conf"
+    lines = [f" neighbor 10.0.0.{number} remote-as external\n" for number in (1, 3, 5, 7)]
+    lines += [" address-family ipv4 unicast\n", "  neighbor 10.0.0.3 allowas-in\n"]
+    lines += ["  neighbor 10.0.0.5 allowas-in 1\n", "  neighbor 10.0.0.7 allowas-in origin\n"]
+    path.write_text(f"router bgp 65201\n{''.join(lines)}")
+    assert [one.own_as for one in read_frr_router(path).neighbors.values()] == [0, 3, 1, 1]
+
+
+def test_what_else_of_frr_conf_would_matter_is_told(tmp_path: Path) -> None:
+    frr = FRR.replace(" redistribute connected\n", " redistribute connected\n  redistribute static\n")
+    frr = frr.replace("neighbor HOSTS route-map FROM-HOSTS in", "neighbor HOSTS as-override")
+    frr = frr.replace(" bgp graceful-restart\n", " bgp graceful-restart\n bgp dampening\n")
+    assert built(with_frr(tmp_path, frr), tmp_path).remarks == [
+        "leaf1: bgp dampening",
+        "leaf1: redistribute static",
+        "leaf1: neighbor HOSTS as-override",
+    ]
 
 
 def test_vrfs_of_frr_announce_their_networks_by_evpn(tmp_path: Path) -> None:
@@ -289,4 +309,4 @@ def test_topologies_of_the_laboratory_can_be_built(name: str, tmp_path: Path) ->
     made = built(str(LAB / f"{name}.clab.yml"), tmp_path)
     fabric = made.fabric
     assert all(host.neighbors.keys() == set(fabric.routers_of(one)) for one, host in fabric.hosts.items())
-    assert made.remarks == (["host: [[workload.bgp]]: no guest connects"] if name == "guests" else [])
+    assert made.remarks == LEFT_OUT.get(name, [])

@@ -33,6 +33,11 @@ topology:
     - endpoints: ["leaf1:eth1", "host1:eth0"]
     - endpoints: ["host1:pod1", "pod1:eth0"]
 """
+LEFT_OUT = {
+    "guests": ["host: [[workload.bgp]]: no guest connects"],
+    "faults": [f"{node}: bgp long-lived-graceful-restart stale-time 60" for node in ("spine", "leaf1", "leaf2")],
+}
+"""Of the laboratory's topologies."""
 LAB = Path(__file__).parents[2] / "labs" / "containerlab"
 
 
