@@ -70,6 +70,7 @@ class WorkloadTable:
         self._dirty: dict[VrfFamily, dict[bytes, None]] = {}
         self._waiting: set[AddressKey] = set()
         self._scheduled = False
+        self._is_settled_next = False
         self._unreported: list[ClaimStatus] = []
 
     def use_kernel(self, kernel: KernelRoutes) -> None:
@@ -165,7 +166,7 @@ class WorkloadTable:
         keys = self._dirty.get(table)
         if keys is None:
             keys = self._dirty[table] = {}
-            if not self._scheduled:
+            if not (self._scheduled or self._is_settled_next):
                 self.schedule()
         keys[key] = None
 
@@ -190,13 +191,13 @@ class WorkloadTable:
             self._schedule_flush()
 
     def settle_after(self, change: Callable[[], None], now: Callable[[], float]) -> bool:
-        """Take what a source has to say, and `settle` what it marks, for which nothing is scheduled. Whether there was
-        anything."""
-        was_scheduled, self._scheduled = self._scheduled, True
+        """Take what a source has to say, and `settle` what it marks, for which nothing is scheduled; a `flush` that it
+        asks for itself is. Whether there was anything."""
+        self._is_settled_next = True
         try:
             change()
         finally:
-            self._scheduled = was_scheduled
+            self._is_settled_next = False
         if not self._dirty:
             return False
         self.settle(now())

@@ -281,6 +281,17 @@ def test_what_a_source_says_is_settled_at_once_and_needs_no_further_turn() -> No
     assert not rig.announced
 
 
+def test_first_state_that_a_burst_completes_is_acted_on_though_nothing_of_it_is_claimed() -> None:
+    rig = KernelRig()
+    for number in range(SLICE + 1):
+        rig.source.event(RouteChanged(route(f"10.{number // 256}.{number % 256}.0/24", "eth0")))
+    rig.source.replayed()
+    assert rig.synchronised == 0
+    assert not rig.table.settle_after(rig.source.drain, lambda: rig.now)
+    Rig.settle(rig)
+    assert rig.synchronised == 1
+
+
 def test_other_globs_are_judged_at_once() -> None:
     rig = KernelRig()
     rig.add(route())
