@@ -167,6 +167,9 @@ class Configuration:
             )
         except ConfigError as error:
             return ReloadView(file=self.file, problems=[str(problem) for problem in error.problems])
+        except Exception as error:  # a defect of ours, before anything has changed: it costs the reload, not the daemon
+            log.error("reload.defect", file=self.file, error=repr(error), exc_info=error)
+            return ReloadView(file=self.file, problems=[f"{self.file}: bgpd failed to read it: {error!r}"])
         is_trial = confirm_s is not None or self.trial.until is not None
         if is_trial and loaded.config.state.directory != self.config.state.directory:
             what = "state.directory cannot be another one on trial: a start would not find the trial there"

@@ -57,6 +57,8 @@ PROTOCOLS_OF_OTHERS = {
 LOCAL_TABLE = 255
 _LEAST_SOURCE_BITS = 2
 _MQTT_FILES = ("password_file", "ca_file", "cert_file", "key_file")
+_NOT_IN_A_TOPIC = frozenset("/+#")
+"""Separator and wildcards of topics (MQTT 5 section 4.7)."""
 
 
 def check_config(config: Config) -> Iterator[Finding]:
@@ -70,7 +72,7 @@ def check_config(config: Config) -> Iterator[Finding]:
     yield from _check_aggregates(config.aggregate)
     yield from _check_workloads(config.workload)
     if config.workload.mqtt is not None:
-        yield from _check_mqtt(config.workload.mqtt)
+        yield from _check_mqtt(config.workload.mqtt, config.router)
     yield from _check_fib(config.fib)
     yield from _check_socket(("api", "socket"), config.api.socket, "/run/bgpd/bgpd.sock")
     yield from check_api(config.api)
@@ -91,7 +93,7 @@ def _check_exports(config: Config) -> Iterator[Finding]:
         wrong = bad_address(station.address)
         if wrong:
             yield Finding(("bmp", index, "address"), *wrong)
-        elif (first := places.setdefault((station.address, station.port), index)) != index:
+        elif (first := places.setdefault((str(ipaddress.ip_address(station.address)), station.port), index)) != index:
             what = f"{station.address} port {station.port} is already bmp[{first}]"
             yield Finding(("bmp", index), what, "remove one")
     if config.mrt.directory and not config.mrt.directory.startswith("/"):
@@ -172,11 +174,8 @@ def _check_workloads(workload: WorkloadConfig) -> Iterator[Finding]:
         path: KeyPath = ("workload", "static", index)
         if wrong := bad_prefix(static.prefix, workload=True):
             yield Finding((*path, "prefix"), *wrong)
-        elif (static.vrf, static.prefix) in prefixes:
-            first = prefixes[static.vrf, static.prefix]
+        elif (first := prefixes.setdefault((static.vrf, _written(static.prefix)), index)) != index:
             yield Finding((*path, "prefix"), f'"{static.prefix}" is already in workload.static[{first}]', "remove one")
-        else:
-            prefixes[static.vrf, static.prefix] = index
         if wrong := bad_interface(static.interface):
             yield Finding((*path, "interface"), *wrong)
         if static.id and ids.setdefault(static.id, index) != index:
@@ -196,6 +195,11 @@ def _check_workloads(workload: WorkloadConfig) -> Iterator[Finding]:
         for index, glob in enumerate(workload.kernel.interfaces):
             if wrong := bad_interface(glob):
                 yield Finding((*path, index), *wrong)
+
+
+def _written(prefix: str) -> str:
+    """A prefix in the one way to write it: an address has a length, and IPv6 is short and in small letters."""
+    return str(ipaddress.ip_network(prefix))
 
 
 def _check_addresses(addresses: AddressesWorkloadConfig) -> Iterator[Finding]:
@@ -247,14 +251,20 @@ def _check_probe_sources(sources: tuple[str, ...]) -> Iterator[Finding]:
         versions.add(network.version)
 
 
-def _check_mqtt(mqtt: MqttWorkloadConfig) -> Iterator[Finding]:
+def _check_mqtt(mqtt: MqttWorkloadConfig, router: RouterConfig) -> Iterator[Finding]:
     if wrong := _bad_broker(mqtt.broker):
         yield Finding(("workload", "mqtt", "broker"), *wrong)
+    if not mqtt.host and not _NOT_IN_A_TOPIC.isdisjoint(router.hostname):
+        what = f'"{router.hostname}" would be this host in topics of MQTT, which cannot have "/", "+" or "#" there'
+        yield Finding(("router", "hostname"), what, "choose another one, or set workload.mqtt.host")
 
 
 def _bad_broker(text: str) -> tuple[str, str] | None:
     right = 'such as "mqtt://127.0.0.1:1883"'
-    url = urlsplit(text)
+    try:
+        url = urlsplit(text)
+    except ValueError:  # not repeated: a password may be in it
+        return "has brackets around what is no IPv6 address", 'such as "mqtt://[2001:db8::1]:1883"'
     if "@" in url.netloc:  # not repeated: a password may be in it
         return "names a user or a password", "set workload.mqtt.username and password_file"
     try:
@@ -263,7 +273,7 @@ def _bad_broker(text: str) -> tuple[str, str] | None:
         port = 0
     if port == 0:
         return f'"{text}" has no port of TCP', right
-    if not url.hostname:
+    if not url.hostname or any(map(str.isspace, url.hostname)):
         return f'"{text}" names no host', right
     if url.path.strip("/") or url.query or url.fragment:  # not repeated: a password may be in it
         return "has more than a host and a port", "what stands behind them would be ignored"

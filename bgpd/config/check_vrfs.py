@@ -61,6 +61,14 @@ def warn_about_vrfs(config: Config) -> Iterator[Finding]:
             yield Finding(("vrf", index, "uplinks"), "names no interface", "what EVPN announces cannot be reached")
 
 
+def check_tables_until_restart(config: Config, former: Config) -> Iterator[Finding]:
+    """VRFs that would have the main table of the daemon that runs, which has it until it is started again."""
+    for index, vrf in enumerate(config.vrf):
+        if vrf.table == former.fib.table:
+            what = f"is {vrf.table}, which is the main table (fib.table) until bgpd is restarted"
+            yield Finding(("vrf", index, "table"), what, "choose another number, or restart bgpd")
+
+
 def _check_name(vrf: VrfConfig, path: KeyPath) -> Iterator[Finding]:
     if wrong := bad_interface(vrf.name):
         yield Finding((*path, "name"), *wrong)

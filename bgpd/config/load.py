@@ -18,6 +18,7 @@ import msgspec
 
 from bgpd.config.check import check_config, check_files, unreadable_files, warn_about
 from bgpd.config.check_sessions import warn_about_interfaces, warn_about_tcp_ao
+from bgpd.config.check_vrfs import check_tables_until_restart
 from bgpd.config.effects import begins_anew
 from bgpd.config.facts import Facts
 from bgpd.config.identity import resolve
@@ -179,6 +180,7 @@ def _parse(
     errors = [finding for finding in findings if finding not in passwords]
     if not errors and former is not None:
         errors = [_lost_session(finding) for finding in passwords if _ends_session(former, config, finding)]
+        errors += check_tables_until_restart(config, former)
     if errors:
         is_early = expansion.misses_loopback_only and errors == expansion.findings
         raise (HostNotReady if is_early else ConfigError)(_problems(errors, merged, files))

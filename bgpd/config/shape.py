@@ -7,6 +7,7 @@ look at the rest. It never touches the system; check.py looks at what the values
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -63,7 +64,7 @@ def _shape(value: Any, expected: inspect.Type, path: KeyPath, findings: list[Fin
         case inspect.VarTupleType() | inspect.ListType() if isinstance(value, list):
             return _sequence(value, expected, path, findings)
         case inspect.DictType(value_type=inner) if isinstance(value, dict):
-            return {name: _shape(item, inner, (*path, name), findings) for name, item in value.items()}
+            return {name: _shape(item, inner, (*path, name), findings) for name, item in _named(value, path, findings)}
         case _ if _fits(value, expected):
             wrong = _out_of_range(value, expected)
             if not wrong:
@@ -77,6 +78,15 @@ def _shape(value: Any, expected: inspect.Type, path: KeyPath, findings: list[Fin
         right += f": write {path[-1]} = {{}} for the defaults"
     findings.append(Finding(path, f"is {_describe_value(value)}", right))
     return _stand_in(expected)
+
+
+def _named(value: dict[str, Any], path: KeyPath, findings: list[Finding]) -> Iterator[tuple[str, Any]]:
+    """The entries of a table whose keys are names; such a name is a text, too."""
+    for name, item in value.items():
+        if wrong := _unprintable(name):
+            findings.append(Finding((*path, name), *wrong))
+        else:
+            yield name, item
 
 
 def _struct(value: dict[str, Any], expected: inspect.Type, path: KeyPath, findings: list[Finding]) -> Any:
@@ -152,14 +162,24 @@ def _out_of_range(value: Any, expected: inspect.Type) -> tuple[str, str] | None:
     """What is wrong with a value of the right kind, and what would be right."""
     match expected:
         case inspect.IntType(ge=least, le=most) | inspect.FloatType(ge=least, le=most):
-            if (least is not None and value < least) or (most is not None and value > most):
+            if not (least is None or value >= least) or not (most is None or value <= most):  # nan is neither
                 return f"is {value}", f"must be from {least} to {most}"
         case inspect.StrType(min_length=shortest, max_length=longest, pattern=pattern):
+            if wrong := _unprintable(value):
+                return wrong
             if (shortest and len(value) < shortest) or (longest is not None and len(value) > longest):
                 return f'"{value}" has {len(value)} characters', f"must have {shortest or 0} to {longest or 'any'}"
-            if pattern is not None and (re.search(pattern, value) is None or value.endswith("\n")):  # "$" would take it
+            if pattern is not None and re.search(pattern, value) is None:
                 return f'is "{value}"', f"must look like {pattern}"
     return None
+
+
+def _unprintable(text: str) -> tuple[str, str] | None:
+    """A text with a control character: no name, address or path needs one, and the system takes none with a NUL."""
+    found = next((letter for letter in text if letter < " " or "\x7f" <= letter <= "\x9f"), "")
+    if not found:
+        return None
+    return f"has the character {found!a} in it", "a text is one line that can be printed: remove it"
 
 
 _NAMES: dict[type[inspect.Type], str] = {

@@ -62,6 +62,8 @@ def bad_as_range(text: str) -> Wrong | None:
 
 def bad_prefix(text: str, *, workload: bool = False) -> Wrong | None:
     """A text that is not a prefix; of a workload, also one that no workload can have."""
+    if "%" in text:
+        return f'"{text}" has a scope', f'a prefix has none: write "{_without_scope(text)}"'
     try:
         network = ipaddress.ip_network(text)
     except ValueError:
@@ -80,6 +82,13 @@ def bad_prefix(text: str, *, workload: bool = False) -> Wrong | None:
             if what:
                 return f'"{text}" is {kind}', "a workload has unicast addresses of its own"
     return None
+
+
+def _without_scope(text: str) -> str:
+    """An address or a prefix without the interface in it: "fe80::%eth0/64" is "fe80::/64"."""
+    address, _, rest = text.partition("%")
+    _, slash, length = rest.partition("/")
+    return f"{address}{slash}{length}"
 
 
 def bad_address(text: str) -> Wrong | None:

@@ -35,6 +35,8 @@ def parse_prefix(text: str) -> tuple[Family, bytes]:
     host = parse_host(text)
     if host is not None:
         return host
+    if "%" in text:
+        raise ValueError(f'"{text}" has a scope, and no prefix has one')
     network = ipaddress.ip_network(text)
     return (Family.IPV4_UNICAST if network.version == 4 else Family.IPV6_UNICAST), key_of(network)
 

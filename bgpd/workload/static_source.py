@@ -37,12 +37,14 @@ class StaticSource(ClaimSource):
         self._apply()
 
     def _apply(self) -> None:
-        claims = {claim.id: claim for claim in map(static_claim, self._configs)}
+        claims: dict[str, list[Claim]] = {}
+        for claim in map(static_claim, self._configs):
+            claims.setdefault(claim.id, []).append(claim)  # without an ID several may have one: a prefix of two VRFs
         for id in self._claims.claimed(STATIC):
             if id not in claims:
                 self._claims.claim(STATIC, id)
-        for id, claim in claims.items():
-            self._claims.claim(STATIC, id, (claim,))
+        for id, of_id in claims.items():
+            self._claims.claim(STATIC, id, of_id)
         self._first_state.heard(STATIC)
 
 

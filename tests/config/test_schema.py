@@ -47,7 +47,7 @@ def test_small_configuration_gets_the_documented_defaults() -> None:
 BAD = [
     ("[router\n", 1, "", "not valid TOML"),
     (ROUTER + "[router]\n", 4, "", "not valid TOML"),
-    (ROUTER + '[api]\nmode = "0660\\n"\n', 5, "api.mode", 'is "0660'),
+    (ROUTER + '[api]\nmode = "0660\\n"\n', 5, "api.mode", "has the character"),
     (NEIGHBOR, 1, "router", "is missing"),
     ("[router]\nasn = 65203\n", 1, "router.router_id", "is missing"),
     (ROUTER + 'hostnme = "x"\n' + NEIGHBOR, 4, "router.hostnme", "unknown key"),
@@ -292,6 +292,7 @@ def test_bad_static_workload_is_told(prefix: str) -> None:
 def test_static_prefix_given_twice_is_told() -> None:
     static = '[[workload.static]]\nprefix = "10.64.1.5/32"\ninterface = "veth5"\n'
     assert the_problem(ROUTER + static + static).path == "workload.static[1].prefix"
+    assert the_problem(ROUTER + static + static.replace("/32", "")).path == "workload.static[1].prefix"
 
 
 def test_all_errors_are_told_at_once_in_the_order_of_the_file() -> None:
@@ -506,12 +507,69 @@ def test_a_file_whose_reading_might_never_end_is_not_read(tmp_path: Path) -> Non
         ("mqtts://b/?password=hunter2", "has more than a host and a port"),
         ("mqtts://b:8883/hunter2", "has more than a host and a port"),
         ("mqtts://b#hunter2", "has more than a host and a port"),
+        ("mqtt://[2001:db8::1", "has brackets around what is no IPv6 address"),
+        ("mqtt://[hunter2]:1883", "has brackets around what is no IPv6 address"),
+        ("mqtt://a b", "names no host"),
     ],
 )
 def test_broker_that_could_never_be_reached_or_would_be_shown_with_its_password(broker: str, what: str) -> None:
     problem = the_problem(ROUTER + f'[workload.mqtt]\nbroker = "{broker}"\n')
     assert what in problem.what
     assert "hunter2" not in str(problem)
+
+
+@pytest.mark.parametrize("name", ["rack1/node1", "node#1", "node+1"])
+def test_host_name_that_no_topic_can_have_is_told_where_it_would_be_in_topics(name: str) -> None:
+    text = ROUTER + f'hostname = "{name}"\n'
+    problem = the_problem(f'{text}[workload.mqtt]\nbroker = "mqtt://b"\n')
+    assert (problem.line, problem.path) == (4, "router.hostname")
+    parse_config(f'{text}[workload.mqtt]\nbroker = "mqtt://b"\nhost = "node1"\n', "x.toml")
+    parse_config(text, "x.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (ROUTER + NEIGHBOR.replace("leaf1", "leaf\\n1"), "neighbor[0].name"),
+        (ROUTER + '[state]\ndirectory = "/var/lib\\u0000"\n', "state.directory"),
+        (ROUTER + NEIGHBOR + 'password_file = "/etc/bgpd/\\u0000"\n', "neighbor[0].password_file"),
+        (ROUTER + '[policy."a\\tb"]\nrules = []\n', "policy.a\tb"),
+        (ROUTER + 'loopbacks = ["10.0.0.0/8\\u007f"]\n', "router.loopbacks[0]"),
+    ],
+)
+def test_no_text_has_control_characters(text: str, path: str) -> None:
+    problem = the_problem(text)
+    assert (problem.path, problem.what[:17]) == (path, "has the character")
+
+
+@pytest.mark.parametrize(
+    ("section", "right"),
+    [
+        ('[[aggregate]]\nprefix = "2001:db8::%eth0/64"\n', '"2001:db8::/64"'),
+        ('[[workload.static]]\ninterface = "veth5"\nprefix = "2001:db8::1%eth0"\n', '"2001:db8::1"'),
+        ('[fib]\nprotect = ["fe80::%eth0/64"]\n', '"fe80::/64"'),
+        ('[[listen]]\nasn = 65201\nimport = "none"\nprefix = "2001:db8::%eth0/64"\n', '"2001:db8::/64"'),
+    ],
+)
+def test_no_prefix_has_a_scope(section: str, right: str) -> None:
+    problem = the_problem(ROUTER + section)
+    assert "has a scope" in problem.what
+    assert right in problem.right
+
+
+def test_what_is_no_number_is_in_no_range() -> None:
+    problem = the_problem(f"{ROUTER}[workload.services]\nlink_bandwidth_per_weight = nan\n")
+    assert (problem.line, problem.what) == (5, "is nan")
+
+
+def test_main_table_is_not_another_one_before_a_restart() -> None:
+    former, _ = parse_config(f"{ROUTER}[fib]\ntable = 1001\n", "x.toml")
+    vrf = '[[vrf]]\nname = "blue"\ntable = 1001\nvni = 5001\n'
+    parse_config(ROUTER + vrf, "x.toml")
+    with pytest.raises(
+        ConfigError, match=r"vrf\[0\].table: is 1001, which is the main table .* until bgpd is restarted"
+    ):
+        parse_config(ROUTER + vrf, "x.toml", former=former)
 
 
 def test_command_directory_is_an_absolute_path() -> None:
