@@ -22,6 +22,7 @@ from bgpd.evpn.views import evpn_routes, vrf_views
 from bgpd.explain import explain
 from bgpd.export.table_dump import table_dump
 from bgpd.fib import views as fib_views
+from bgpd.fib.table import Fib
 from bgpd.history.answers import about, sought
 from bgpd.history.changes import is_about_routes, merged, not_known
 from bgpd.history.listings import KINDS as PAST_KINDS
@@ -119,7 +120,7 @@ class DaemonBackend:
             "aggregates": lambda query: map(self._advertised.of_aggregate, routing.rib.aggregation.views()),
             "services": self._services,
             "evpn": lambda query: evpn_routes(routing.evpn, query),
-            "vrfs": lambda query: iter(vrf_views(routing.evpn, query)),
+            "vrfs": self._vrf_views,
         }
         self.pagers = TablePages(routing, self._advertised, refuse=self._refuse_unknown).pagers
         self.listings: Mapping[str, Listing] = {name: self._checked(listing) for name, listing in listings.items()}
@@ -145,6 +146,21 @@ class DaemonBackend:
                 hint = did_you_mean(neighbor, [view.name for view in views]) or "none is configured"
                 raise Rejected(404, f'there is no neighbor "{neighbor}"', hint)
 
+    def _table_of(self, vrf: str) -> Fib:
+        """The kernel table of a VRF. Raises: Rejected: with 404, there is no such VRF, or the kernel does not have it,
+        and why."""
+        self._refuse_unknown(vrf, "")
+        fib = self._routing.tables.fibs.get(vrf)
+        if fib is None:
+            why = self._routing.tables.vrfs.problem(vrf) or "it is being made"
+            raise Rejected(404, f'VRF "{vrf}" has no kernel table: {why}', "once that is mended, bgpd reload")
+        return fib
+
+    def _vrf_views(self, query: ViewQuery) -> Iterator[msgspec.Struct | None]:
+        for view in vrf_views(self._routing.evpn, query):
+            view.problem = self._routing.tables.vrfs.problem(view.name)
+            yield view
+
     @property
     def objects(self) -> Mapping[str, Objects]:
         api = self._routing.workloads.find(ApiSource)
@@ -168,21 +184,17 @@ class DaemonBackend:
 
     def mrt(self, vrf: str) -> Iterator[bytes]:
         """The routes of a VRF as an MRT table. Raises: Rejected: with 404, there is no such VRF."""
-        if vrf not in self._routing.tables.fibs:
-            raise Rejected(404, f'there is no VRF "{vrf}"', "bgpd show vrfs lists them")
+        self._refuse_unknown(vrf, "")
         return table_dump(self._routing.rib, vrf, router=self.config().router)
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
-        """The path of a packed address. Raises: Rejected: with 404, there is no such VRF."""
+        """The path of a packed address. Raises: Rejected: with 404, there is no such VRF, or the kernel has it not."""
         routing = self._routing
-        fib = routing.tables.fibs.get(vrf)
-        if fib is None:
-            raise Rejected(404, f'there is no VRF "{vrf}"', "bgpd show vrfs lists them")
         view = await explain(
             address,
             vrf,
             rib=routing.rib,
-            fib=fib,
+            fib=self._table_of(vrf),
             evpn=routing.evpn,
             workloads=routing.workloads,
             neighbors=self.neighbors(),
@@ -213,8 +225,7 @@ class DaemonBackend:
 
     async def explain_past(self, address: bytes, vrf: str, at: float) -> PastView:
         """What the RIB had at that time. Raises: Rejected: with 404, no such VRF, or it is not known, and why."""
-        if vrf not in self._routing.tables.fibs:
-            raise Rejected(404, f'there is no VRF "{vrf}"', "bgpd show vrfs lists them")
+        self._refuse_unknown(vrf, "")
         view = await self._past.ask(address, vrf, at)
         view.events = about(view, await self._journal.read(sought(at)))
         return view
@@ -253,10 +264,7 @@ class DaemonBackend:
 
     async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> WhyNotView:
         """What keeps a prefix from being used or announced. Raises: Rejected: with 404, no such VRF or neighbor."""
-        routing = self._routing
-        fib = routing.tables.fibs.get(vrf)
-        if fib is None:
-            raise Rejected(404, f'there is no VRF "{vrf}"', "bgpd show vrfs lists them")
+        routing, fib = self._routing, self._table_of(vrf)
         views = self.neighbors()
         if neighbor and not any(neighbor == view.name for view in views):
             hint = did_you_mean(neighbor, [view.name for view in views]) or "none is configured"

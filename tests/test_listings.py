@@ -39,6 +39,9 @@ vni = 5001
 )[0]
 
 
+PROBLEMS = {"blue": "table 1001 belongs to the VRF device tenant: choose another"}
+
+
 def neighbor_view(number: int) -> NeighborView:
     asns = {"asn": 65201, "local_asn": 65203}
     return NeighborView(
@@ -64,7 +67,7 @@ class Rig:
             rib=self.rib,
             sources={source.name: source for source in sources},
             speaker=SimpleNamespace(neighbor_views=lambda: self.views),
-            tables=SimpleNamespace(fibs={}),
+            tables=SimpleNamespace(fibs={}, vrfs=SimpleNamespace(problem=PROBLEMS.get)),
             workloads=SimpleNamespace(services=services, claims=claims, find=lambda _: None),
             evpn=SimpleNamespace(),
         )
@@ -173,6 +176,14 @@ def test_session_that_ends_while_its_routes_are_listed_is_left_out(
 async def test_explanation_of_a_vrf_that_is_not_there_is_refused(rig: Rig) -> None:
     with pytest.raises(Rejected, match='there is no VRF "green"'):
         await rig.backend.explain(b"\x0a\0\0\1", "green")
+
+
+async def test_a_vrf_that_the_kernel_does_not_have_is_told_with_the_reason(rig: Rig) -> None:
+    why = r'VRF "blue" has no kernel table: table 1001 belongs to the VRF device tenant: choose another'
+    with pytest.raises(Rejected, match=why):
+        await rig.backend.explain(b"\x0a\0\0\1", "blue")
+    with pytest.raises(Rejected, match=why):
+        await rig.backend.why_not((V4, key("10.9.0.0/16")), "blue", "")
 
 
 def test_objects_are_those_of_the_local_api_where_it_is_configured(rig: Rig) -> None:

@@ -52,6 +52,7 @@ def vrf_rows(view: View, now: float) -> Rows:
         str(sum(view.get("local", {}).values())),
     )
     rows = [_uplink(uplink) for uplink in view.get("uplinks", ())]
+    rows += [("", "problem", view["problem"])] if view.get("problem") else []
     rows += [("", "unresolved", why) for why in view.get("unresolved", ())]
     rows += [("", one["standing"], f"{one['mac']} {one['address']}: {one['reason']}") for one in view.get("alarms", ())]
     for row in rows or [("", "", "")]:

@@ -99,15 +99,14 @@ class Evpn:
         for name in [name for name in self.vrfs if name not in wanted]:
             self._remove(name)
         changed = []
-        for name, settings in wanted.items():
-            known = self.vrfs.get(name)
-            if known is None:
-                changed.append(self._add(settings, config))
-            elif known.config != settings or config.router != self._config.router:
-                known.configure(settings, config.router)
-                self.originator.vrf_removed(name)
-                self._advertise_all_of(known)
+        for name, known in self.vrfs.items():
+            if known.config != wanted[name] or config.router != self._config.router:
+                self.originator.vrf_removed(name)  # of all before any is advertised anew: it may have another's RD now
+                known.configure(wanted[name], config.router)
                 changed.append(known)
+        for known in changed:
+            self._advertise_all_of(known)
+        changed += [self._add(settings, config) for name, settings in wanted.items() if name not in self.vrfs]
         self.importer.use(self.vrfs.values())
         self._refresh_uplinks(changed)
         self._advertise_memberships(config)

@@ -203,7 +203,10 @@ class KernelTables:
     def why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
         """Why a next hop is unreachable, or ""; the listener is notified when that changes."""
         fib = self.fibs.get(vrf)
-        return f"there is no VRF {vrf}" if fib is None else fib.targets.ask(next_hop)
+        if fib is not None:
+            return fib.targets.ask(next_hop)
+        problem = self.vrfs.problem(vrf)
+        return f"VRF {vrf} has no kernel table: {problem}" if problem else f"there is no VRF {vrf}"
 
     def forget(self, vrf: str, next_hops: Iterable[NextHop]) -> None:
         """Stop notifying about these next hops (see `resolve`)."""

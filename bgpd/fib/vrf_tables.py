@@ -155,6 +155,12 @@ class ConfiguredVrfs:
         found = [f"VRF {name}: {self._vrfs.problem(name)}" for name in self._configs if self._vrfs.problem(name)]
         return [*self.problems.values(), *found]
 
+    def problem(self, vrf: str) -> str:
+        """Why the kernel does not have a VRF, or not as it should be; "" if it has."""
+        if vrf in self.problems:
+            return self.problems[vrf].removeprefix(f"VRF {vrf}: ")
+        return self._vrfs.problem(vrf) if vrf in self._configs else ""
+
     def interfaces_changed(self, vrf: str) -> None:
         """Workloads of a VRF came or went: soon, their interfaces belong to it, or no longer do."""
         if vrf in self._configs and vrf not in self._due:
@@ -172,7 +178,8 @@ class ConfiguredVrfs:
         return all(self._vrfs.has(vrf, interface) for interface in direct)
 
     async def add(self, vrfs: Sequence[VrfConfig]) -> None:
-        """Have what is new or different in these; those that are missing stay until `remove`.
+        """Have what is new or different in these; those that are missing stay until `remove`, but for one whose table
+        is another's now: the kernel has one VRF for a table.
 
         The uplinks of all new ones are assigned at once: the main table, which loses them, looks at its own only once.
         """
@@ -183,11 +190,9 @@ class ConfiguredVrfs:
 
     async def _have(self, vrfs: Sequence[VrfConfig]) -> None:
         new: list[tuple[VrfConfig, Fib]] = []
+        await self._free_tables(vrfs)
         for config in vrfs:
             before = self._configs.get(config.name)
-            if before is not None and before.table != config.table:
-                await self._remove(config.name)
-                before = None
             try:
                 if before is None:
                     new.append((config, await self._start(config)))
@@ -205,6 +210,15 @@ class ConfiguredVrfs:
                 self.problems.pop(config.name, None)
             except (VrfRefused, OSError) as error:
                 self._refused(config, error)
+
+    async def _free_tables(self, vrfs: Sequence[VrfConfig]) -> None:
+        """Take out the VRFs whose table is another one now, or is another's now: of two that change their tables, and
+        of one that is renamed, the table is free before anybody asks for it."""
+        tables = {config.name: config.table for config in vrfs}
+        owners = {config.table: config.name for config in vrfs}
+        for name, before in list(self._configs.items()):
+            if tables.get(name, before.table) != before.table or owners.get(before.table, name) != name:
+                await self._remove(name)
 
     def _refused(self, config: VrfConfig, error: Exception) -> None:
         if str(error) != self.problems.get(config.name):
@@ -252,7 +266,7 @@ class ConfiguredVrfs:
         try:
             await self._vrfs.add(_spec(config), fib)
         except BaseException:
-            self._dataplane.assign(dict.fromkeys(config.uplinks))
+            self._vrfs.release(config.uplinks)
             await fib.stop()
             raise
         self._fibs[name] = fib

@@ -34,6 +34,7 @@ from bgpd.kernel.link_messages import encode_add_rule, encode_delete_rule
 from bgpd.kernel.netlink import KernelError, read_sequence
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm, encode_last_resort
+from bgpd.kernel.vrf_requests import VrfDevice
 from bgpd.model.iana import Family
 from bgpd.model.kernel import (
     KernelEvent,
@@ -259,7 +260,7 @@ class KernelVrfs:
         elif device is not None and device.table != spec.table:
             why = f"the VRF device {spec.name} has table {device.table}, not {spec.table}: make them equal"
         other = await self._devices.of_table(spec.table)
-        if other is not None and other.name != spec.name:
+        if other is not None and other.name != spec.name and not self._is_left(other):
             why = f"table {spec.table} belongs to the VRF device {other.name}: choose another"
         if why:
             raise VrfRefused(f"VRF {spec.name}: {why}")
@@ -309,6 +310,9 @@ class KernelVrfs:
         spec = vrf.spec
         device = await self._devices.named(spec.name)
         if device is None:
+            left = await self._devices.of_table(spec.table)
+            if left is not None and self._is_left(left):
+                await self._empty(vrf, left)
             device, refused = await self._devices.make(spec.name, spec.table)
             if device is None:
                 return False
@@ -328,10 +332,17 @@ class KernelVrfs:
 
     async def _remove_device(self, vrf: _Vrf) -> None:
         device = await self._devices.named(vrf.spec.name) if vrf.by_device else None
-        if device is None:
-            return
+        if device is not None:
+            await self._empty(vrf, device, only=vrf.interfaces | vrf.entered)
+
+    def _is_left(self, device: VrfDevice) -> bool:
+        """Whether bgpd made a device, and has no VRF of its name: an earlier run had its VRF under another one."""
+        return is_made_by_bgpd(device) and device.name not in self._vrfs
+
+    async def _empty(self, vrf: _Vrf, device: VrfDevice, *, only: Container[str] | None = None) -> None:
+        """Take the interfaces out of a device, or only these, and delete it if bgpd made it."""
         for link in list(self._dataplane.host.links.values()):
-            if link.vrf == vrf.spec.name and link.name in vrf.interfaces | vrf.entered:
+            if link.vrf == device.name and (only is None or link.name in only):
                 self._note(vrf, await self._devices.move(link, 0))
         self._note(vrf, await self._devices.delete(device))
 
@@ -385,13 +396,17 @@ class KernelVrfs:
 
     def _interfaces_changed(self, vrf: _Vrf, before: frozenset[str]) -> None:
         vrf.left |= before - vrf.interfaces
-        assigned: dict[str, str | None] = dict.fromkeys(vrf.left)
-        assigned.update(dict.fromkeys(vrf.interfaces, vrf.spec.name))
-        self._dataplane.assign(assigned)
+        self.release(vrf.left)
+        self._dataplane.assign(dict.fromkeys(vrf.interfaces, vrf.spec.name))
 
     def _forget(self, vrf: _Vrf) -> None:
         self._vrfs.pop(vrf.spec.name, None)
-        self._dataplane.assign(dict.fromkeys(vrf.interfaces))
+        self.release(vrf.interfaces)
+
+    def release(self, interfaces: Iterable[str]) -> None:
+        """A VRF has these no longer: they are where the kernel has them, but for those that another VRF has by now."""
+        taken = {name for vrf in self._vrfs.values() for name in vrf.interfaces}
+        self._dataplane.assign(dict.fromkeys(set(interfaces) - taken))
 
     def _kernel_changed(self, event: KernelEvent) -> None:
         match event:

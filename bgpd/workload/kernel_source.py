@@ -104,18 +104,25 @@ class KernelSource(ClaimSource):
             self._first_state.heard(KERNEL)
 
     def reconfigure(self, config: WorkloadsConfig) -> None:
-        """Set other globs and VRFs: known routes are judged again; routes of a new table arrive by `event`."""
-        for table, family, key in [place for place in self._routes if place[0] not in config.vrfs]:
-            for route in self._routes[table, family, key]:
-                self._forget(route)
+        """Set other globs and VRFs: known routes are judged again; routes of a new table arrive by `event`.
+
+        A table may be another VRF's than before: what was said of its routes was said of that one.
+        """
+        moved = [place for place in self._routes if config.vrfs.get(place[0]) != self._vrfs[place[0]]]
+        for place in moved:
+            self._give_up(place)
         self._vrfs = config.vrfs
+        for place in [place for place in moved if place[0] not in config.vrfs]:
+            del self._routes[place]
+            self._several.pop(place, None)
         globs = _globs(config.workload)
-        if globs == self._globs:
-            return
-        self._globs = globs
-        self._match.cache_clear()
-        for place in self._routes:
-            self._report(place)
+        if globs != self._globs:
+            self._globs = globs
+            self._match.cache_clear()
+            moved = list(self._routes)
+        for place in moved:
+            if place in self._routes:
+                self._report(place)
 
     def _take(self, event: KernelEvent) -> None:
         if isinstance(event, RouteChanged):  # of nearly all events
@@ -161,6 +168,13 @@ class KernelSource(ClaimSource):
             self._several.pop(place, None)
         self._report(place)
 
+    def _give_up(self, place: _Place) -> None:
+        """What was said of a prefix in the VRF that its table was of does not hold any more."""
+        number, family, key = place
+        vrf = self._vrfs[number]
+        self._table.foreign_route_changed(vrf, family, key, None)
+        self._claims.claim(KERNEL, _id(vrf, format_key(family, key)))
+
     def _report(self, place: _Place) -> None:
         """Note which route of a prefix the kernel uses: whether it is a workload's, and where it leads."""
         number, family, key = place
@@ -173,9 +187,7 @@ class KernelSource(ClaimSource):
         if best is not None and not best.gateway:
             foreign = Foreign(best.interface, best.metric < self._own_metric)
         self._table.foreign_route_changed(vrf, family, key, foreign)
-        prefix = format_key(family, key)
-        id = f"{vrf}/{prefix}" if vrf else prefix
-        match = self._match
+        id, match = _id(vrf, format_key(family, key)), self._match
         if best is None or not match(best.interface) or not is_workload(family, key):
             self._claims.claim(KERNEL, id)
             return
@@ -185,6 +197,11 @@ class KernelSource(ClaimSource):
         self._claims.claim(
             KERNEL, id, (Claim(source=KERNEL, id=id, family=family, key=key, interface=best.interface, vrf=vrf),)
         )
+
+
+def _id(vrf: str, prefix: str) -> str:
+    """The name of a claim: its prefix, and the VRF that this is in."""
+    return f"{vrf}/{prefix}" if vrf else prefix
 
 
 def _globs(config: WorkloadConfig) -> tuple[str, ...]:

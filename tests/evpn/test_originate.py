@@ -7,7 +7,7 @@ from bgpd.model.as_path import AsPathSegment
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import encode_link_bandwidth, parse_route_target
 from bgpd.model.evpn import mac_ip_key, parse_key
-from bgpd.model.iana import SegmentType
+from bgpd.model.iana import EvpnRouteType, SegmentType
 from bgpd.model.path import NextHop, RouteBatch, Source, SourceKind
 from bgpd.model.policy_syntax import format_extended_community
 from bgpd.model.prefix import parse_address, parse_prefix
@@ -164,6 +164,30 @@ def test_changed_targets_are_told_for_what_is_there() -> None:
         assert batch.attributes is not None
         targets = (parse_route_target("65201:1"), parse_route_target("65201:2"))
         assert batch.attributes.extended_communities == (*targets, VXLAN)
+
+
+def _is_of_an_uplink(key: bytes) -> bool:
+    return key[0] == EvpnRouteType.MAC_IP_ADVERTISEMENT and key[13:19] != bytes.fromhex("0200000000aa")
+
+
+def test_vrfs_that_change_their_route_distinguishers_with_each_other_are_told_both() -> None:
+    """A prefix of both is one route under the former distinguisher of the one and the new one of the other."""
+    host = Host()
+    host.up(1)
+    for vrf in ("blue", "red"):
+        host.workload("10.64.1.5/32", mac="02:00:00:00:00:aa", vrf=vrf)
+    host.turn()
+    before = host.announced_to("leaf1")
+    tables = CONFIG.replace("table = 1001", "table = 0").replace("table = 1002", "table = 1001")
+    host.reconfigure(tables.replace("table = 0", "table = 1002"))
+    host.turn()
+    after = host.announced_to("leaf1")
+    assert len(after) == len(before) == 8
+    assert {key for key in after if key in before} == {key for key in before if not _is_of_an_uplink(key)}
+    red = (parse_route_target("65201:5002"), VXLAN)
+    for key, batch in after.items():
+        assert batch.attributes is not None
+        assert (key[1:9] == rd(OWN)) is (batch.attributes.extended_communities[:2] == red)
 
 
 CE = """[[neighbor]]

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 
+import msgspec
 import pytest
 
 from bgpd.config.schema import FibConfig, VrfConfig
@@ -338,6 +339,23 @@ async def test_interface_that_leaves_a_vrf_is_in_the_main_table_again(net: Net, 
         assert not any("b2" in line or "dev cb" in line for line in table(1001))
 
 
+@pytest.mark.parametrize("first", ["blue", "red"])
+async def test_uplink_that_goes_to_another_vrf_is_that_ones_whichever_is_changed_first(
+    net: Net, use_devices: bool, first: str
+) -> None:
+    async with running(BLUE, RED, use_devices=use_devices) as it:
+        changed = [VrfSpec("blue", 1001, ("b1",)), VrfSpec("red", 1002, ("r1", "b2"))]
+        for spec in changed if first == "blue" else reversed(changed):
+            await it.vrfs.change(spec)
+        await it.idle()
+        assert it.dataplane.host.vrf_of("b2") == "red"
+        await until(lambda: it.fibs["red"].targets.ask(LEAF2) == "")
+        assert it.fibs["blue"].targets.ask(LEAF2) != ""
+        await it.vrfs.remove("blue")
+        await it.idle()
+        assert it.fibs["red"].targets.ask(LEAF2) == ""
+
+
 async def test_interface_that_appears_later_joins_its_vrf(net: Net, use_devices: bool) -> None:
     spec = VrfSpec("blue", 1001, ("b1", "late"))
     async with running(spec, use_devices=use_devices) as it:
@@ -375,6 +393,20 @@ async def test_vrf_device_of_another_program_is_used_and_left(net: Net) -> None:
         await it.vrfs.remove("blue")
         assert "master" not in ip("link show b1")
         assert "blue" in ip("-br link show")
+
+
+@pytest.mark.vm
+@pytest.mark.usefixtures("net")
+async def test_vrf_that_was_renamed_while_bgpd_did_not_run_takes_the_table_over() -> None:
+    async with running(BLUE, use_devices=True):
+        assert "master blue" in ip("link show b1")
+    async with running(use_devices=True) as it:
+        await it.add(VrfSpec("green", 1001, ("b1",)), fib="blue")
+        await it.idle()
+        assert "master green" in ip("link show b1")
+        assert "master" not in ip("link show b2")
+        assert "blue" not in ip("-br link show")
+        assert it.vrfs.problem("green") == ""
 
 
 @pytest.mark.vm
@@ -512,6 +544,54 @@ class VrfsOwner(ScriptedOwner):
     def write_waiting(self, vrf: str) -> None: ...
 
 
+def configured_vrfs(it: Host, owner: VrfsOwner, fibs: dict[str, Fib]) -> ConfiguredVrfs:
+    return ConfiguredVrfs(
+        FibConfig(table=254),
+        dataplane=it.dataplane,
+        owner=owner,
+        fibs=fibs,
+        needs=lambda vrf: Dependencies(),
+        interfaces=lambda vrf: (),
+        probe_tables=frozenset,
+    )
+
+
+@pytest.mark.usefixtures("net")
+async def test_vrfs_change_their_tables_with_each_other_and_one_is_renamed(use_devices: bool) -> None:
+    """By one reload each: nobody is refused since the other one has the table still, or takes it along when it goes."""
+    async with running(use_devices=use_devices) as it:
+        fibs = {"": it.fibs[""]}
+        configured = configured_vrfs(it, VrfsOwner(), fibs)
+
+        async def reload(*vrfs: VrfConfig) -> None:
+            await configured.add(vrfs)
+            await configured.remove(vrfs)
+            await until(lambda: it.dataplane.idle)
+            assert configured.problems == {}
+            assert configured.warnings() == []
+            assert {name: fib.form.table for name, fib in fibs.items() if name} == {one.name: one.table for one in vrfs}
+            for vrf in vrfs:
+                assert any(line.startswith("unreachable default") for line in table(vrf.table))
+                for uplink in vrf.uplinks:
+                    assert it.dataplane.host.vrf_of(uplink) == vrf.name
+                    assert use_devices or any(f"iif {uplink} lookup {vrf.table}" in rule for rule in bgpd_rules())
+                    assert not use_devices or f"master {vrf.name}" in ip(f"link show {uplink}")
+
+        await configured.start(())
+        blue, red = (
+            VrfConfig(name="blue", table=1001, uplinks=("b1",)),
+            VrfConfig(name="red", table=1002, uplinks=("r1",)),
+        )
+        await reload(blue, red)
+        await reload(msgspec.structs.replace(blue, table=1002), msgspec.structs.replace(red, table=1001))
+        await reload(msgspec.structs.replace(blue, table=1002, name="green"), msgspec.structs.replace(red, table=1001))
+        await reload(VrfConfig(name="red", table=1002, uplinks=("b1",)), VrfConfig(name="new", table=1009))
+        await configured.stop_trying()
+        for name in ("red", "new"):
+            await fibs[name].stop()
+        await configured.stop()
+
+
 @pytest.mark.usefixtures("net")
 async def test_vrf_of_which_the_kernel_would_not_tell_at_the_start_comes_without_a_reload(
     monkeypatch: pytest.MonkeyPatch,
@@ -528,15 +608,7 @@ async def test_vrf_of_which_the_kernel_would_not_tell_at_the_start_comes_without
             return await read()
 
         monkeypatch.setattr(it.dataplane.reader, "rules", rules)
-        configured = ConfiguredVrfs(
-            FibConfig(table=254),
-            dataplane=it.dataplane,
-            owner=owner,
-            fibs=fibs,
-            needs=lambda vrf: Dependencies(),
-            interfaces=lambda vrf: (),
-            probe_tables=frozenset,
-        )
+        configured = configured_vrfs(it, owner, fibs)
         blue = VrfConfig(name="blue", table=1001, vni=5001)
         await configured.start([blue])
         assert "changed during" in configured.problems["blue"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from bgpd.config.schema import Config, FibConfig, RouterConfig, VrfConfig
+from bgpd.config.schema import Config, FibConfig, RouterConfig, VrfConfig, WorkloadsConfig
 from bgpd.config.schema_workloads import KernelWorkloadConfig, WorkloadConfig
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelRoute, Link, RouteChanged
@@ -102,6 +102,32 @@ def test_route_of_a_vrf_table_is_announced_in_that_vrf() -> None:
     rig.add(route(table=1001))
     rig.add(route())
     assert set(rig.announced) == {("blue", POD), ("", POD)}
+
+
+def test_table_of_another_vrf_is_announced_in_that_one() -> None:
+    """A VRF is renamed, two change their tables with each other, one goes: by one reload each."""
+
+    def tables(**vrfs: int) -> WorkloadsConfig:
+        return msgspec.structs.replace(
+            config(), vrf=tuple(VrfConfig(name=name, table=table) for name, table in vrfs.items())
+        ).workloads
+
+    rig = KernelRig()
+    rig.source.reconfigure(tables(blue=1001, red=1002))
+    rig.add(route(table=1001))
+    rig.add(route("10.64.1.8/32", table=1002))
+    rig.add(route())
+    for vrfs, expected in (
+        ({"green": 1001, "red": 1002}, {("green", POD), ("red", "10.64.1.8/32")}),
+        ({"green": 1002, "red": 1001}, {("red", POD), ("green", "10.64.1.8/32")}),
+        ({"red": 1001}, {("red", POD)}),
+        ({"red": 1009, "blue": 1001}, {("blue", POD)}),
+    ):
+        rig.source.reconfigure(tables(**vrfs))
+        rig.settle()
+        assert set(rig.announced) == {*expected, ("", POD)}
+    rig.delete(route(table=1001))
+    assert set(rig.announced) == {("", POD)}
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ class VrfView(msgspec.Struct, kw_only=True):
     """`bgpd show vrfs`: one VRF. `routes` and `local` count prefixes by family: all of its tables, and this host's own.
 
     `unresolved` are the next hops of its routes that lead nowhere, each with the reason. `endpoints` counts the
-    workloads with a MAC; `alarms` are those of them that are not simply held.
+    workloads with a MAC; `alarms` are those of them that are not simply held. `problem`: why the kernel does not have
+    it, or not as it should be; "" if it has.
     """
 
     name: str
@@ -86,3 +87,4 @@ class VrfView(msgspec.Struct, kw_only=True):
     unresolved: list[str] = []
     endpoints: int = 0
     alarms: list[EndpointView] = []
+    problem: str = ""
