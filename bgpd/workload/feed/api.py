@@ -21,6 +21,7 @@ from bgpd.model.workload import Claim, WorkloadState
 from bgpd.runtime.events import log
 from bgpd.workload.feed.feed import IN_USE
 from bgpd.workload.feed.payload import MAX_PAYLOAD, PayloadRefused, decode_service, decode_workload
+from bgpd.workload.feed.reports import SERVICE as FEED_SERVICE
 from bgpd.workload.feed.source import FeedSource
 from bgpd.workload.service.services import SERVICE
 from bgpd.workload.sources import ClaimSource, Restart, SourceKind, SourceParts
@@ -130,9 +131,13 @@ class ApiSource(FeedSource):
         return Answer(202 if not_saved else 200, gone)
 
     def service(self, name: str) -> Answer:
-        """The view of a service of any source."""
+        """The view of a service of any source; of one that is kept while its VRF is not there, what it waits for."""
         view = self._services.view(name)
-        return Answer(200, view) if view else _unknown("service", name, "bgpd show services lists all")
+        if view is not None:
+            return Answer(200, view)
+        if waits := self._reports.all_problems(FEED_SERVICE, name):
+            return Answer(404, ErrorReport(errors=waits))
+        return _unknown("service", name, "bgpd show services lists all")
 
     def states_changed(self, changed: Sequence[ClaimStatus]) -> None:
         """Wake the requests that wait for one of these."""

@@ -40,8 +40,11 @@ class ServiceSink(Protocol):
     def apply(self, source: str, name: str, service: Service | None) -> None:
         """A source says this of a service now; None: it is gone."""
 
+    def park(self, source: str, name: str) -> None:
+        """A service of a source is in force no more, and may be again: nobody else may have its name."""
+
     def owner(self, name: str) -> str:
-        """The source whose service of this name is in force, "" if none."""
+        """The source that has the service of this name, in force or parked; "" if none."""
 
 
 class Feed:
@@ -94,10 +97,11 @@ class Feed:
         return self._service_payloads
 
     def names(self, kind: str) -> set[str]:
-        """All workloads, or services, that are in force or kept for a VRF that may come back."""
+        """All workloads, or services, that are in force, kept for a VRF that may come back, or refused."""
+        refused = self._reports.names(self.source, kind)
         if kind == WORKLOAD:
-            return self._workloads.keys() | self._parked.workloads.keys()
-        return self._service_payloads.keys() | self._parked.services.keys()
+            return refused | self._workloads.keys() | self._parked.workloads.keys()
+        return refused | self._service_payloads.keys() | self._parked.services.keys()
 
     def is_in_force(self, kind: str, id: str) -> bool:
         """Whether there is a workload or service of this name, of a VRF that is configured."""
@@ -179,7 +183,6 @@ class Feed:
         for name, service in [*self._service_payloads.items(), *self._parked.services.items()]:
             if self._service_payloads.get(name) is service and service.vrf not in self.vrfs:
                 del self._service_payloads[name]
-                self._services.apply(self.source, name, None)
                 self._park_service(name, service)
             elif self._parked.services.get(name) is service and service.vrf in self.vrfs:
                 self.refused(SERVICE, name, ())
@@ -192,6 +195,7 @@ class Feed:
 
     def _park_service(self, name: str, service: Service) -> None:
         self._parked.services[name] = service
+        self._services.park(self.source, name)
         log.warning("service.without_vrf", source=self.source, name=name, vrf=service.vrf)
         self.refused(SERVICE, name, [_without_vrf(service.vrf)])
 
@@ -207,9 +211,9 @@ class Feed:
             if theirs != {_content(claim) for claim in claims_of(workload, source=self.source, id=id)}:
                 wrong = f'"{id}" is in use by another workload, from {other}'
                 raise PayloadRefused([Problem("id", wrong, IN_USE)])
-        if id not in self._workloads and len(self._workloads) + len(self._parked.workloads) >= self.most:
-            raise PayloadRefused([self._too_many("workloads")])
         former = self._workloads.get(id) or self._parked.workloads.get(id)
+        if former is None and len(self._workloads) + len(self._parked.workloads) >= self.most:
+            raise PayloadRefused([self._too_many("workloads")])
         added = len(workload.addresses) - (len(former.addresses) if former else 0)
         self._make_room(WORKLOAD, added)
         self.refused(WORKLOAD, id, ())
@@ -254,9 +258,9 @@ class Feed:
             wrong = f'"{name}" is in use by another service, from {owner}'
             raise PayloadRefused([Problem("name", wrong, IN_USE)])
         known = len(self._service_payloads) + len(self._parked.services)
-        if name not in self._service_payloads and known >= self.most:
-            raise PayloadRefused([self._too_many("services")])
         former = self._service_payloads.get(name) or self._parked.services.get(name)
+        if former is None and known >= self.most:
+            raise PayloadRefused([self._too_many("services")])
         added = _addresses_of(service) - (_addresses_of(former) if former else 0)
         self._make_room(SERVICE, added)
         self.refused(SERVICE, name, ())

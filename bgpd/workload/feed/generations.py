@@ -54,6 +54,7 @@ class Generations:
         self._ask_again = ask_again
         self._heard: dict[str, set[str]] = {WORKLOAD: set(), SERVICE: set()}
         self._gone: list[tuple[str, str]] = []
+        self._applying: Sync | None = None
         self._is_confirming = False
         self._ask_at: float | None = None
         self._ask_pause_s = INCOMPLETE_S[0]
@@ -88,7 +89,7 @@ class Generations:
         for heard in self._heard.values():
             heard.clear()
         self._gone.clear()
-        self.sync = None
+        self.sync = self._applying = None
         self._quiet_at = self._ask_at = None
         self._ask_pause_s = INCOMPLETE_S[0]
         self._is_confirming = False
@@ -181,15 +182,15 @@ class Generations:
 
     def timer(self) -> float | None:
         """When `tick` wants to be called, on the clock of `now`; 0 is at once."""
-        if self._gone:
+        if self._applying is not None:
             return 0.0
         times = [at for at in (self._quiet_at, self._ask_at) if at is not None]
         return min(times, default=None)
 
     def tick(self, now: float) -> None:
         """Apply a generation that is complete and has been quiet; ask again for one that is not complete."""
-        if self._gone:
-            self._remove_some()
+        if self._applying is not None:
+            self._remove_some(self._applying)
         if self._ask_at is not None and now >= self._ask_at:
             self._ask_for_rest(now)
         if self._quiet_at is None or now < self._quiet_at:
@@ -233,8 +234,8 @@ class Generations:
             removed=len(workloads),
             removed_services=len(services),
         )
-        self._feed.generation_applied(sync.generation, sync.epoch)
-        self._remove_some()
+        self._applying = sync
+        self._remove_some(sync)
 
     def _ask_for_rest(self, now: float) -> None:
         """Something is missing, or more is there than was counted: report it, and have all sent again."""
@@ -253,8 +254,11 @@ class Generations:
         self._feed.refused(SNAPSHOT, "", [Problem("", wrong, right)])
         self._ask_again()
 
-    def _remove_some(self) -> None:
-        """Remove the next entry that the applied generation lacks, unless it was received since."""
+    def _remove_some(self, sync: Sync) -> None:
+        """Remove the next entries that the generation lacks, unless they were received since.
+
+        It is applied once none is left: if the process or the connection ends before, it is news again.
+        """
         for _ in range(min(SLICE, len(self._gone))):
             kind, id = self._gone.pop()
             if id in self._heard[kind]:
@@ -263,3 +267,6 @@ class Generations:
                 self._feed.delete_workload(id)
             else:
                 self._feed.delete_service(id)
+        if not self._gone:
+            self._applying = None
+            self._feed.generation_applied(sync.generation, sync.epoch)

@@ -62,6 +62,10 @@ class Reports:
         """What is wrong with the latest payload of a source."""
         return list(self._problems[source].get((kind, id), ()))
 
+    def names(self, source: str, kind: str) -> set[str]:
+        """Of which names of a kind a source's latest payload has problems."""
+        return {id for of, id in self._problems[source] if of == kind}
+
     def all_problems(self, kind: str, id: str = "") -> list[Problem]:
         """What is wrong with the latest payloads of all sources."""
         return [problem for source in self._problems for problem in self.problems(source, kind, id)]

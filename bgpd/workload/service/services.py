@@ -102,6 +102,7 @@ class Services:
         self._claims = claims
         self._backends = BackendChecks(checks, self._saved)
         self._services: dict[str, Active] = {}
+        self._parked: dict[str, str] = {}
         self._targets_at: dict[VrfKey, dict[CheckId, None]] = defaultdict(dict)
         self._released = False
         self._backlog = Backlog(schedule=schedule, judge=self._judge_again, claim=self._claim_again)
@@ -124,12 +125,18 @@ class Services:
             self._backlog.claim_soon(name)
 
     def owner(self, name: str) -> str:
-        """The source that a service is from; "" if there is none of this name."""
+        """The source that a service is from, also while it is parked; "" if there is none of this name."""
         active = self._services.get(name)
-        return active.source if active else ""
+        return active.source if active else self._parked.get(name, "")
+
+    def park(self, source: str, name: str) -> None:
+        """A service is in force no more, and its source keeps its name until it says another word of it."""
+        self.apply(source, name, None)
+        self._parked[name] = source
 
     def apply(self, source: str, name: str, service: Service | None) -> None:
         """A checked service from now on, or (None) none of this name any more."""
+        self._parked.pop(name, None)
         active = self._services.get(name)
         if active is not None:
             for target in active.targets.values():

@@ -16,6 +16,8 @@ from bgpd.model.service import ServiceView
 from bgpd.workload.feed.api import Answer, ErrorReport, ServiceObjects, WorkloadObjects
 from tests.workload.broker import Node
 
+KEPT = "it is kept, and counts when there is one again"
+
 
 def body(address: str = "10.64.1.5", **fields: Any) -> bytes:
     return json.dumps({"addresses": [address], "interface": "pod1"} | fields).encode()
@@ -121,6 +123,21 @@ async def test_service_is_put_and_deleted(node: ApiNode) -> None:
     assert (await node.api.delete_service("web", who="root")).status == 404
     assert node.api.service("web").status == 404
     assert set(node.announced) == {"10.64.1.5/32"}
+
+
+async def test_service_of_a_vrf_that_is_gone_keeps_its_name_says_so_and_can_be_deleted(node: ApiNode) -> None:
+    api = node.api
+    api.feed.vrfs = {"", "blue"}
+    service = b'{"addresses": ["10.64.9.1"], "vrf": "blue", "mode": "announce-only"}'
+    assert (await api.put_service("web", service, who="root", timeout_s=0.05)).status == 202
+    api.feed.vrfs = {""}
+    list(api.feed.follow_vrfs())
+    answer = api.service("web")
+    assert (answer.status, errors(answer)) == (404, [f'vrf: there is no VRF "blue" any more; {KEPT}'])
+    assert node.workloads.services.owner("web") == "api", "no other source may have it: it may be back"
+    assert (await api.delete_service("web", who="root")).status == 200
+    assert node.workloads.services.owner("web") == ""
+    assert (api.service("web").status, api.feed.services) == (404, {})
 
 
 async def test_objects_of_the_http_server_lead_here(node: ApiNode) -> None:

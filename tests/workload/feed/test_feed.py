@@ -72,6 +72,9 @@ class FeedRig(Rig):
         else:
             self.applied[name] = (source, service)
 
+    def park(self, source: str, name: str) -> None:
+        self.applied.pop(name, None)
+
     def owner(self, name: str) -> str:
         return self.applied[name][0] if name in self.applied else ""
 
@@ -136,6 +139,56 @@ def test_thousands_that_a_generation_lacks_are_removed_in_steps_but_not_what_is_
     rig.hear(f"w{SLICE + 1:03}", "10.0.0.9")
     rig.stream.tick(rig.at)
     assert list(rig.feed.workloads) == [f"w{SLICE + 1:03}"]
+
+
+def test_a_generation_is_applied_once_all_that_it_lacks_is_gone() -> None:
+    """A connection, or a process, that ends in between leaves nothing of the former generation for good."""
+    rig = FeedRig()
+    for i in range(SLICE + 2):
+        rig.hear(f"w{i:03}", f"10.0.{i >> 8}.{i & 255}")
+    rig.sync(1, SLICE + 2)
+    rig.wait()
+    rig.rejoin()
+    rig.sync(2, 0)
+    rig.wait()
+    assert (len(rig.feed.workloads), rig.feed.generation, rig.on_disk.generation) == (2, 1, 1)
+    after = FeedRig(saved=rig.on_disk)
+    for one in (rig, after):
+        one.rejoin()
+        one.sync(2, 0)
+        one.wait()
+        assert (one.ids, one.feed.generation, one.on_disk.generation) == ("", 2, 2)
+        assert one.stream.timer() is None
+
+
+@pytest.mark.parametrize("kind", ["workload", "service"])
+def test_refused_payload_that_a_generation_lacks_is_reported_no_more(kind: str) -> None:
+    rig = FeedRig()
+    hear = rig.stream.workload_received if kind == "workload" else rig.stream.service_received
+    hear("bad", b"[]", rig.at)
+    assert rig.problems(kind, "bad")
+    sync(rig, generation=1, count=int(kind == "workload"), services=int(kind == "service"))
+    rig.wait()
+    assert (rig.feed.generation, bool(rig.problems(kind, "bad"))) == (1, True)
+    rig.rejoin()
+    sync(rig, generation=2, count=0, services=0)
+    rig.wait()
+    assert rig.problems(kind, "bad") == []
+
+
+def test_what_waits_for_its_vrf_can_be_changed_also_where_there_may_be_no_more() -> None:
+    rig = FeedRig(most=1)
+    rig.stream.workload_received("a", b'{"addresses": ["10.0.0.1"], "vrf": "blue", "interface": "pod1"}', rig.at)
+    rig.stream.service_received("s", b'{"addresses": ["10.0.0.2"], "vrf": "blue"}', rig.at)
+    rig.feed.vrfs = {""}
+    list(rig.feed.follow_vrfs())
+    rig.hear("a")
+    rig.hear("b")
+    offer(rig, "s")
+    offer(rig, "t", "10.64.9.2")
+    assert (rig.ids, list(rig.applied)) == ("a", ["s"])
+    assert not rig.problems("workload", "a")
+    assert "has 1 workloads" in rig.problems("workload", "b")[0].wrong
 
 
 def test_the_same_generation_deletes_nothing() -> None:
