@@ -15,18 +15,20 @@ from bgpd.fib import views as fib_views
 from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
 from bgpd.model.path import SourceKind
-from bgpd.model.prefix import covering_keys, format_address
+from bgpd.model.prefix import covering_keys, format_address, parse_prefix
 from bgpd.model.views.explained import ExplainView
 from bgpd.model.views.routes import CandidateView, FibRouteView, KernelRouteView, NextHopView, RouteView, WorkloadView
 from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import WorkloadState
-from bgpd.reachable import first_broken
+from bgpd.reachable import first_broken, why_down
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.rib import Rib
 from bgpd.rib.views import longest_match, route_view
 from bgpd.workload.workloads import Workloads
 
 _LOCAL_TABLE = 255
+_MOST_MISSING = 4
+"""Sessions that are named where nothing is known of an address."""
 
 
 async def explain(
@@ -37,7 +39,7 @@ async def explain(
     fib: Fib,
     evpn: Evpn,
     workloads: Workloads,
-    neighbors: Iterable[NeighborView],
+    neighbors: Sequence[NeighborView],
     audience: Callable[[WorkloadView], WorkloadView],
     rules: Mapping[tuple[str, int], str] = MappingProxyType({}),
     drained: str = "",
@@ -80,10 +82,29 @@ async def explain(
     )
     _say_bfd(view)
     view.verdict, view.agrees = _verdict(view)
+    if kernel is not None and _is_connected(fib, family, kernel):
+        where = f"in the network {kernel.prefix} of {_hops(kernel.next_hops)}"
+        view.verdict, view.agrees = f"{where}, which the VRF is connected to: packets go there directly", True
+    if kernel is None and route is None and workload is None:
+        view.verdict += _what_may_be_missing([one for one in neighbors if one.vrf in ("", vrf)], rib)
     view.broken = first_broken(view)
     if drained and (workload is not None or (route is not None and route.fib == "local")):
         view.verdict += f"; {drained}"
     return view
+
+
+def _is_connected(fib: Fib, family: Family, kernel: KernelRouteView) -> bool:
+    """Whether the kernel's route is the copy of a connected network that a VRF without a device needs."""
+    return kernel.ours and parse_prefix(kernel.prefix)[1] in fib.writer.kept[family]
+
+
+def _what_may_be_missing(neighbors: Iterable[NeighborView], rib: Rib) -> str:
+    """Of what nobody announces: who might, and does not speak to this host, or was not heard out."""
+    known = {one.name for one in neighbors if not one.guest}
+    found = [why for one in neighbors if not one.guest and (why := why_down(one))]
+    discarded = dict.fromkeys(source.name for source, _, _ in rib.received.discarded() if source.name in known)
+    found += [f"routes of {name} beyond max_prefixes were discarded" for name in discarded]
+    return "".join(f"; {why}" for why in found[:_MOST_MISSING])
 
 
 def _say_rules(rib: Rib, table: LocRib, key: bytes, route: RouteView, places: Mapping[tuple[str, int], str]) -> None:

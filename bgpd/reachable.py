@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bgpd.model.views.explained import ExplainView
 from bgpd.model.views.routes import KernelRouteView, NextHopView, RouteView, WorkloadView
+from bgpd.model.views.sessions import NeighborView
 
 _LOCAL_TABLE = 255
 _NO_ANSWER = ("failed", "incomplete")
@@ -28,6 +29,14 @@ def first_broken(view: ExplainView) -> str:
     if kernel.error:
         return f"{kernel.prefix} drops packets: {kernel.error}"
     return _of_next_hops(kernel)
+
+
+def why_down(neighbor: NeighborView) -> str:
+    """That a session is not established, and what is known of it; "" if it is."""
+    if neighbor.state == "established":
+        return ""
+    why = f": {neighbor.last_error}" if neighbor.last_error else ""
+    return f"{neighbor.name} is not established ({neighbor.state}{why})"
 
 
 def _why_not_announced(workload: WorkloadView) -> str:

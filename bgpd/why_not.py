@@ -16,6 +16,7 @@ from bgpd.model.views.explained import WhyNotView, WithheldView
 from bgpd.model.views.routes import RouteView, WorkloadView
 from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import WorkloadState
+from bgpd.reachable import why_down
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.rib import Rib
 from bgpd.rib.views import route_view
@@ -64,14 +65,8 @@ async def why_not(
 
 def _withheld(views: Mapping[str, NeighborView], reasons: Mapping[str, str]) -> Iterator[WithheldView]:
     for name, view in views.items():
-        reason = reasons[name] if name in reasons else _why_down(view) or "it is in another VRF"
+        reason = reasons[name] if name in reasons else why_down(view) or "it is in another VRF"
         yield WithheldView(neighbor=name, announced=not reason, reason=reason)
-
-
-def _why_down(view: NeighborView) -> str:
-    if view.state == "established":
-        return ""
-    return f"{view.name} is not established ({view.state}{f': {view.last_error}' if view.last_error else ''})"
 
 
 def _missing(view: WhyNotView, neighbor: str, views: Mapping[str, NeighborView], rib: Rib) -> Iterator[str]:
@@ -106,7 +101,7 @@ def _of_guests(view: WhyNotView, neighbor: str, rib: Rib) -> Iterator[str]:
 
 
 def _not_heard(neighbor: str, views: Mapping[str, NeighborView], rib: Rib) -> str:
-    down = [why for view in views.values() if (why := _why_down(view))]
+    down = [why for view in views.values() if (why := why_down(view))]
     discarded = [source.name for source, _, _ in rib.received.discarded() if neighbor in ("", source.name)]
     who = neighbor or "no neighbor"
     text = f"{who} has {'not ' if neighbor else ''}announced it, and nothing on this host claims it"

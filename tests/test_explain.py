@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.explain import _verdict
+from bgpd.explain import _verdict, _what_may_be_missing
 from bgpd.model.views.explained import ExplainView
 from bgpd.model.views.routes import CandidateView, FibRouteView, KernelRouteView, NextHopView, RouteView, WorkloadView
+from bgpd.model.views.sessions import NeighborView
+from tests.rib.build import Recorder, attributes, configuration, hop, leaf, session
 
 HOP1 = NextHopView(address="10.0.1.2", interface="eth0")
 HOP2 = NextHopView(address="10.0.2.2", interface="eth1")
@@ -138,3 +140,22 @@ def test_verdict(parts: dict[str, object], said: str, agrees: bool) -> None:
     verdict, agreement = _verdict(view)
     assert said in verdict
     assert agreement is agrees
+
+
+def test_what_nobody_announces_may_be_of_whom_was_not_heard_or_not_heard_out() -> None:
+    config = session("leaf1", max_prefixes=1, max_prefixes_action="discard")
+    recorder = Recorder(configuration(config, session("leaf2")))
+    leaf1 = recorder.up(leaf(1), config)
+    recorder.announce(leaf1, attributes(65201), hop("10.0.1.2"), "10.8.0.0/16", "10.9.0.0/16")
+
+    def neighbor(name: str, state: str, **fields: str) -> NeighborView:
+        return NeighborView(
+            name=name, address="", interface="", asn=65201, local_asn=65203, state=state, since=0.0, **fields
+        )
+
+    up, refused = neighbor("leaf1", "established"), neighbor("leaf2", "active", last_error="Connection refused")
+    guest = neighbor("guest", "idle", guest="metallb")
+    assert _what_may_be_missing([up, refused, guest], recorder.rib) == (
+        "; leaf2 is not established (active: Connection refused); routes of leaf1 beyond max_prefixes were discarded"
+    )
+    assert _what_may_be_missing([guest], recorder.rib) == ""

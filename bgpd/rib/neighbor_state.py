@@ -167,12 +167,14 @@ def change_policies(
 ) -> dict[LocRib, dict[Source, AdjRibIn]]:
     """Give the sessions their settings of another configuration; the import sides whose routes must be revised.
 
+    One whose neighbor is in another VRF from now on is about to end, and ends in the VRF that it is in.
+
     Raises: PolicyError: a session's policy cannot be used.
     """
     changed: dict[LocRib, dict[Source, AdjRibIn]] = {}
     for session in sessions:
         settings = section_of(config, session.source)
-        if settings is None:
+        if settings is None or settings.vrf != session.config.vrf:
             continue
         where = f"neighbor {session.source.name}"
         if _import_differs(session, settings, former, config):

@@ -135,6 +135,35 @@ def test_removed_neighbor_ends_and_comes_back(host: Host, leaves: tuple[Frr, Frr
     assert sessions(host)["leaf2"] == before["leaf2"]
 
 
+def test_neighbor_goes_into_a_vrf_that_is_renamed_and_comes_back(host: Host) -> None:
+    before = sessions(host)["leaf2"]
+    in_blue = leaf(1, interface="eth0", vrf="blue")
+    blue = table("[[vrf]]", name="blue", table=1001, vni=5001, uplinks=["eth0"])
+    answer = reload(host, in_blue, leaf(2), POD, blue)
+    assert answer["problems"] == []
+    assert effects(answer)["neighbor.leaf1.vrf"] == "reset"
+    host.wait_hops("10.9.0.0/16", "10.0.2.2%eth1")
+    host.wait_established("leaf1", "leaf2")
+    host.wait(lambda: routes_of(host, 1001), "leaf1's routes in the table of its VRF")
+    connected = host.get("explain/10.0.1.2", vrf="blue")
+    assert (connected["kernel"]["next_hops"][0]["interface"], connected["agrees"]) == ("eth0", True)
+    answer = reload(host, *(text.replace('"blue"', '"green"') for text in (in_blue, leaf(2), POD, blue)))
+    assert (answer["problems"], [view["problem"] for view in host.get("vrfs")]) == ([], [""])
+    host.wait(lambda: host.neighbor("leaf1")["vrf"] == "green", "the session in the VRF's new name")
+    host.wait_established("leaf1", "leaf2")
+    host.wait(lambda: routes_of(host, 1001), "leaf1's routes in the same table")
+    reload(host, *BASE)
+    host.wait_hops("10.9.0.0/16", *BOTH)
+    host.wait(lambda: not routes_of(host, 1001), "an empty table")
+    assert sessions(host)["leaf2"] == before
+
+
+def routes_of(host: Host, number: int) -> bool:
+    """Whether the prefixes of the leaves are in a table."""
+    found = host.namespace.run("ip", "route", "show", "table", str(number), check=False)
+    return "10.9.0.0/16" in found and "10.8.0.0/16" in found
+
+
 def test_what_counts_from_a_start_is_told(host: Host) -> None:
     answer = reload(host, *BASE, table("[fib]", metric=50))
     assert effects(answer) == {"fib.metric": "restart"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from bgpd.model.path import RouteBatch, Source
@@ -67,6 +68,25 @@ def test_an_acknowledgement_does_not_cover_a_change_that_the_kernel_was_not_told
     recorder.acknowledge(key("10.1.0.0/24"))
     recorder.turn()
     assert [source for source, _ in recorder.sent] == [leaf1]
+
+
+def test_session_whose_neighbor_goes_into_a_vrf_ends_in_the_table_that_it_is_in() -> None:
+    configs = [session("leaf1", export="all"), session("leaf2", export="all")]
+    recorder = Recorder(configuration(*configs))
+    leaf1 = recorder.up(leaf(1), configs[0])
+    recorder.up(leaf(2), configs[1])
+    say(recorder, leaf1, KEYS[:1], HOP1)
+    recorder.turn()
+    moved = msgspec.structs.replace(configs[0], vrf="blue")
+    drain(recorder.rib.reconfigure(configuration(moved, configs[1]).rib))
+    drain(recorder.rib.received.neighbor_down(leaf1))
+    recorder.turn()
+    assert recorder.fib == {}
+    again = recorder.up(leaf(1), moved)
+    say(recorder, again, KEYS[:1], HOP1)
+    recorder.turn()
+    assert list(recorder.rib.table("blue", V4).routes) == KEYS[:1]
+    assert list(recorder.rib.table("", V4).routes) == []
 
 
 def test_what_is_raised_where_a_neighbor_is_served_ends_its_session_alone(monkeypatch: pytest.MonkeyPatch) -> None:
