@@ -309,7 +309,7 @@ class MacMobility:
 
     def _challenged(self, own: _Own, now: float) -> Verdict:
         """Another host announces what this one has."""
-        remote, mine = own.remote, own.verdict.mobility
+        remote, mine = own.remote, Mobility(own.verdict.mobility.sequence, own.sticky)
         if remote is None:
             return Verdict(EndpointState.LOCAL, mine)
         if remote.mobility.sticky:

@@ -82,6 +82,17 @@ def test_equal_sequences_are_won_by_the_lower_address() -> None:
     assert "lower address wins" in kept.why
 
 
+@pytest.mark.parametrize("behind", [None, remote(4)])
+def test_what_becomes_sticky_while_it_is_here_is_announced_so_and_no_longer_when_that_ends(
+    behind: Remote | None,
+) -> None:
+    made = held(behind=behind)
+    sequence = made.verdict(VM).mobility.sequence
+    for sticky in (True, False):
+        verdict = made.appeared(VM, sticky=sticky, remote=behind, now=1.0)
+        assert (verdict.state, verdict.mobility) == (EndpointState.LOCAL, Mobility(sequence, sticky))
+
+
 def test_a_sticky_endpoint_never_leaves_and_says_that_it_was_challenged() -> None:
     verdict = held(sticky=True).remote_changed(VM, remote(9), now=1.0)
     assert verdict.announced
