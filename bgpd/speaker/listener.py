@@ -25,6 +25,7 @@ from bgpd.speaker.socket_options import (
     arrival_index,
     bind_to_device,
     family_of,
+    is_bound_to_nothing,
     set_common,
 )
 from bgpd.speaker.transport import Endpoint, NewSocket, Wire
@@ -104,6 +105,11 @@ class Listener:
     def sockets(self) -> list[socket.socket]:
         """Those that are open."""
         return list(self._sockets.values())
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether the device went, so that nobody can connect: made anew, it takes new sockets."""
+        return bool(self._device) and any(map(is_bound_to_nothing, self._sockets.values()))
 
     def _listen(self, sock: socket.socket) -> None:
         self._pauses.pop(sock, None)

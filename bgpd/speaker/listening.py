@@ -83,14 +83,16 @@ class Listening:
             log.error("listen.failed", error=listener.error)
 
     def follow(self, doors: set[Door]) -> set[Door]:
-        """Listen at these, beside port 179 of the main table, and at no other; those where that is new.
+        """Listen at these, beside port 179 of the main table, and at no other; those where that is new, or begins anew
+        since the VRF's device was made anew.
 
         The devices of their VRFs exist.
         """
         if self._taker is None:
             return set()
-        for door in self._listeners.keys() - doors - {_MAIN}:
-            self._listeners.pop(door).close()
+        for door in [one for one, known in self._listeners.items() if one not in doors or known.is_deaf]:
+            if door != _MAIN:
+                self._listeners.pop(door).close()
         fresh = doors - self._listeners.keys()
         for door in doors - {_MAIN}:
             listener = self._listeners.get(door) or self._add(door)

@@ -6,6 +6,7 @@ Never connects, listens, reads or writes. RFC 2385 (TCP MD5), RFC 5082 (GTSM), R
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import socket
 import struct
@@ -25,6 +26,7 @@ _IP_PKTINFO = 8
 _IP_PKTOPTIONS = 9
 _IPV6_PKTOPTIONS = 6
 _CMSG_HEADER = 16
+_NAME_BYTES = 16
 IP_MINTTL = 21
 IPV6_MINHOPCOUNT = 73
 DSCP_CS6 = 0xC0
@@ -142,6 +144,15 @@ def bind_to_device(sock: socket.socket, interface: str) -> None:
     Raises: OSError: no such interface, or no CAP_NET_RAW.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
+
+
+def is_bound_to_nothing(sock: socket.socket) -> bool:
+    """Whether the interface that a socket is bound to went; another that bears its name now is another."""
+    try:
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _NAME_BYTES)
+    except OSError as error:
+        return error.errno == errno.ENODEV
+    return False
 
 
 def set_send_hold_time(sock: socket.socket, hold_time_s: float) -> None:

@@ -19,6 +19,7 @@ from bgpd.speaker.listening import Listening
 from bgpd.speaker.socket_options import set_md5_key
 from bgpd.speaker.tcp_ao import TcpAoKey
 from bgpd.speaker.transport import Wire
+from tests.own_network import ip, own_network
 from tests.speaker.test_speaker import free_port
 from tests.waiting import PATIENCE_S, until
 
@@ -99,6 +100,23 @@ async def test_password_that_the_next_configuration_lacks_is_wanted_no_more(
             for wire in taker.wires:
                 wire.abort()
     listening.close()
+
+
+@pytest.mark.netns
+async def test_listens_anew_in_a_vrf_whose_device_was_made_anew(admission: Admission) -> None:
+    """The kernel accepted nothing there any more: a socket stays bound to the device that was."""
+    with own_network():
+        ip("link add blue type veth peer name other")
+        listening, door = Listening(free_port(), admission=admission), ("blue", 1790)
+        listening.open(Taker())
+        assert listening.follow({door}) == {door}
+        ip("link set blue address 02:00:00:00:00:01")
+        assert listening.follow({door}) == set()
+        ip("link del blue")
+        ip("link add blue type veth peer name other")
+        assert listening.follow({door}) == {door}
+        assert listening.follow({door}) == set()
+        listening.close()
 
 
 def test_what_is_left_of_keys_has_their_names_and_no_secret() -> None:
