@@ -208,7 +208,7 @@ class Configuration:
             set_up_logging(effective.log, self._events)
         former, self._loaded = self.config, loaded
         self._took(effective, matched)
-        if (effective.exports, effective.vrf) != (former.exports, former.vrf):
+        if (effective.exports, effective.vrf, effective.router) != (former.exports, former.vrf, former.router):
             self._exports.reconfigure()
         self._readiness.configuration = configuration_view(loaded, at=time.time())
         await asyncio.to_thread(partial(self.identity.take, loaded.identity))

@@ -69,7 +69,8 @@ class TooSlow(Exception):
 
 
 class BmpStation:
-    """One [[bmp]] section. `vrfs` answers with the names of the VRFs that there are ("": the main table)."""
+    """One [[bmp]] section. `vrfs` answers with the names of the VRFs that there are ("": the main table), `local` with
+    who this host is now."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class BmpStation:
         description: str,
         sessions: TappedSessions,
         rib: Rib,
-        local: Local,
+        local: Callable[[], Local],
         vrfs: Callable[[], Collection[str]],
     ) -> None:
         self.config = config
@@ -89,7 +90,8 @@ class BmpStation:
         self._name, self._description = name, description
         self._sessions = sessions
         self._rib = rib
-        self._local = local
+        self._local_now = local
+        self._local = local()
         self._vrfs_now = vrfs
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -155,14 +157,14 @@ class BmpStation:
         self._wake.set()
 
     def _begin(self) -> None:
-        self._is_over, self._defect = False, None
+        self._is_over, self._defect, self._local = False, None, self._local_now()
         self._put(initiation(name=self._name, description=self._description))
         self._sessions.add(self)
         for session in list(self._sessions.established.values()):
             self.session_up(session)
         if self.config.loc_rib or self.config.adj_rib_out_before_policy:
             self._rib.watch_decisions(self, self._decided)
-        self.vrfs_changed()
+        self.reconfigured()
 
     def _end(self) -> None:
         self._sessions.remove(self)
@@ -338,14 +340,18 @@ class BmpStation:
 
     # What is decided
 
-    def vrfs_changed(self) -> None:
-        """The Loc-RIBs of VRFs that are new are told, and those end of which there are no more."""
+    def reconfigured(self) -> None:
+        """The Loc-RIBs of VRFs that are new are told, and those end of which there are no more.
+
+        All begin anew where this host is another now: a station knows each by its AS number and router ID.
+        """
         if not self.connected_since:
             return
-        now = self._vrfs_now()
-        for vrf in sorted(self._vrfs.difference(now)):
+        now, local = self._vrfs_now(), self._local_now()
+        for vrf in sorted(self._vrfs if local != self._local else self._vrfs.difference(now)):
             self._vrfs.remove(vrf)
             self._put(loc_rib_ended(vrf, self._local))
+        self._local = local
         if not self.config.loc_rib:
             return
         for (vrf, family), table in list(self._rib.tables.items()):

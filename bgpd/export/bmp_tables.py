@@ -20,7 +20,7 @@ from bgpd.rib.loc_rib import LocRib
 from bgpd.speaker.tap import TappedSession
 
 FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST, Family.L2VPN_EVPN)
-Local = Callable[[], tuple[int, bytes]]
+Local = tuple[int, bytes]
 """This host's AS number and router ID."""
 
 
@@ -89,13 +89,13 @@ def used_routes(peer: BmpPeer, table: LocRib, keys: Iterable[bytes]) -> Iterator
 
 def loc_rib_peer(vrf: str, local: Local) -> BmpPeer:
     """The Loc-RIB of a VRF."""
-    asn, router_id = local()
+    asn, router_id = local
     return BmpPeer(PeerType.LOC_RIB, b"", asn, router_id, distinguisher_of(vrf))
 
 
 def loc_rib_began(vrf: str, local: Local) -> bytes:
     """The Peer Up of a Loc-RIB: both OPENs are made up (RFC 9069 section 4.4)."""
-    asn, router_id = local()
+    asn, router_id = local
     mine = encode_open(
         Open(
             asn=asn,

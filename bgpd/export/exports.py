@@ -46,7 +46,7 @@ class Exports:
         for gone in self._running.keys() - set(wanted):
             self._running.pop(gone).task.cancel()
         for station in self.stations:
-            station.vrfs_changed()
+            station.reconfigured()
         for one in wanted:
             if one not in self._running:
                 made = self._station(one) if isinstance(one, BmpConfig) else self._files(one)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +17,7 @@ from bgpd.config.schema import BmpConfig
 from bgpd.export import bmp_station, bmp_tables
 from bgpd.export.as_updates import STEP
 from bgpd.export.bmp_station import BmpStation
+from bgpd.export.bmp_tables import Local
 from bgpd.export.sessions import TappedSessions
 from bgpd.message.bmp import BmpType
 from bgpd.message.exabgp_codec import Notification
@@ -144,7 +145,11 @@ class Slices:
 
 
 def station_of(
-    sessions: TappedSessions, *states: Any, vrfs: Collection[str] = ("", "blue"), **settings: bool
+    sessions: TappedSessions,
+    *states: Any,
+    vrfs: Collection[str] = ("", "blue"),
+    local: Callable[[], Local] = lambda: (65203, b"\x0a\xff\1\1"),
+    **settings: bool,
 ) -> BmpStation:
     """One that is not connected."""
     found = {state.source: state for state in states}
@@ -155,7 +160,7 @@ def station_of(
         description="bgpd",
         sessions=sessions,
         rib=rib,
-        local=lambda: (65203, b"\x0a\xff\1\1"),
+        local=local,
         vrfs=lambda: vrfs,
     )
 
@@ -324,12 +329,29 @@ def test_loc_rib_of_a_vrf_that_is_removed_goes_down_and_stays_down() -> None:
     assert [one[5] for one in told(station)] == [UP]
     vrfs.discard("blue")
     station.connected_since = 1.0
-    station.vrfs_changed()
+    station.reconfigured()
     (down,) = told(station)
     assert (down[5], down[48], down[-4:]) == (DOWN, 6, b"blue")
     station._decided(blue, [b"\x08\x0a"])
     assert list(station._walk_changed(blue, [b"\x08\x0a"])) == [True]
     assert told(station) == [], "what is removed of it late is not told"
+
+
+def test_loc_ribs_begin_anew_where_a_reload_gives_the_host_another_router_id() -> None:
+    """What followed was of a peer that no Peer Up had told."""
+    local = [(65203, b"\x0a\xff\1\1")]
+    station = station_of(TappedSessions(), local=lambda: local[0], loc_rib=True)
+    station.connected_since = 1.0
+    blue: Any = _Table("blue")
+    station._rib.tables["blue", V4] = blue
+    station._decided(blue, [b"\x08\x0a"])
+    told(station)
+    local[0] = (65203, b"\x0a\xff\1\2")
+    station.reconfigured()
+    down, up = told(station)
+    assert (down[5], down[6 + 30 : 6 + 34], up[5], up[6 + 30 : 6 + 34]) == (DOWN, b"\x0a\xff\1\1", UP, b"\x0a\xff\1\2")
+    station.reconfigured()
+    assert told(station) == []
 
 
 async def test_station_hears_that_the_daemon_ends() -> None:
