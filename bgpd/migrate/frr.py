@@ -223,7 +223,7 @@ def _write_vrfs(draft: Draft, text: FrrText, main: Router) -> None:
         table.put("table", _FIRST_TABLE + number, "a guess: ip vrf show tells the table of the device")
         draft.lose(place, f"VRF {name}: its table is not in the file", "set table to that of the device", at=table)
         for line in lines:
-            if line.words[0] == "vni" and line.words[-1].isdecimal():
+            if line.words[0] == "vni" and line.word(1).isdecimal():
                 table.put("vni", int(line.word(1)), f"{line.place}: {line}")
         evpn = [line for router in routers for line in router.families.get("l2vpn-evpn", ())]
         _write_evpn(draft, table, evpn)

@@ -29,13 +29,15 @@ class Peers:
     def __init__(self, router: Router) -> None:
         self.found: dict[str, Peer] = {}
         self.ranges: list[Line] = []
-        self.default_families = ["ipv4-unicast"]
+        defaults = {"ipv4-unicast": True}
         for line in router.lines:
             self._take(line, "")
-            if line.words == ("no", "bgp", "default", "ipv4-unicast"):
-                self.default_families.remove("ipv4-unicast")
-            elif line.words == ("bgp", "default", "ipv6-unicast"):
-                self.default_families.append("ipv6-unicast")
+            match line.words:
+                case ("bgp", "default", "ipv4-unicast" | "ipv6-unicast" | "l2vpn-evpn" as family):
+                    defaults[family] = True
+                case ("no", "bgp", "default", "ipv4-unicast" | "ipv6-unicast" | "l2vpn-evpn" as family):
+                    defaults[family] = False
+        self.default_families = [family for family, is_default in defaults.items() if is_default]
         for family, lines in router.families.items():
             for line in lines:
                 self._take(line, family)

@@ -245,5 +245,5 @@ def read_frr_text(text: str, file: str, found: FrrText) -> None:
         if number > MOST_LINES:
             raise ImportFailed(Place(file, number), f"has more than {MOST_LINES} lines")
         words = tuple(_WORD.findall(raw))
-        if words and not words[0].startswith(("!", "#")):
+        if words and words != ("no",) and not words[0].startswith(("!", "#")):
             reader.take(Line(words, Place(file, number)))

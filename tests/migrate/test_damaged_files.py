@@ -28,7 +28,9 @@ WORDS = (
     *("1.2.3.4/33", "null", "*a", "&a", "65536", "4294967295", "!!set", "${env:HOME}", "a" * 40, "import", "filter"),
 )
 DAMAGE = st.lists(
-    st.tuples(st.sampled_from(["drop", "double", "word"]), st.floats(0, 1), st.floats(0, 1), st.sampled_from(WORDS)),
+    st.tuples(
+        st.sampled_from(["drop", "double", "word", "cut"]), st.floats(0, 1), st.floats(0, 1), st.sampled_from(WORDS)
+    ),
     min_size=1,
     max_size=4,
 )
@@ -42,6 +44,9 @@ def damaged(text: str, damage: list[tuple[str, float, float, str]]) -> str:
             lines[at] = ""
         elif kind == "double":
             lines.insert(at, lines[min(int(which * len(lines)), len(lines) - 1)])
+        elif kind == "cut":
+            words = lines[at].split(" ")
+            lines[at] = " ".join(words[: int(which * len(words))])
         else:
             words = lines[at].split(" ")
             words[min(int(which * len(words)), len(words) - 1)] = word

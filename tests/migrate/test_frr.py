@@ -268,3 +268,13 @@ def test_what_frr_overlooks_is_not_converted(tmp_path: Path) -> None:
         "route-map IN deny 5\n match ip address prefix-len 24\nexit\nroute-map IN permit 10\nexit\n"
     )
     assert configured("frr", written(tmp_path, text)).neighbor[0].import_ == "none"
+
+
+def test_statements_that_say_nothing_or_the_same_again(tmp_path: Path) -> None:
+    """Each of them ended the command with a traceback."""
+    lines = ["router bgp 65001", " no", " bgp default ipv6-unicast", *[" no bgp default ipv4-unicast"] * 2]
+    lines += [" bgp default ipv6-unicast", " neighbor 10.0.0.1 remote-as 65002", "vrf blue", " no", " vni foo 10"]
+    lines += [" vni 10 prefix-routes-only", "no"]
+    config = configured("frr", written(tmp_path, "\n".join(lines)))
+    assert config.neighbor[0].families == ("ipv6-unicast",)
+    assert [(vrf.name, vrf.vni) for vrf in config.vrf] == [("blue", 10)]
