@@ -36,7 +36,10 @@ from bgpd.api.stream import byte_slices, follow_events, send_slices, text_slices
 from bgpd.api.tcp_listener import TcpListener
 from bgpd.api.unix_socket import bind_unix_socket, remove_unix_socket
 from bgpd.api.view_filter import view_filter
+from bgpd.config.check import check_config
+from bgpd.config.load import is_of_password
 from bgpd.config.schema import ApiConfig, Config
+from bgpd.config.toml_lines import format_key_path
 from bgpd.journal.store import Sought, at_least
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.reports import ThawReport
@@ -266,6 +269,7 @@ class _Routes:
 
     async def what_if_reloaded(self, request: Request) -> Response:
         config = _decoded(await _body(request), Config, "config")
+        await asyncio.to_thread(_refuse_wrong, config)
         await self._started()
         with self.answers.one(), self._copies.one():
             return json_answer(await self._backend.what_if_reloaded(config))
@@ -405,6 +409,14 @@ def _decoded(body: bytes, kind: type[_Order], schema: str) -> _Order:
         return msgspec.json.decode(body or b"{}", type=kind)
     except UNREADABLE as error:
         raise Rejected(400, f"the body of the request: {error}", f"see bgpd schema {schema}") from None
+
+
+def _refuse_wrong(config: Config) -> None:
+    """Raises: Rejected: with 400, it is a configuration that `bgpd check` refuses."""
+    wrong = next((finding for finding in check_config(config) if not is_of_password(finding)), None)
+    if wrong is not None:
+        right = wrong.right or "bgpd check says what a configuration may have"
+        raise Rejected(400, f"{format_key_path(wrong.path)}: {wrong.what}", right)
 
 
 def _seconds(request: Request, name: str, most: int) -> float | None:

@@ -176,7 +176,7 @@ def _parse(
     findings += () if running else files_amiss
     if uid is not None:
         findings += [one for one in unreadable_files(config, uid) if one.path not in {found.path for found in findings}]
-    passwords = [finding for finding in findings if running and _is_of_password(finding)]
+    passwords = [finding for finding in findings if running and is_of_password(finding)]
     errors = [finding for finding in findings if finding not in passwords]
     if not errors and former is not None:
         errors = [_lost_session(finding) for finding in passwords if _ends_session(former, config, finding)]
@@ -258,7 +258,8 @@ def _others(found: Iterable[Finding], *, than: Sequence[Finding]) -> list[Findin
     ]
 
 
-def _is_of_password(finding: Finding) -> bool:
+def is_of_password(finding: Finding) -> bool:
+    """Whether it is about the file of a session's password, which the daemon goes on without: it may come."""
     is_of_session = finding.path[0] in ("neighbor", "listen") or finding.path[:2] == ("workload", "bgp")
     return is_of_session and finding.path[-1] in ("password_file", "key_file")
 

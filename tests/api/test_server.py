@@ -169,6 +169,22 @@ async def test_upgrade_is_not_for_members_of_the_sockets_group(
     assert (await get(http, "/v1/upgrade"))["version"] == "bgpd 1 (plain)"
 
 
+async def test_what_if_of_a_configuration_that_check_refuses_is_an_error_of_the_caller(
+    http: aiohttp.ClientSession,
+) -> None:
+    """One that nothing could be done with was an error of the server. A password may come later, as at a reload."""
+    neighbor = {"name": "leaf1", "address": "10.1.0.0", "asn": 65201, "import": "all", "password_file": "/none"}
+    config = {"router": {"asn": 65001, "router_id": "10.255.0.1"}, "neighbor": [neighbor]}
+    async with http.post("/v1/what-if", json=config) as response:
+        assert (response.status, (await response.json())["neighbors_left"]) == (200, ["leaf1"])
+    for section, key, value in (("router", "router_id", "x"), ("neighbor", "address", "10.1"), ("vrf", "table", 254)):
+        wrong = {"vrf": [{"name": "blue", "table": 1001, "vni": 1}], **json.loads(json.dumps(config))}
+        ([wrong["router"]] if section == "router" else wrong[section])[0][key] = value
+        async with http.post("/v1/what-if", json=wrong) as response:
+            assert response.status == 400
+            assert key in (await response.json())["error"]
+
+
 @pytest.mark.parametrize("body", ["{", '{"for_s": 0}', '{"until": 3}', "[]", '{"all": "yes"}'])
 async def test_order_of_a_drain_that_is_none_is_refused(
     http: aiohttp.ClientSession, backend: ScriptedBackend, body: str
