@@ -48,7 +48,25 @@ def _reloaded(client: Client, file: str) -> View | None:
     loaded = load_for_daemon(file, client)
     if loaded is None:
         return None
-    return client.order("POST", "/v1/what-if", body=msgspec.json.encode(loaded.config))  # type: ignore[no-any-return]
+    body = msgspec.json.encode(without_defaults(loaded.config))
+    return client.order("POST", "/v1/what-if", body=body)  # type: ignore[no-any-return]
+
+
+def without_defaults(value: Any) -> Any:
+    """A configuration without what it does not say: a request has 256 KiB at most."""
+    import msgspec
+
+    if isinstance(value, msgspec.Struct):
+        found = {}
+        for field in msgspec.structs.fields(value):
+            one = getattr(value, field.name)
+            default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+            if one != default:
+                found[field.encode_name] = without_defaults(one)
+        return found
+    if isinstance(value, dict):
+        return {key: without_defaults(one) for key, one in value.items()}
+    return [without_defaults(one) for one in value] if isinstance(value, tuple) else value
 
 
 def _write(view: View, *, file: str) -> None:
