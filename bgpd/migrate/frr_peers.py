@@ -13,6 +13,10 @@ _ARGUMENT = {"route-map", "prefix-list", "filter-list", "distribute-list"}
 """Commands that there are two of, for "in" and for "out"."""
 
 
+_DEFAULT_FAMILIES = {("ipv4-unicast",), ("ipv6-unicast",), ("l2vpn-evpn",)}
+"""What may stand behind "bgp default" that says which families neighbors have without "activate"."""
+
+
 class Peer(msgspec.Struct):
     """A neighbor or peer group: its commands by name, those of families by family, and where it began."""
 
@@ -32,11 +36,9 @@ class Peers:
         defaults = {"ipv4-unicast": True}
         for line in router.lines:
             self._take(line, "")
-            match line.words:
-                case ("bgp", "default", "ipv4-unicast" | "ipv6-unicast" | "l2vpn-evpn" as family):
-                    defaults[family] = True
-                case ("no", "bgp", "default", "ipv4-unicast" | "ipv6-unicast" | "l2vpn-evpn" as family):
-                    defaults[family] = False
+            words = line.words[1:] if is_off(line) else line.words
+            if words[:2] == ("bgp", "default") and words[2:] in _DEFAULT_FAMILIES:
+                defaults[words[2]] = not is_off(line)
         self.default_families = [family for family, is_default in defaults.items() if is_default]
         for family, lines in router.families.items():
             for line in lines:
