@@ -132,6 +132,7 @@ class Host:
         )
         self.evpn.connect(claims=self, presences=self)
         self.rib.connect(kernel=self, neighbors=self, evpn=self.evpn, workloads=self)
+        self.rib.dissemination.synchronised()
         self.evpn.start(is_adopting=is_adopting)
         for index, (name, address) in enumerate(LINKS.items(), 1):
             self.link(name, index=index)
