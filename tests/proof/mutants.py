@@ -50,7 +50,11 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/speaker/test_collision.py",
         "tests/speaker/test_exchange.py",
     ),
-    "bgpd/speaker/collision.py": ("tests/speaker/test_collision.py", "tests/speaker/test_session.py"),
+    "bgpd/speaker/collision.py": (
+        "tests/speaker/test_collision.py",
+        "tests/speaker/test_session.py",
+        "tests/speaker/test_session_ends.py",
+    ),
     "bgpd/fib/reconcile.py": ("tests/fib",),
 }
 """The modules that are mutated, and where their tests are."""
@@ -65,7 +69,7 @@ OPTIONS = (
     "not netns and not vm and not long",
 )
 MOST_CPU_S = 5
-"""Beside twice what the tests take without a mutant. What takes longer has run into a loop, and is noticed."""
+"""Of a test, beside twice what it takes without a mutant. What takes longer has run into a loop, and is noticed."""
 MOST_CPU_OF_ALL_S = 300
 MOST_S = 120
 """What waits longer than this within one test waits for what does not come, and is noticed."""
@@ -178,17 +182,27 @@ class Runner:
             session.config.pluginmanager.unregister(name="terminalreporter")
             if not replace(self._file, mutant):
                 return _NOTICED
-            run(session, [session.items[number] for number in reaching], most_s=MOST_S)
-            return int(session.testsfailed > 0)
+            for number in reaching:
+                bound(self._seconds[number])
+                run(session, [session.items[number]])
+                if session.testsfailed:
+                    return _NOTICED
+            return _SURVIVED
 
-        most_cpu_s = MOST_CPU_S + 2 * math.ceil(sum(self._seconds[number] for number in reaching))
-        return not reaching or in_child(work, most_cpu_s) == _SURVIVED
+        return not reaching or in_child(work, MOST_CPU_OF_ALL_S) == _SURVIVED
 
 
-def run(session: pytest.Session, items: Sequence[pytest.Item], *, most_s: int = 0) -> None:
-    """Run tests until one fails. `most_s` (0: any time) is the longest that one may take; then the process ends."""
+def bound(usual_s: float) -> None:
+    """The process ends if the test that is run now takes far more processor time than usual, or waits for ever."""
+    signal.alarm(MOST_S)
+    most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    spent = math.ceil(time.process_time() + 2 * usual_s)
+    resource.setrlimit(resource.RLIMIT_CPU, (min(most, spent + MOST_CPU_S), most))
+
+
+def run(session: pytest.Session, items: Sequence[pytest.Item]) -> None:
+    """Run tests until one fails."""
     for item, following in zip(items, [*items[1:], None]):
-        signal.alarm(most_s)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if session.testsfailed:
             return
