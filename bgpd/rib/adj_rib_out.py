@@ -188,9 +188,11 @@ class AdjRibOut:
             yield keys[start : start + size]
 
     def differing(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Those of `keys` that the neighbor was sent wrongly; none while something is still to be sent."""
+        """Those of `keys` that the neighbor was sent wrongly, by what is worked out anew; none while something is still
+        to be sent."""
         if not self.is_settled or self.refresh_owed:
             return []
+        self._of_own.clear()
         return [key for key, wanted in self._evaluate(list(keys), set()) if self.advertised.get(key) is not wanted]
 
     def why_not(self, key: bytes) -> str:

@@ -11,7 +11,7 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
 from bgpd.model.path import Source, SourceKind
 from bgpd.rib import dissemination as exports
-from bgpd.rib.adj_rib_out import CHUNK, PATH_COST
+from bgpd.rib.adj_rib_out import CHUNK, PATH_COST, Advertisement
 from bgpd.rib.recording import Recorder as History
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
@@ -418,3 +418,20 @@ def test_what_a_neighbor_was_told_wrongly_is_found_and_told_again() -> None:
     recorder.turn()
     assert set(recorder.told[source]) == {told, lost}
     assert export.differing([told, lost, gone]) == []
+
+
+def test_own_routes_that_were_sent_by_what_was_remembered_wrongly_are_found_and_told_again() -> None:
+    recorder, leaf1 = one_leaf()
+    first, second = many(2)
+    recorder.rib.announce_local(LOCAL, V4, [first], attributes())
+    recorder.turn()
+    (export,) = recorder.rib.dissemination.all()
+    wrong = Advertisement(attributes(med=9), None, learned=False)
+    export._of_own = dict.fromkeys(export._of_own, wrong)
+    recorder.rib.announce_local(LOCAL, V4, [second], next(iter(export._of_own)))
+    recorder.turn()
+    assert recorder.told[leaf1][second].med == 9
+    assert export.differing([first, second]) == [second]
+    recorder.rib.dissemination.send_again(export, [second])
+    recorder.turn()
+    assert recorder.told[leaf1][second].med is None

@@ -31,13 +31,25 @@ def network() -> Iterator[None]:
         yield
 
 
+def follow(monitor: KernelMonitor, node: Node) -> None:
+    """As the daemon does (`routing.Routing`): what comes in one burst is taken at its end."""
+    workloads = node.workloads
+
+    def reported() -> None:
+        if workloads.kernel_reported():
+            workloads.report()
+
+    monitor.subscribe(workloads.kernel.event, replay=True, replay_routes=True, gather=workloads.kernel.gather)
+    workloads.kernel.replayed()
+    monitor.burst_ended.append(reported)
+
+
 @pytest.fixture
 async def node(network: None, tmp_path: Path) -> AsyncIterator[Node]:
     monitor = KernelMonitor()
     await monitor.start()
     made = Node(tmp_path, mqtt=False, globs=("pod[0-9]",), kernel=monitor.host)
-    monitor.subscribe(made.workloads.kernel.event, replay=True, replay_routes=True)
-    made.workloads.kernel.replayed()
+    follow(monitor, made)
     await made.start()
     await until(lambda: made.synchronised)
     yield made
@@ -63,8 +75,7 @@ async def test_route_that_was_there_before_is_announced(network: None, tmp_path:
     monitor = KernelMonitor()
     await monitor.start()
     made = Node(tmp_path, mqtt=False, globs=("pod*",), kernel=monitor.host)
-    monitor.subscribe(made.workloads.kernel.event, replay=True, replay_routes=True)
-    made.workloads.kernel.replayed()
+    follow(monitor, made)
     await made.start()
     await announced(made, "10.64.1.9/32")
     await made.stop()

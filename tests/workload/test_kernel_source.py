@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import msgspec
@@ -17,6 +18,8 @@ from bgpd.workload.kernel_source import SLICE, KernelSource
 from tests.workload.fixtures import Rig, claim, on
 
 POD = "10.64.1.9/32"
+PLACES = [(254, 0), (254, 10), (254, 30), (1001, 0)]
+"""Kernel tables and metrics: bgpd's own has 20."""
 
 
 def config(*, globs: tuple[str, ...] = ("pod*", "cali*"), vrfs: bool = True) -> Config:
@@ -294,6 +297,36 @@ def test_what_is_gathered_waits_for_the_end_of_the_burst_and_what_follows_waits_
     rig.source.drain()
     rig.settle()
     assert set(rig.announced) == {("", "10.64.1.6/32")}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_burst_that_is_gathered_comes_to_the_same_as_its_events_one_by_one(seed: int) -> None:
+    chance = random.Random(seed)
+    names = ["pod1", "pod2", "cali1", "eth0"]
+    taken, gathered = rigs = (KernelRig(), KernelRig())
+    for rig in rigs:
+        for name in names:
+            rig.link(name)
+    prefixes = (POD, "10.64.1.8/31")
+    known = [route(prefix, name, table=at, metric=by) for prefix in prefixes for name in names for at, by in PLACES]
+    for _ in range(10):
+        for _ in range(chance.choice((1, 4, 12, SLICE + 50))):
+            if chance.random() < 0.15:
+                name, is_up, is_gone = chance.choice(names), chance.random() < 0.6, chance.random() < 0.2
+                for rig in rigs:
+                    rig.link(name, up=is_up, gone=is_gone)
+            else:
+                event = RouteChanged(chance.choice(known), gone=chance.random() < 0.4)
+                taken.source.event(event)
+                gathered.source.gather(event)
+        gathered.table.settle_after(gathered.source.drain, lambda: gathered.now)
+        for rig in rigs:
+            rig.settle()
+        assert (taken.announced, taken.kernel) == (gathered.announced, gathered.kernel)
+        views = [
+            [(one.prefix, one.vrf, one.interface, one.state, one.reason) for one in rig.claims.views()] for rig in rigs
+        ]
+        assert views[0] == views[1]
 
 
 def test_what_a_source_says_is_settled_at_once_and_needs_no_further_turn() -> None:
