@@ -314,7 +314,7 @@ async def test_malformed_update_resets_the_session_and_the_session_comes_back(pe
 async def test_messages_keep_their_order_when_the_loop_must_breathe(
     peer: RawPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver_module, "STEP_S", 0.0)
+    monkeypatch.setattr(driver_module, "STEP_S", -1.0)
     async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (_, recorder):
         await peer.open()
         await until(lambda: recorder.sources)
@@ -422,7 +422,7 @@ async def test_update_with_many_kinds_of_routes_is_passed_on_in_slices_and_in_or
         block = bytes((0x90, kind)) + len(value).to_bytes(2) + value + bytes.fromhex("40010100 40020602010000feb1")
         return encode_message(MessageType.UPDATE, b"\0\0" + len(block).to_bytes(2) + block)
 
-    monkeypatch.setattr(driver_module, "STEP_S", 0.0)
+    monkeypatch.setattr(driver_module, "STEP_S", -1.0)
     options = {"listen_port": free_port(), "nlri_decoders": {Family.L2VPN_EVPN: EvpnNlri()}}
     async with running(config(neighbor=[to_peer(peer.port, families=["l2vpn-evpn"])]), **options) as (_, recorder):
         await peer.open(multiprotocol=((25, 70),), extended_message=True)
