@@ -30,6 +30,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelResynchronised, LinkChanged, RoutingRule
 from bgpd.model.path import NextHops
 from bgpd.model.prefix import host_key
+from bgpd.model.service import ProbedAddress
 from bgpd.runtime.background import start_in_background
 
 RULE_PRIORITY = 990
@@ -82,9 +83,14 @@ class ProbeRoutes:
         """The kernel tables that are in use."""
         return {PROBE_TABLES[number] for number in self._numbers.values()}
 
-    def source(self, asker: str, vrf: str, family: Family, key: bytes) -> str:
+    def source(self, asked: ProbedAddress) -> str:
         """The address that a service's probes of an address come from; "" where there is none left."""
-        return self._source((vrf, self._ranks.get((vrf, family, key), {}).get(asker, 0)), family)
+        lane, family, _ = self._place(asked)
+        return self._source(lane, family)
+
+    def _place(self, asked: ProbedAddress) -> ProbeKey:
+        service, vrf, family, key = asked
+        return (vrf, self._ranks.get((vrf, family, key), {}).get(service, 0)), family, key
 
     def _source(self, lane: Lane, family: Family) -> str:
         network = self._sources.get(family)
@@ -93,33 +99,32 @@ class ProbeRoutes:
             return ""
         return str(network[number + 1])
 
-    def set(
-        self, asker: str, vrf: str, family: Family, key: bytes, members: NextHops | None, answered: Answered
-    ) -> None:
+    def set(self, asked: ProbedAddress, members: NextHops | None, answered: Answered) -> None:
         """A service's probes of an address are to reach these members, or nothing in particular (()); None: there are
         none.
 
         `answered` is called when that is so, and each time that it was written again.
         """
+        service, vrf, family, key = asked
         ranks = self._ranks.setdefault((vrf, family, key), {})
         if members is not None:
-            rank = ranks.setdefault(asker, min(set(range(len(ranks) + 1)) - set(ranks.values())))
+            rank = ranks.setdefault(service, min(set(range(len(ranks) + 1)) - set(ranks.values())))
             place = ((vrf, rank), family, key)
             if self._number(place[0]) is None:
                 answered(f"all {len(PROBE_TABLES)} tables of probes are in use")
                 return
             self._desired[place] = _Desired(members, answered)
             self._mark(place)
-        elif asker in ranks:
-            place = ((vrf, ranks.pop(asker)), family, key)
+        elif service in ranks:
+            place = ((vrf, ranks.pop(service)), family, key)
             if self._desired.pop(place, None) is not None:
                 self._mark(place)
         if not ranks:
             del self._ranks[vrf, family, key]
 
-    def write_again(self, asker: str, vrf: str, family: Family, key: bytes) -> None:
+    def write_again(self, asked: ProbedAddress) -> None:
         """A probe failed: its route may have gone."""
-        place = ((vrf, self._ranks.get((vrf, family, key), {}).get(asker, 0)), family, key)
+        place = self._place(asked)
         if place in self._desired:
             self._ready.discard(place[:2])
             self._mark(place)

@@ -26,6 +26,7 @@ from bgpd.fib.vrf_tables import ConfiguredVrfs
 from bgpd.fib.workload_routes import WorkloadRoutes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
+from bgpd.model.service import ProbedAddress
 from bgpd.runtime.background import start_in_background
 from bgpd.runtime.turns import Walks
 
@@ -285,31 +286,24 @@ class KernelTables:
         else:
             fib.writer.update(family, {key: learned})
 
-    def set_probe_route(
-        self,
-        asker: str,
-        vrf: str,
-        family: Family,
-        key: bytes,
-        members: NextHops | None,
-        answered: Callable[[str], None],
-    ) -> None:
+    def set_probe_route(self, asked: ProbedAddress, members: NextHops | None, answered: Callable[[str], None]) -> None:
         """A service's probes of its address go to these members, () for where all goes, None: there are none.
 
         `answered` is called with "" when it is so, or with what the kernel says.
         """
-        self.probes.set(asker, vrf, family, key, members, answered)
+        self.probes.set(asked, members, answered)
 
-    def write_probe_route_again(self, asker: str, vrf: str, family: Family, key: bytes) -> None:
+    def write_probe_route_again(self, asked: ProbedAddress) -> None:
         """A probe failed: its route may have gone."""
-        self.probes.write_again(asker, vrf, family, key)
+        self.probes.write_again(asked)
 
-    def probe_way(self, asker: str, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
+    def probe_way(self, asked: ProbedAddress) -> tuple[str, str, bool]:
         """The VRF device that probes are bound to ("" for none), their source, and whether the address is this host's
         own.
         """
-        host, source = self._host, self.probes.source(asker, vrf, family, key)
-        return host.vrf_device(vrf) if vrf else "", source, host.has_address(key[1:], vrf=vrf)
+        host, vrf = self._host, asked.vrf
+        device = host.vrf_device(vrf) if vrf else ""
+        return device, self.probes.source(asked), host.has_address(asked.key[1:], vrf=vrf)
 
     def waits(self, vrf: str, family: Family, key: bytes) -> bool:
         """Whether a route waits until the kernel has its interface in the VRF."""

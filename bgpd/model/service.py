@@ -6,12 +6,22 @@ Decides nothing: `workload/service/services.py` does.
 from __future__ import annotations
 
 import enum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
+from bgpd.model.iana import Family
 from bgpd.model.workload import AddressText, Identifier
+
+
+class ProbedAddress(NamedTuple):
+    """Which address is asked, and for which service: of several with one address each asks its own backends."""
+
+    service: str
+    vrf: str
+    family: Family
+    key: bytes
 
 
 class ServiceMode(enum.StrEnum):

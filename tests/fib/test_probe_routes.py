@@ -18,6 +18,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, Link
 from bgpd.model.path import NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.model.service import ProbedAddress
 from tests.clocks import in_simulated_time
 
 V4 = Family.IPV4_UNICAST
@@ -68,13 +69,17 @@ def routes(kernel: Kernel) -> ProbeRoutes:
     return ProbeRoutes(dataplane, protocol=217, metric=20, sources=("169.254.62.0/24",))
 
 
+def asked(service: str = "web", vrf: str = "") -> ProbedAddress:
+    return ProbedAddress(service, vrf, V4, VIP)
+
+
 def test_address_of_the_host_itself_is_no_gateway() -> None:
     """The kernel would refuse it together with the others, and nobody would be asked."""
 
     async def work() -> list[bytes]:
         kernel = Kernel()
         answers: list[str] = []
-        routes(kernel).set("web", "", V4, VIP, tuple(sorted((OWN, POD))), answers.append)
+        routes(kernel).set(asked(), tuple(sorted((OWN, POD))), answers.append)
         await asyncio.sleep(1)
         assert answers == [""]
         return kernel.gateways
@@ -87,7 +92,7 @@ def test_what_the_kernel_does_not_take_is_written_again_until_it_does() -> None:
         kernel, answers = Kernel(), list[str]()
         made = routes(kernel)
         kernel.refuses = lambda kind: errno.ENOMEM if kind == MessageKind.NEW_ROUTE else 0
-        made.set("web", "", V4, VIP, (POD,), answers.append)
+        made.set(asked(), (POD,), answers.append)
         await asyncio.sleep(2.5 * RETRY_S)
         assert answers == ["Cannot allocate memory"] * 3
         kernel.refuses = lambda kind: 0
@@ -104,7 +109,7 @@ def test_batch_that_was_lost_is_written_as_a_whole() -> None:
         kernel, answers = Kernel(), list[str]()
         made = routes(kernel)
         kernel.lost = "No buffer space available"
-        made.set("web", "", V4, VIP, (POD,), answers.append)
+        made.set(asked(), (POD,), answers.append)
         await asyncio.sleep(1)
         kernel.lost = ""
         await asyncio.sleep(RETRY_S)
@@ -112,9 +117,9 @@ def test_batch_that_was_lost_is_written_as_a_whole() -> None:
         first, second = kernel.batches
         assert first == second, "with the rules and the route of the source"
         kernel.lost = "No buffer space available"
-        made.set("web", "", V4, VIP, (POD,), answers.append)
+        made.set(asked(), (POD,), answers.append)
         await asyncio.sleep(1)
-        made.set("web", "", V4, VIP, None, answers.append)
+        made.set(asked(), None, answers.append)
         await asyncio.sleep(10 * RETRY_S)
         assert len(answers) == 3, "nobody wants it any more"
         await made.stop()
@@ -127,7 +132,7 @@ def test_nothing_is_tried_again_after_the_end() -> None:
         kernel, answers = Kernel(), list[str]()
         made = routes(kernel)
         kernel.lost = "bgpd ends"
-        made.set("web", "", V4, VIP, (POD,), answers.append)
+        made.set(asked(), (POD,), answers.append)
         await asyncio.sleep(1)
         await made.stop()
         await asyncio.sleep(10 * RETRY_S)
@@ -139,7 +144,7 @@ def test_nothing_is_tried_again_after_the_end() -> None:
 def test_rules_that_others_changed_are_written_again() -> None:
     async def work() -> None:
         kernel, answers = Kernel(), list[str]()
-        routes(kernel).set("web", "", V4, VIP, (POD,), answers.append)
+        routes(kernel).set(asked(), (POD,), answers.append)
         await asyncio.sleep(1)
         for changed in kernel.rules_changed:
             changed()
@@ -157,23 +162,23 @@ def test_services_with_one_address_each_ask_their_own_backends() -> None:
         kernel, answers = Kernel(), list[str]()
         made = routes(kernel)
         new = NextHop(parse_address("10.64.1.6"), "pod1")
-        made.set("old", "", V4, VIP, (POD,), answers.append)
-        made.set("new", "", V4, VIP, (new,), answers.append)
+        made.set(asked("old"), (POD,), answers.append)
+        made.set(asked("new"), (new,), answers.append)
         await asyncio.sleep(1)
         assert kernel.tables == {2_170_001: POD.address, 2_170_002: new.address}
-        assert made.source("old", "", V4, VIP) == "169.254.62.1"
-        assert made.source("new", "", V4, VIP) == "169.254.62.2"
+        assert made.source(asked("old")) == "169.254.62.1"
+        assert made.source(asked("new")) == "169.254.62.2"
         assert made.tables() == {2_170_001, 2_170_002}
-        made.set("old", "", V4, VIP, None, answers.append)
+        made.set(asked("old"), None, answers.append)
         await asyncio.sleep(1)
         assert kernel.tables == {2_170_002: new.address}
         batches = len(kernel.batches)
-        made.write_again("new", "", V4, VIP)
-        made.write_again("old", "", V4, VIP)
+        made.write_again(asked("new"))
+        made.write_again(asked("old"))
         await asyncio.sleep(1)
         assert len(kernel.batches) == batches + 1
-        made.set("third", "", V4, VIP, (POD,), answers.append)
-        made.set("elsewhere", "blue", V4, VIP, (POD,), answers.append)
+        made.set(asked("third"), (POD,), answers.append)
+        made.set(asked("elsewhere", "blue"), (POD,), answers.append)
         await asyncio.sleep(1)
         assert kernel.tables == {2_170_001: POD.address, 2_170_002: new.address, 2_170_003: POD.address}
         assert set(answers) == {""}
@@ -186,10 +191,10 @@ def test_more_vrfs_than_tables_say_so() -> None:
         kernel, answers = Kernel(), list[str]()
         made = routes(kernel)
         for number in range(250):
-            made.set("web", f"vrf{number}", V4, VIP, (POD,), answers.append)
+            made.set(asked("web", f"vrf{number}"), (POD,), answers.append)
         assert answers == ["all 250 tables of probes are in use"]
-        made.set("web", "vrf249", V4, VIP, None, answers.append)
-        made.set("web", "", V4, VIP, (POD,), answers.append)
+        made.set(asked("web", "vrf249"), None, answers.append)
+        made.set(asked(), (POD,), answers.append)
         await asyncio.sleep(1)
         assert answers.count("") == 250
 

@@ -26,6 +26,7 @@ from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import ClaimInfo, Presence
 from bgpd.workload.feed.api import ApiSource
 from bgpd.workload.feed.mqtt import MqttSource
+from bgpd.workload.service.address_probes import NoKernel
 from bgpd.workload.workloads import Workloads
 from tests.waiting import until
 
@@ -122,7 +123,7 @@ async def orchestrator() -> AsyncIterator[Orchestrator]:
             task.cancel()
 
 
-class Node:
+class Node(NoKernel):
     """The workload half of a daemon, with a kernel that acknowledges at once."""
 
     def __init__(
@@ -208,23 +209,6 @@ class Node:
         self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool, yields: bool = False
     ) -> None:
         self.set_workload_routes(vrf, family, {key: members})
-
-    def set_probe_route(
-        self,
-        asker: str,
-        vrf: str,
-        family: Family,
-        key: bytes,
-        members: NextHops | None,
-        answered: Callable[[str], None],
-    ) -> None:
-        answered("")
-
-    def write_probe_route_again(self, asker: str, vrf: str, family: Family, key: bytes) -> None:
-        """It is there."""
-
-    def probe_way(self, asker: str, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
-        return "", "", False
 
     def workloads_gone(self, vrf: str, family: Family, keys: list[bytes]) -> None:
         """Only EVPN has use for it."""

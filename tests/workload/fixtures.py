@@ -10,7 +10,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, KernelEvent, Link, LinkChanged
 from bgpd.model.path import NextHop, NextHops, Path
 from bgpd.model.prefix import format_key, parse_address, parse_prefix
-from bgpd.model.service import HealthCheck
+from bgpd.model.service import HealthCheck, ProbedAddress
 from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import Claim, ClaimInfo, Presence
 from bgpd.workload.feed.reports import Reports
@@ -126,16 +126,8 @@ class Rig:
         self.kernel[vrf, prefix] = members
         self._acknowledgements.append((vrf, family, [key]))
 
-    def set_probe_route(
-        self,
-        asker: str,
-        vrf: str,
-        family: Family,
-        key: bytes,
-        members: NextHops | None,
-        answered: Callable[[str], None],
-    ) -> None:
-        place = vrf, format_key(family, key)
+    def set_probe_route(self, asked: ProbedAddress, members: NextHops | None, answered: Callable[[str], None]) -> None:
+        place = asked.vrf, format_key(asked.family, asked.key)
         self.told.append(("probe route", *place, members))
         if members is None:
             self.probe_routes.pop(place, None)
@@ -143,11 +135,11 @@ class Rig:
         else:
             self.probe_routes[place], self.probe_answers[place] = members, answered
 
-    def write_probe_route_again(self, asker: str, vrf: str, family: Family, key: bytes) -> None:
+    def write_probe_route_again(self, asked: ProbedAddress) -> None:
         self.probe_rewrites += 1
 
-    def probe_way(self, asker: str, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
-        return vrf, "169.254.62.1", self.host.has_address(key[1:], vrf=vrf)
+    def probe_way(self, asked: ProbedAddress) -> tuple[str, str, bool]:
+        return asked.vrf, "169.254.62.1", self.host.has_address(asked.key[1:], vrf=asked.vrf)
 
     def states_changed(self, changed: Sequence[ClaimStatus]) -> None:
         self.states += changed

@@ -14,10 +14,9 @@ from typing import Protocol
 
 import msgspec
 
-from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
 from bgpd.model.prefix import parse_prefix
-from bgpd.model.service import CheckType, HealthCheck, ProbeView, Service, ServiceMode
+from bgpd.model.service import CheckType, HealthCheck, ProbedAddress, ProbeView, Service, ServiceMode
 from bgpd.runtime.events import log
 from bgpd.workload.service.checker import Checks, Health
 from bgpd.workload.service.probes import ANY_WAY, Way
@@ -34,23 +33,15 @@ _HOPS_OF_OWN = 2
 class ProbeKernel(Protocol):
     """Who keeps the kernel routes of probes (`fib.tables.KernelTables`)."""
 
-    def set_probe_route(
-        self,
-        asker: str,
-        vrf: str,
-        family: Family,
-        key: bytes,
-        members: NextHops | None,
-        answered: Callable[[str], None],
-    ) -> None:
+    def set_probe_route(self, asked: ProbedAddress, members: NextHops | None, answered: Callable[[str], None]) -> None:
         """The probes by which a service asks an address go to these members; `answered` is called with "" when it is
         so, or with why not.
         """
 
-    def write_probe_route_again(self, asker: str, vrf: str, family: Family, key: bytes) -> None:
+    def write_probe_route_again(self, asked: ProbedAddress) -> None:
         """It may have gone."""
 
-    def probe_way(self, asker: str, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
+    def probe_way(self, asked: ProbedAddress) -> tuple[str, str, bool]:
         """The interface that probes are bound to ("" for none), where they come from, and whether an interface of this
         host has the address.
         """
@@ -59,21 +50,13 @@ class ProbeKernel(Protocol):
 class NoKernel:
     """For services that are never probed."""
 
-    def set_probe_route(
-        self,
-        asker: str,
-        vrf: str,
-        family: Family,
-        key: bytes,
-        members: NextHops | None,
-        answered: Callable[[str], None],
-    ) -> None:
+    def set_probe_route(self, asked: ProbedAddress, members: NextHops | None, answered: Callable[[str], None]) -> None:
         answered("")
 
-    def write_probe_route_again(self, asker: str, vrf: str, family: Family, key: bytes) -> None:
+    def write_probe_route_again(self, asked: ProbedAddress) -> None:
         """There is none."""
 
-    def probe_way(self, asker: str, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
+    def probe_way(self, asked: ProbedAddress) -> tuple[str, str, bool]:
         return "", "", False
 
 
@@ -84,11 +67,8 @@ class _Probed(msgspec.Struct, eq=False):
     announced before.
     """
 
-    name: str
+    asked: ProbedAddress
     text: str
-    vrf: str
-    family: Family
-    key: bytes
     probe: HealthCheck
     health: Health
     members: NextHops | None = None
@@ -98,13 +78,13 @@ class _Probed(msgspec.Struct, eq=False):
     is_trusted: bool = False
 
     @property
-    def id(self) -> CheckId:
-        return self.name, "", self.text
+    def name(self) -> str:
+        """The service's."""
+        return self.asked.service
 
     @property
-    def place(self) -> tuple[str, str, Family, bytes]:
-        """Who asks which address: another service may have the same one."""
-        return self.name, self.vrf, self.family, self.key
+    def id(self) -> CheckId:
+        return self.name, "", self.text
 
     @property
     def goes_by_source(self) -> bool:
@@ -141,7 +121,7 @@ class AddressProbes:
         if service.probe is None:
             self._end(probed)
             return
-        if probed is not None and (probed.vrf != service.vrf or probed.probe != service.probe):
+        if probed is not None and (probed.asked.vrf != service.vrf or probed.probe != service.probe):
             self._end(probed)
             probed = None
         if probed is None:
@@ -154,18 +134,14 @@ class AddressProbes:
             self._pause(probed)
         elif probed.goes_by_source:
             answered = partial(self._answered, probed)
-            self._kernel.set_probe_route(*probed.place, wanted, answered)
+            self._kernel.set_probe_route(probed.asked, wanted, answered)
         else:
             self._answered(probed, "")
 
     def _begin(self, name: str, service: Service, probe: HealthCheck, text: str, *, is_announced: bool) -> _Probed:
-        family, key = parse_prefix(text)
         probed = _Probed(
-            name=name,
+            asked=ProbedAddress(name, service.vrf, *parse_prefix(text)),
             text=text,
-            vrf=service.vrf,
-            family=family,
-            key=key,
             probe=probe,
             health=self._saved.take((name, "", text), probe),
             is_trusted=is_announced,
@@ -178,7 +154,7 @@ class AddressProbes:
         self._stop(probed)
         probed.health = Health(rise=probed.probe.rise, fall=probed.probe.fall)
         probed.is_trusted, probed.problem = False, ""
-        self._kernel.set_probe_route(*probed.place, None, lambda _problem: None)
+        self._kernel.set_probe_route(probed.asked, None, lambda _problem: None)
 
     def _stop(self, probed: _Probed) -> None:
         if probed.is_running:
@@ -215,7 +191,7 @@ class AddressProbes:
             self._checks.start(probed.id, probed.probe, probed.text, way)
 
     def _way(self, probed: _Probed) -> Way:
-        device, source, is_own = self._kernel.probe_way(*probed.place)
+        device, source, is_own = self._kernel.probe_way(probed.asked)
         if not probed.goes_by_source:
             return Way(device=device)
         return Way(device=device, source=source, hops=_HOPS_OF_OWN if is_own else _HOPS)
@@ -226,7 +202,7 @@ class AddressProbes:
         if probed is None or not probed.is_running:
             return
         if reason and probed.goes_by_source:
-            self._kernel.write_probe_route_again(*probed.place)
+            self._kernel.write_probe_route_again(probed.asked)
         elif reason:
             self._ask(probed)
         if not probed.health.result(reason, now):
