@@ -92,6 +92,13 @@ def message(random: random.Random) -> bytes:
     return update(chosen, asn=0, next_hop=random.choice(HOPS), extra=extra, as_path=path)
 
 
+def write_out(history: History) -> None:
+    """Have all that it has gathered written, as its thread does."""
+    assert history._file is not None
+    history._write(history._file, history._taken())
+    history.look_whether_full()
+
+
 class Recorded:
     """One process after the other, with its history in `directory`. `states` is what the table had at each time."""
 
@@ -129,9 +136,7 @@ class Recorded:
 
     def write(self) -> None:
         """Have all that was gathered written."""
-        assert self.history._file is not None
-        self.history._write(self.history._file, self.history._taken())
-        self.history.look_whether_full()
+        write_out(self.history)
 
     def up(self, name: str) -> None:
         if name in self.sources:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,19 @@ import pytest
 
 from bgpd.evpn.views import evpn_routes
 from bgpd.history.base import base
-from bgpd.history.listings import AskedTable, table
 from bgpd.history.reading import NotKnown
 from bgpd.history.recorder import History
 from bgpd.history.records import Tenants
-from bgpd.history.segments import DIRECTORY, known_from, segments_of
+from bgpd.history.segments import DIRECTORY
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import parse_route_target
 from bgpd.model.path import Overlay, RouteBatch, Source
 from bgpd.model.prefix import parse_address
-from bgpd.model.views.explained import PastTableView
-from bgpd.model.views.queries import PastTableQuery, ViewQuery
+from bgpd.model.views.queries import ViewQuery
 from tests.evpn.build import CONFIG, EVPN, Host, host_route, prefix_route
+from tests.history.moments import RecordedMoments, check_any_base, check_each_moment, then
 from tests.message.decoding import attribute, negotiated, reach, unreach, update
 
 AGREED = negotiated(families=(EVPN,))
@@ -46,20 +44,12 @@ class Recording(Host):
         return (batch.attributes, b"") if batch.attributes is not None else None
 
 
-class EvpnRecorded:
+class EvpnRecorded(RecordedMoments):
     """One process after the other. `states` is what the EVPN table had at each time."""
-
-    def __init__(self, directory: Path, *, seed: int = 0, max_bytes: int = 1 << 26) -> None:
-        self.directory = directory
-        self.random = random.Random(seed)
-        self.now = 1_700_000_000.0
-        self.states: dict[float, object] = {}
-        self._max_bytes = max_bytes
-        self.start()
 
     def start(self) -> None:
         self.history = History(
-            self.directory / DIRECTORY, max_bytes=self._max_bytes, config=self.config, now=lambda: self.now
+            self.directory / DIRECTORY, max_bytes=self.max_bytes, config=self.config, now=lambda: self.now
         )
         self.history.started((), is_adopting=False)
         self.host = Recording(self.history)
@@ -71,11 +61,6 @@ class EvpnRecorded:
     @property
     def config(self) -> Any:
         return Host().config.rib
-
-    def write(self) -> None:
-        assert self.history._file is not None
-        self.history._write(self.history._file, self.history._taken())
-        self.history.look_whether_full()
 
     def up(self, number: int) -> None:
         if f"leaf{number}" not in self.decoders:
@@ -124,10 +109,6 @@ class EvpnRecorded:
         else:
             self.host.workload_gone(prefix)
 
-    def crash(self) -> None:
-        self.write()
-        self.start()
-
     def act(self) -> None:
         self.now += self.random.choice((1, 1, 60))
         self.host.now = self.now
@@ -141,10 +122,12 @@ class EvpnRecorded:
             (3, self.base),
             (0.5, self.crash),
         ]
-        weights, functions = zip(*acts)
-        self.random.choices(functions, weights)[0]()
+        self.one_of(acts)
         self.host.turn()
         self.states[self.now] = comparable(list(filter(None, evpn_routes(self.host.evpn, ViewQuery()))))
+
+    def said(self, at: float) -> object:
+        return comparable(then(self.directory, "evpn", at).rows)
 
 
 def nlri(keys: Sequence[bytes], labels: Sequence[int]) -> bytes:
@@ -164,38 +147,13 @@ def comparable(views: list[Any]) -> object:
     return sorted(found, key=lambda one: (one["type"], one["rd"], one["mac"], one["prefix"], one["originator"]))
 
 
-def then(path: Path, at: float, **fields: Any) -> PastTableView:
-    return table(path, AskedTable(kind="evpn", query=PastTableQuery(at=at, limit=1000, **fields)))
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_each_moment_is_as_it_was(seed: int, tmp_path: Path) -> None:
-    recorded = EvpnRecorded(tmp_path, seed=seed)
-    for _ in range(120):
-        recorded.act()
-    recorded.write()
-    assert len({repr(state) for state in recorded.states.values()}) > 40
-    for at, state in list(recorded.states.items())[::7]:
-        assert comparable(then(tmp_path, at).rows) == state, f"{at - 1_700_000_000:g}"
+    check_each_moment(EvpnRecorded(tmp_path, seed=seed), more_states_than=40)
 
 
 def test_moments_are_found_from_any_base(tmp_path: Path) -> None:
-    recorded = EvpnRecorded(tmp_path, seed=99, max_bytes=32_000)
-    for _ in range(400):
-        if recorded.history.wants_base:
-            recorded.base()
-        recorded.act()
-    recorded.write()
-    since = known_from(segments_of(tmp_path / DIRECTORY))
-    assert since is not None
-    assert since > min(recorded.states), "nothing was dropped"
-    for at, state in list(recorded.states.items())[::40]:
-        if at < since:
-            with pytest.raises(NotKnown, match="begins at"):
-                then(tmp_path, at)
-        else:
-            said = comparable(then(tmp_path, at).rows)
-            assert said == state
+    check_any_base(EvpnRecorded(tmp_path, seed=99, max_bytes=32_000))
 
 
 def test_rows_are_narrowed_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +167,7 @@ def test_rows_are_narrowed_and_counted(tmp_path: Path, monkeypatch: pytest.Monke
     at = recorded.now
 
     def shown(**fields: Any) -> list[str]:
-        return sorted(f"{one.prefix} {one.rd}" for one in then(tmp_path, at, **fields).rows)
+        return sorted(f"{one.prefix} {one.rd}" for one in then(tmp_path, "evpn", at, **fields).rows)
 
     own = [one for one in shown() if one.endswith(("10.255.1.1:1001", "10.255.1.1:1002"))]
     first, second = "10.64.0.1/32 10.255.9.9:1001", "10.64.0.2/32 10.255.9.9:1001"
@@ -224,9 +182,9 @@ def test_rows_are_narrowed_and_counted(tmp_path: Path, monkeypatch: pytest.Monke
     assert shown(vrf="blue", neighbor="leaf1") == []
     assert shown(prefix="10.64.0.0/24", longer_prefixes=True) == sorted((first, second, other))
     assert shown(search="leaf9") == []
-    assert then(tmp_path, at).total == 4 + len(own)
-    assert len(table(tmp_path, AskedTable(kind="evpn", query=PastTableQuery(at=at, limit=2))).rows) == 2
+    assert then(tmp_path, "evpn", at).total == 4 + len(own)
+    assert len(then(tmp_path, "evpn", at, limit=2).rows) == 2
     monkeypatch.setattr("bgpd.history.prefixes.MOST_KEYS", 5)
     with pytest.raises(NotKnown, match=r"more than .* EVPN routes: ask for a type"):
-        then(tmp_path, at)
+        then(tmp_path, "evpn", at)
     assert shown(type=5, neighbor="leaf1") == [prefix]

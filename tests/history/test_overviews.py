@@ -14,7 +14,7 @@ from bgpd.history.segments import DIRECTORY
 from bgpd.model.views.host import HealthView, OverviewView, TableOverview
 from bgpd.model.views.orders import DrainView
 from bgpd.overview_records import BYTES_PER_S, KEEP_S, OverviewRecords
-from tests.history.rig import config
+from tests.history.rig import config, write_out
 from tests.scripted_backend import LEAF1
 
 BEGAN = 1_700_000_000.0
@@ -45,8 +45,7 @@ class Rig:
         self.records.look()
 
     def write(self) -> None:
-        assert self.history._file is not None
-        self.history._write(self.history._file, self.history._taken())
+        write_out(self.history)
 
     def installed(self, at: float) -> int:
         return overview(self.directory, at).overview.tables[0].installed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,18 @@ import msgspec
 import pytest
 
 from bgpd.history.answers import past
-from bgpd.history.listings import AskedTable, table
 from bgpd.history.own import NOBODY
 from bgpd.history.reading import NotKnown
 from bgpd.history.recorder import History
-from bgpd.history.segments import DIRECTORY, known_from, segments_of
+from bgpd.history.segments import DIRECTORY
 from bgpd.history.workload_records import WorkloadRecords
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.model.service import Backend, CheckType, HealthCheck, Service
-from bgpd.model.views.explained import PastTableView
-from bgpd.model.views.queries import PastTableQuery
 from bgpd.model.workload import Claim
+from tests.history.moments import RecordedMoments, check_any_base, check_each_moment, then
 from tests.history.rig import AGREED, config
 from tests.rib.build import V4
 from tests.workload.fixtures import Rig
@@ -38,16 +35,8 @@ SERVICE = Service(
 )
 
 
-class OwnRecorded:
+class OwnRecorded(RecordedMoments):
     """Workloads and services whose history is kept; a neighbor, leaf1, is sent what is announced."""
-
-    def __init__(self, directory: Path, *, seed: int = 0, max_bytes: int = 1 << 26) -> None:
-        self.directory = directory
-        self.random = random.Random(seed)
-        self.now = 1_700_000_000.0
-        self.states: dict[float, object] = {}
-        self._max_bytes = max_bytes
-        self.start()
 
     def start(self) -> None:
         """A process that begins anew."""
@@ -59,7 +48,7 @@ class OwnRecorded:
 
     def _listen(self, *, is_adopting: bool) -> None:
         self.history = History(
-            self.directory / DIRECTORY, max_bytes=self._max_bytes, config=config().rib, now=lambda: self.now
+            self.directory / DIRECTORY, max_bytes=self.max_bytes, config=config().rib, now=lambda: self.now
         )
         self._timers: list[Callable[[], None]] = []
         self.records = WorkloadRecords(
@@ -72,11 +61,6 @@ class OwnRecorded:
         section = config().neighbor[0]
         self.history.session_up(self.leaf, AGREED["leaf1"], section, None, is_adopted=is_adopting)
         self.told: set[tuple[str, str]] = set(self.told) if is_adopting else set()
-
-    def write(self) -> None:
-        assert self.history._file is not None
-        self.history._write(self.history._file, self.history._taken())
-        self.history.look_whether_full()
 
     def _tell(self, places: set[tuple[str, str]], *, is_gone: bool) -> None:
         for vrf, prefix in places:
@@ -133,10 +117,6 @@ class OwnRecorded:
         self._listen(is_adopting=True)
         self.base()
 
-    def crash(self) -> None:
-        self.write()
-        self.start()
-
     def act(self) -> None:
         self.now += self.random.choice((1, 1, 60))
         self.rig.now = self.now
@@ -150,8 +130,7 @@ class OwnRecorded:
             (1, self.hand_over),
             (0.5, self.crash),
         ]
-        weights, functions = zip(*acts)
-        self.random.choices(functions, weights)[0]()
+        self.one_of(acts)
         self.settle()
         self.states[self.now] = self.shown()
 
@@ -165,6 +144,10 @@ class OwnRecorded:
         services = [self.rig.services.view(name) for name in self.rig.services.names()]
         return comparable(workloads), comparable(services)
 
+    def said(self, at: float) -> object:
+        found = (then(self.directory, kind, at).rows for kind in ("workloads", "services"))
+        return tuple(map(comparable, found))
+
 
 def comparable(views: list[Any]) -> list[Any]:
     """Claims of one address stand in the order of the claims, which is not kept; what a clock shows differs."""
@@ -172,39 +155,13 @@ def comparable(views: list[Any]) -> list[Any]:
     return sorted(found, key=lambda view: (view.get("vrf"), view.get("prefix", ""), view.get("id"), view["source"]))
 
 
-def then(path: Path, kind: str, at: float, **fields: Any) -> PastTableView:
-    return table(path, AskedTable(kind=kind, query=PastTableQuery(at=at, limit=1000, **fields)))
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_each_moment_is_as_it_was(seed: int, tmp_path: Path) -> None:
-    recorded = OwnRecorded(tmp_path, seed=seed)
-    for _ in range(120):
-        recorded.act()
-    recorded.write()
-    assert len({repr(state) for state in recorded.states.values()}) > 60
-    for at, state in list(recorded.states.items())[::7]:
-        said = comparable(then(tmp_path, "workloads", at).rows), comparable(then(tmp_path, "services", at).rows)
-        assert said == state, f"{at - 1_700_000_000:g}"
+    check_each_moment(OwnRecorded(tmp_path, seed=seed), more_states_than=60)
 
 
 def test_moments_are_found_from_any_base(tmp_path: Path) -> None:
-    recorded = OwnRecorded(tmp_path, seed=99, max_bytes=24_000)
-    for _ in range(400):
-        if recorded.history.wants_base:
-            recorded.base()
-        recorded.act()
-    recorded.write()
-    since = known_from(segments_of(tmp_path / DIRECTORY))
-    assert since is not None
-    assert since > min(recorded.states), "nothing was dropped"
-    for at, state in list(recorded.states.items())[::40]:
-        if at < since:
-            with pytest.raises(NotKnown, match="begins at"):
-                then(tmp_path, "workloads", at)
-        else:
-            said = comparable(then(tmp_path, "workloads", at).rows), comparable(then(tmp_path, "services", at).rows)
-            assert said == state
+    check_any_base(OwnRecorded(tmp_path, seed=99, max_bytes=24_000))
 
 
 def test_rows_are_narrowed_and_counted(tmp_path: Path) -> None:
@@ -234,7 +191,7 @@ def test_rows_are_narrowed_and_counted(tmp_path: Path) -> None:
     assert ids(state="failed") == []
     view = next(one for one in then(tmp_path, "workloads", at).rows if one.id == "pod2")
     assert (view.announced, view.neighbors, view.reason) == (False, [], NOBODY)
-    first = table(tmp_path, AskedTable(kind="workloads", query=PastTableQuery(at=at, limit=2)))
+    first = then(tmp_path, "workloads", at, limit=2)
     assert (len(first.rows), first.total) == (2, len(then(tmp_path, "workloads", at).rows))
     assert [one.name for one in then(tmp_path, "services", at, state="withheld").rows] == ["dns"]
     assert then(tmp_path, "services", at, state="announced").rows == []
