@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from labs.daemons import Frr
 from tests.daemon.fabric import Fabric
 from tests.daemon.feed import Orchestrator
+from tests.daemon.planted import Planted
 
 LEARNED = "10.9.0.0/16"
 """What leaves announce."""
@@ -32,6 +34,11 @@ def leaf2(fabric: Fabric) -> Iterator[Frr]:
     """The good neighbor beside one that a test plays."""
     with fabric.frr(2, networks=(LEARNED,)) as frr:
         yield frr
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planted:
+    return Planted(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from labs.daemons import REPOSITORY, Frr
+from labs.daemons import Frr
 from labs.process import LabError
 from tests.daemon.fabric import (
     Fabric,
@@ -30,6 +30,7 @@ from tests.daemon.fabric import (
     table,
 )
 from tests.daemon.managed import ManagedHost, managed, said
+from tests.daemon.planted import Planted
 from tests.daemon.wire_peer import (
     END_OF_RIB,
     KEEPALIVE,
@@ -237,10 +238,9 @@ restore.Restored.walk = walk
 
 
 def test_next_process_that_cannot_take_up_the_routes_ends_and_does_not_wait_for_ever(
-    fabric: Fabric, peer: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fabric: Fabric, peer: WirePeer, planted: Planted
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text(FAILING)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
+    planted.code(FAILING)
     with managed(fabric, leaf(1, **IPV4)) as host:
         connection = spoken(peer, host, "10.9.0.0/16")
         began = len(host.log("bgpd.started"))
@@ -279,21 +279,18 @@ def failing(self):
 def test_part_that_fails_ends_the_process_and_costs_no_kernel_route(
     fabric: Fabric,
     peer: WirePeer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    planted: Planted,
     module: str,
     owner: str,
     name: str,
 ) -> None:
     """Also a part of the speaker: then sessions end before the daemon hears of it."""
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
-    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
-    (tmp_path / "sitecustomize.py").write_text(FAILING_PART.format(module=module, owner=owner, name=name))
+    planted.code(FAILING_PART.format(module=module, owner=owner, name=name))
     with started(fabric, leaf(1, **IPV4)) as host:
         connection = peer.establish()
         connection.sendall(update(("10.9.0.0/16",), asn=65201))
         host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
-        (tmp_path / "gate").touch()
+        planted.gate.touch()
         host.wait(lambda: host.processes[-1].exit_code is not None, "the process to end")
         assert kernel_hops(fabric.host, "10.9.0.0/16") == ["10.0.1.2%eth0"]
         assert "planted" in host.log_path.read_text()
@@ -317,12 +314,10 @@ restore.Restored.walk = stalled
 
 
 def test_neighbors_are_heard_while_their_routes_are_taken_up(
-    fabric: Fabric, peer: WirePeer, other: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fabric: Fabric, peer: WirePeer, other: WirePeer, planted: Planted
 ) -> None:
     """What they say reaches the kernel, and what was there before counts as before; nobody hears anything new."""
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
-    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
-    (tmp_path / "sitecustomize.py").write_text(STALLED)
+    planted.code(STALLED)
     with managed(fabric, leaf(1, **IPV4), leaf(2, **IPV4), POD) as host:
         first = spoken(peer, host, "10.9.0.0/16", "10.10.0.0/16", "10.12.0.0/16")
         longer = attribute(0x40, 2, struct.pack("!BBII", 2, 2, 65201, 65299))
@@ -342,7 +337,7 @@ def test_neighbors_are_heard_while_their_routes_are_taken_up(
         host.wait(lambda: kernel_hops(fabric.host, "10.12.0.0/16") == ["10.0.1.2%eth0"], "the loss of leaf2")
         host.wait(lambda: kernel_hops(fabric.host, "10.14.0.0/16") == ["10.0.1.2%eth0"], "what is in its place")
         assert len(host.log("handover.complete")) == heard
-        (tmp_path / "gate").touch()
+        planted.gate.touch()
         host.wait(lambda: len(host.log("bgpd.started")) > began, "the next process to start", timeout_s=60)
         host.wait(lambda: host.neighbor("leaf1")["families"]["ipv4-unicast"]["received"] == 3, "the rest")
         assert {route["prefix"] for route in host.get("routes")} >= {"10.11.0.0/16", "10.12.0.0/16"}
@@ -352,12 +347,10 @@ def test_neighbors_are_heard_while_their_routes_are_taken_up(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_process_that_ends_while_routes_are_taken_up(
-    fabric: Fabric, peer: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    fabric: Fabric, peer: WirePeer, planted: Planted, number: signal.Signals
 ) -> None:
     """One that is restarted leaves all to the next one, with what it has heard; a crash is a graceful restart."""
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
-    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
-    (tmp_path / "sitecustomize.py").write_text(STALLED)
+    planted.code(STALLED)
     with managed(fabric, leaf(1, **IPV4), POD) as host:
         connection = spoken(peer, host, "10.9.0.0/16", "10.10.0.0/16")
         heard, began = len(host.log("handover.heard")), len(host.log("bgpd.started"))
@@ -374,7 +367,7 @@ def test_process_that_ends_while_routes_are_taken_up(
             connection.sendall(update(("10.10.0.0/16", "10.11.0.0/16"), asn=65201) + END_OF_RIB)
             host.wait_ready()
         else:
-            (tmp_path / "gate").touch()
+            planted.gate.touch()
             host.wait(lambda: len(host.log("bgpd.started")) == began + 2, "the process after it", timeout_s=60)
             host.wait_ready()
             assert said(connection) == []
@@ -403,11 +396,10 @@ inheritance.find, tables.KernelTables.start = slow_find, slow_start
 
 
 def test_start_that_takes_longer_than_the_hold_time_costs_no_session(
-    fabric: Fabric, peer: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fabric: Fabric, peer: WirePeer, planted: Planted
 ) -> None:
     """KEEPALIVEs go out before the daemon is imported, and while it reads the kernel; the neighbor's wait unread."""
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
-    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    planted.code(SLOW)
     with managed(fabric, leaf(1, **{**IPV4, "hold_time_s": 3})) as host:
         connection = peer.establish(hold_time_s=3)
         connection.sendall(update(("10.9.0.0/16",), asn=65201) + END_OF_RIB)
@@ -504,12 +496,11 @@ if sys.orig_argv[1:4] == ["-m", "bgpd", "run"]:
 
 
 def test_routes_that_change_meanwhile_are_all_there_afterwards(
-    fabric: Fabric, peer: WirePeer, other: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fabric: Fabric, peer: WirePeer, other: WirePeer, planted: Planted
 ) -> None:
     """Churn by both neighbors, each of which is passed what the other says: they have the same in the end. The most of
     the table is written while they are heard, as a large one is."""
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
-    (tmp_path / "sitecustomize.py").write_text(PREPARING)
+    planted.code(PREPARING)
     both = {**IPV4, "export": "all"}
     with managed(fabric, leaf(1, **both), leaf(2, **both)) as host:
         first, second = spoken(peer, host, "10.9.0.0/16"), spoken(other, host, "10.10.0.0/16", next_hop="10.0.2.2")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import signal
 import socket
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from bgpd.evpn.mac_mobility import MOVES_LIMIT
-from labs.daemons import REPOSITORY
 from labs.process import wait_until
 from tests.daemon.managed import ManagedHost, said
+from tests.daemon.planted import Planted
 from tests.daemon.test_evpn_wire import (
     AFI_SAFI,
     END_OF_MEMBERSHIPS,
@@ -36,16 +37,36 @@ AFI_SAFI_BYTES = b"\0\x19\x46"
 END_OF_RIB = message(UPDATE, b"\0\0\0\6\x80\x0f\3\0\x19\x46")
 
 
-def test_routes_of_a_vrf_and_this_hosts_own_go_on() -> None:
-    config = host_config(1, vrf()).replace("hold_time_s = 9", "hold_time_s = 90")
+def patient(*tables: str, **fields: Any) -> str:
+    """A configuration with a hold time that no process needs for its start."""
+    return host_config(1, *tables, **fields).replace("hold_time_s = 9", "hold_time_s = 90")
+
+
+CONFIG = patient(vrf())
+
+
+@contextlib.contextmanager
+def leaf_and_host(config: str = CONFIG) -> Iterator[tuple[EvpnFabric, WirePeer, ManagedHost]]:
+    """A leaf that the test plays, and bgpd on a host, which can be handed over."""
     with (
         EvpnFabric() as fabric,
         WirePeer(fabric.leaf, "10.0.1.0") as peer,
         ManagedHost(fabric.hosts[1], config) as host,
     ):
-        connection = peer.establish(families=(AFI_SAFI,), hold_time_s=90)
+        yield fabric, peer, host
+
+
+def spoken(peer: WirePeer, *routes: bytes, **fields: Any) -> socket.socket:
+    """A session on which the leaf has announced these and End-of-RIB; `fields` are those of its OPEN."""
+    connection = peer.establish(families=(AFI_SAFI,), hold_time_s=90, **fields)
+    connection.sendall((announcement(*routes) if routes else b"") + END_OF_RIB)
+    return connection
+
+
+def test_routes_of_a_vrf_and_this_hosts_own_go_on() -> None:
+    with leaf_and_host() as (fabric, peer, host):
         routes = [prefix("10.80.0.0/16"), prefix("10.81.0.0/16")]
-        connection.sendall(announcement(*routes) + END_OF_RIB)
+        connection = spoken(peer, *routes)
         wait_until(lambda: in_kernel(fabric) == {"10.80.0.0/16", "10.81.0.0/16"}, WAIT_S, "the routes", logs=host.logs)
         add_vm(host, "10.1.1.5")
         host.wait_ready()
@@ -70,14 +91,8 @@ ENHANCED_REFRESH = bytes((70, 0))
 
 def test_leaf_with_enhanced_route_refresh_is_told_nothing_either() -> None:
     """The beginning and the end of a refresh (RFC 7313) with nothing between them would withdraw all."""
-    config = host_config(1, vrf()).replace("hold_time_s = 9", "hold_time_s = 90")
-    with (
-        EvpnFabric() as fabric,
-        WirePeer(fabric.leaf, "10.0.1.0") as peer,
-        ManagedHost(fabric.hosts[1], config) as host,
-    ):
-        connection = peer.establish(families=(AFI_SAFI,), hold_time_s=90, more=ENHANCED_REFRESH)
-        connection.sendall(END_OF_RIB)
+    with leaf_and_host() as (_, peer, host):
+        connection = spoken(peer, more=ENHANCED_REFRESH)
         add_vm(host, "10.1.1.5")
         host.wait_ready()
         assert said(connection)
@@ -85,32 +100,22 @@ def test_leaf_with_enhanced_route_refresh_is_told_nothing_either() -> None:
         assert said(connection) == []
 
 
-def test_gateway_that_changes_while_the_processes_change_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gateway_that_changes_while_the_processes_change_is_told(planted: Planted) -> None:
     """The uplink has another address when the next process looks: prefixes are announced again, with that."""
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
-    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
-    (tmp_path / "gate").touch()
-    (tmp_path / "sitecustomize.py").write_text(WAITS_AT_ITS_START)
-    config = host_config(1, vrf()).replace("hold_time_s = 9", "hold_time_s = 90")
-    with (
-        EvpnFabric() as fabric,
-        WirePeer(fabric.leaf, "10.0.1.0") as peer,
-        ManagedHost(fabric.hosts[1], config) as host,
-    ):
-        connection = peer.establish(families=(AFI_SAFI,), hold_time_s=90, more=ENHANCED_REFRESH)
-        connection.sendall(END_OF_RIB)
+    planted.gate.touch()
+    planted.code(WAITS_AT_ITS_START)
+    with leaf_and_host() as (fabric, peer, host):
+        connection = spoken(peer, more=ENHANCED_REFRESH)
         add_vm(host, "10.1.1.5")
         host.wait_ready()
         before = [body for _, body in said(connection) if prefix("10.1.1.5/32")[24:29] in body]
         assert any(socket.inet_aton("10.1.1.1") in body for body in before)
-        (tmp_path / "gate").unlink()
+        planted.gate.unlink()
         left, ready = len(host.log("handover.left")), len(host.log("bgpd.converged"))
         host.processes[-1].send_signal(signal.SIGUSR1)
         host.wait(lambda: len(host.log("handover.left")) > left, "the process to leave", timeout_s=60)
         fabric.hosts[1].batch("address del 10.1.1.1/24 dev eth0.101", "address add 10.1.1.3/24 dev eth0.101")
-        (tmp_path / "gate").touch()
+        planted.gate.touch()
         host.wait(lambda: len(host.log("bgpd.converged")) > ready, "the next process to converge", timeout_s=60)
         after = [body for kind, body in said(connection, 1.0) if kind == UPDATE]
         assert any(prefix("10.1.1.5/32")[24:29] + socket.inet_aton("10.1.1.3") in body for body in after)
@@ -125,34 +130,26 @@ while not Path(os.environ["GATE"]).exists():
 """
 
 
-def test_leaf_is_heard_while_its_routes_are_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaf_is_heard_while_its_routes_are_taken_up(planted: Planted) -> None:
     """What is new counts at once; what is gone leaves the kernel's table of the VRF when all is there."""
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
-    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
-    (tmp_path / "sitecustomize.py").write_text(STALLED)
-    config = host_config(1, vrf()).replace("hold_time_s = 9", "hold_time_s = 90")
-    with (
-        EvpnFabric() as fabric,
-        WirePeer(fabric.leaf, "10.0.1.0") as peer,
-        ManagedHost(fabric.hosts[1], config) as host,
-    ):
-        (tmp_path / "gate").touch()
-        connection = peer.establish(families=(AFI_SAFI,), hold_time_s=90)
+    planted.code(STALLED)
+    with leaf_and_host() as (fabric, peer, host):
+        planted.gate.touch()
         routes = [prefix(f"10.8{number}.0.0/16") for number in range(4)]
-        connection.sendall(announcement(*routes[:3]) + END_OF_RIB)
+        connection = spoken(peer, *routes[:3])
         there = {"10.80.0.0/16", "10.81.0.0/16", "10.82.0.0/16"}
         wait_until(lambda: in_kernel(fabric) == there, WAIT_S, "the routes", logs=host.logs)
         add_vm(host, "10.1.1.5")
         host.wait_ready()
         said(connection, 1.0)
-        (tmp_path / "gate").unlink()
+        planted.gate.unlink()
         heard, began = len(host.log("handover.heard")), len(host.log("bgpd.converged"))
         host.processes[-1].send_signal(signal.SIGUSR1)
         host.wait(lambda: len(host.log("handover.heard")) > heard, "the next process to hear", timeout_s=60)
         connection.sendall(withdrawal(routes[0]) + announcement(routes[1], routes[3]))
         wait_until(lambda: in_kernel(fabric) >= there - {"10.80.0.0/16"} | {"10.83.0.0/16"}, WAIT_S, "the new one")
         assert len(host.log("handover.complete")) == heard
-        (tmp_path / "gate").touch()
+        planted.gate.touch()
         host.wait(lambda: len(host.log("bgpd.converged")) > began, "the next process to converge", timeout_s=60)
         left = there - {"10.80.0.0/16"} | {"10.83.0.0/16"}
         wait_until(lambda: in_kernel(fabric) >= left, WAIT_S, "all others", logs=host.logs)
@@ -164,18 +161,12 @@ def test_leaf_is_heard_while_its_routes_are_taken_up(tmp_path: Path, monkeypatch
 def test_leaf_that_has_not_said_its_route_targets_yet_is_sent_nothing_by_the_next_process_either() -> None:
     """It may have restarted, and kept what it had of this host: nothing of that may be withdrawn."""
     families = (AFI_SAFI, (1, 132))
-    config = host_config(1, vrf(), families=("l2vpn-evpn", "route-target")).replace(
-        "hold_time_s = 9", "hold_time_s = 90"
-    )
+    config = patient(vrf(), families=("l2vpn-evpn", "route-target"))
 
     def evpn_said() -> list[bytes]:
         return [body for kind, body in said(connection, 1.0) if kind == UPDATE and AFI_SAFI_BYTES in body]
 
-    with (
-        EvpnFabric() as fabric,
-        WirePeer(fabric.leaf, "10.0.1.0") as peer,
-        ManagedHost(fabric.hosts[1], config) as host,
-    ):
+    with leaf_and_host(config) as (_, peer, host):
         connection = peer.establish(families=families, hold_time_s=90, restart=Restart(families=families))
         connection.sendall(END_OF_RIB)
         add_vm(host, "10.1.1.5")
@@ -200,15 +191,9 @@ def without_times(routes: list[dict[str, object]]) -> list[str]:
 
 def test_duplicate_stays_frozen_for_the_time_that_is_left() -> None:
     """It is announced on as before, though another host announces it, too: nothing is said to the leaf."""
-    config = host_config(1, vrf()).replace("hold_time_s = 9", "hold_time_s = 90")
     address = "10.1.0.7"
-    with (
-        EvpnFabric() as fabric,
-        WirePeer(fabric.leaf, "10.0.1.0") as peer,
-        ManagedHost(fabric.hosts[1], config) as host,
-    ):
-        connection = peer.establish(families=(AFI_SAFI,), hold_time_s=90)
-        connection.sendall(END_OF_RIB)
+    with leaf_and_host() as (_, peer, host):
+        connection = spoken(peer)
 
         def standing() -> str:
             alarms = [alarm["standing"] for view in host.show("vrfs") for alarm in view["alarms"]]
@@ -240,19 +225,14 @@ def test_duplicate_stays_frozen_for_the_time_that_is_left() -> None:
 
 def test_vrf_that_the_next_configuration_lacks_goes_and_the_session_stays() -> None:
     """Its routes leave the kernel, and what this host announced of it is withdrawn, once."""
-    config = host_config(1, vrf(), vrf("red")).replace("hold_time_s = 9", "hold_time_s = 90")
-    with (
-        EvpnFabric() as fabric,
-        WirePeer(fabric.leaf, "10.0.1.0") as peer,
-        ManagedHost(fabric.hosts[1], config) as host,
-    ):
-        connection = peer.establish(families=(AFI_SAFI,), hold_time_s=90)
-        connection.sendall(announcement(prefix("10.80.0.0/16")) + END_OF_RIB)
+    config = patient(vrf(), vrf("red"))
+    with leaf_and_host(config) as (fabric, peer, host):
+        connection = spoken(peer, prefix("10.80.0.0/16"))
         wait_until(lambda: in_kernel(fabric) == {"10.80.0.0/16"}, WAIT_S, "the route", logs=host.logs)
         add_vm(host, "10.1.1.5")
         host.wait_ready()
         assert said(connection, 1.0)
-        host.write_config(host_config(1, vrf("red")).replace("hold_time_s = 9", "hold_time_s = 90"))
+        host.write_config(patient(vrf("red")))
         host.hand_over()
         wait_until(lambda: in_kernel(fabric) == set(), WAIT_S, "its routes to go", logs=host.logs)
         heard: list[tuple[int, bytes]] = []
@@ -275,15 +255,9 @@ def test_vrf_that_is_another_one_in_the_next_configuration_has_what_it_imports(
     before: str, after: str, table: int, routes: set[str]
 ) -> None:
     """Each way back, too. The session goes on, and no table that is not its has a route of it."""
-    config = host_config(1, vrf()).replace("hold_time_s = 9", "hold_time_s = 90")
-    assert before in config
-    with (
-        EvpnFabric() as fabric,
-        WirePeer(fabric.leaf, "10.0.1.0") as peer,
-        ManagedHost(fabric.hosts[1], config) as host,
-    ):
-        connection = peer.establish(families=(AFI_SAFI,), hold_time_s=90)
-        connection.sendall(announcement(prefix("10.80.0.0/16")) + END_OF_RIB)
+    assert before in CONFIG
+    with leaf_and_host() as (fabric, peer, host):
+        spoken(peer, prefix("10.80.0.0/16"))
         wait_until(lambda: in_kernel(fabric) == {"10.80.0.0/16"}, WAIT_S, "the route", logs=host.logs)
         host.wait_ready()
         tables = (1001, 1003)
@@ -294,8 +268,8 @@ def test_vrf_that_is_another_one_in_the_next_configuration_has_what_it_imports(
 
         nothing: dict[int, set[str]] = {one: set() for one in tables}
         for text, wanted in (
-            (config.replace(before, after), {**nothing, table: routes}),
-            (config, {**nothing, 1001: {"10.80.0.0/16"}}),
+            (CONFIG.replace(before, after), {**nothing, table: routes}),
+            (CONFIG, {**nothing, 1001: {"10.80.0.0/16"}}),
         ):
             host.write_config(text)
             host.hand_over()

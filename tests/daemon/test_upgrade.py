@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from labs.daemons import REPOSITORY
 from labs.process import LabError
 from tests.daemon.fabric import Fabric, Host, config, leaf, started
 from tests.daemon.managed import said
+from tests.daemon.planted import Planted
 from tests.daemon.test_handover import IPV4, POD, last_of, spoken
 from tests.daemon.wire_peer import KEEPALIVE, NOTIFICATION, WirePeer, update
 
@@ -93,10 +91,9 @@ store.ExecStore.become = killed
 
 
 def test_signal_that_comes_when_nobody_hears_it_ends_the_next_program(
-    fabric: Fabric, peer: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fabric: Fabric, peer: WirePeer, planted: Planted
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
-    (tmp_path / "sitecustomize.py").write_text(KILLED)
+    planted.code(KILLED)
     with started(fabric, leaf(1, **IPV4), POD) as host:
         connection = spoken(peer, host, "10.9.0.0/16")
         host.cli("upgrade", check=False)
