@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from labs.namespace import Namespace, link
+from tests.daemon.fabric import Host
 from tests.interop.evpn_fabric import EvpnFabric
-from tests.interop.lines import LinedFabric, laid
+from tests.interop.lines import LinedFabric, Peer, bgpd, laid
 
 
 class Pair:
@@ -39,3 +40,10 @@ def fabric() -> Iterator[EvpnFabric]:
 def lines() -> Iterator[LinedFabric]:
     with laid() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def host(lines: LinedFabric, peer: Peer, request: pytest.FixtureRequest) -> Iterator[Host]:
+    """bgpd with the lines that the module has in `USED`, beside the `peer` of the module."""
+    with bgpd(lines, *request.module.USED) as host:
+        yield host

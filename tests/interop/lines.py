@@ -1,7 +1,7 @@
 """Many sessions at once between one bgpd and one peer, each with addresses and settings of its own.
 
 A line is the addresses of one such session, on the one link between host (eth0) and leaf1 (swp1). Each peer's module
-starts one bgpd and one peer for all of them, and its tests look at one line each.
+names its lines in `USED`. One bgpd and one peer are started for all of them, and its tests look at one line each.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Self
 
 from labs.namespace import Namespace, link
 from tests.daemon.fabric import Fabric, Host, config, kernel_hops, table
@@ -71,15 +72,28 @@ LINES = {
 }
 
 
-class Peer(Protocol):
-    """What tests ask of the other speaker, in its own words."""
+class Peer(ABC):
+    """The other speaker, which has been started as leaf1: what tests ask of it, in its own words."""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Have its processes ended."""
+
+    @abstractmethod
     def is_up(self, line: str) -> bool:
         """Whether it says that the session of a line is established."""
 
+    @abstractmethod
     def hears(self, line: str, prefix: str) -> bool:
         """Whether it shows a prefix that bgpd announces on a line."""
 
+    @abstractmethod
     def told(self, line: str) -> str:
         """What it says of a line and of how its last session ended."""
 

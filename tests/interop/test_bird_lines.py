@@ -21,7 +21,7 @@ from tests.interop.lines import (
     WIDE_ASN,
     WIDE_BEYOND,
     LinedFabric,
-    bgpd,
+    Peer,
     check_bulky,
     check_cannot,
     check_collision,
@@ -127,7 +127,7 @@ protocol radv {{ interface "swp9" {{ max ra interval 4; }}; }}
 )  # fmt: skip
 
 
-class BirdPeer:
+class BirdPeer(Peer):
     """BIRD as leaf1, which may be started again."""
 
     def __init__(self, fabric: Fabric) -> None:
@@ -138,6 +138,9 @@ class BirdPeer:
         """Start it anew after `kill`, as one that was restarted gracefully."""
         self.bird.stop()
         self.bird = Bird(self._fabric.leaf1, CONFIG, recovers=True)
+
+    def stop(self) -> None:
+        self.bird.stop()
 
     def is_up(self, line: str) -> bool:
         return named(line) in self.bird.established()
@@ -164,17 +167,8 @@ def named(line: str) -> str:
 
 @pytest.fixture(scope="module")
 def peer(lines: Fabric) -> Iterator[BirdPeer]:
-    made = BirdPeer(lines)
-    try:
-        yield made
-    finally:
-        made.bird.stop()
-
-
-@pytest.fixture(scope="module")
-def host(lines: Fabric, peer: BirdPeer) -> Iterator[Host]:
-    with bgpd(lines, *USED) as host:
-        yield host
+    with BirdPeer(lines) as peer:
+        yield peer
 
 
 def test_what_it_cannot_do_is_not_offered(host: Host, peer: BirdPeer) -> None:

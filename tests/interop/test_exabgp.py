@@ -24,7 +24,7 @@ from tests.interop.lines import (
     PODS,
     WIDE_ASN,
     WIDE_BEYOND,
-    bgpd,
+    Peer,
     check_bulky,
     check_cannot,
     check_internal,
@@ -99,7 +99,7 @@ def config(directory: Path) -> str:
     )
 
 
-class ExaBgpPeer:
+class ExaBgpPeer(Peer):
     """ExaBGP as leaf1, and a process of its API that notes what it says."""
 
     def __init__(self, fabric: Fabric, program: tuple[str, ...]) -> None:
@@ -128,6 +128,9 @@ class ExaBgpPeer:
         messages = (one.get("message", {}) for one in self.said(line))
         return [message["update"] for message in messages if "update" in message]
 
+    def stop(self) -> None:
+        self.daemon.stop()
+
     def is_up(self, line: str) -> bool:
         states = [one["state"] for one in self.said(line) if "state" in one]
         return states[-1:] == ["up"]
@@ -145,17 +148,8 @@ class ExaBgpPeer:
 
 @pytest.fixture(scope="module", params=[(), ExaBgp.DEBIAN], ids=["PyPI", "Debian"])
 def peer(lines: Fabric, request: pytest.FixtureRequest) -> Iterator[ExaBgpPeer]:
-    made = ExaBgpPeer(lines, request.param)
-    try:
-        yield made
-    finally:
-        made.daemon.stop()
-
-
-@pytest.fixture(scope="module")
-def host(lines: Fabric, peer: ExaBgpPeer) -> Iterator[Host]:
-    with bgpd(lines, *USED) as host:
-        yield host
+    with ExaBgpPeer(lines, request.param) as peer:
+        yield peer
 
 
 def test_what_it_cannot_do_is_not_offered(host: Host, peer: ExaBgpPeer) -> None:

@@ -22,7 +22,7 @@ from tests.interop.lines import (
     WIDE_ASN,
     WIDE_BEYOND,
     LinedFabric,
-    bgpd,
+    Peer,
     check_bulky,
     check_cannot,
     check_collision,
@@ -103,11 +103,14 @@ def config() -> str:
     return "\n".join([*head, *tail, ""])
 
 
-class FrrPeer:
+class FrrPeer(Peer):
     """FRR as leaf1, which may be started again."""
 
     def __init__(self, fabric: Fabric) -> None:
         self.frr = Frr(fabric.leaf1, config())
+
+    def stop(self) -> None:
+        self.frr.stop()
 
     def is_up(self, line: str) -> bool:
         return LINES[line].host in self.frr.established()
@@ -128,17 +131,8 @@ class FrrPeer:
 
 @pytest.fixture(scope="module")
 def peer(lines: Fabric) -> Iterator[FrrPeer]:
-    made = FrrPeer(lines)
-    try:
-        yield made
-    finally:
-        made.frr.stop()
-
-
-@pytest.fixture(scope="module")
-def host(lines: Fabric, peer: FrrPeer) -> Iterator[Host]:
-    with bgpd(lines, *USED) as host:
-        yield host
+    with FrrPeer(lines) as peer:
+        yield peer
 
 
 def test_what_it_cannot_do_is_not_offered(host: Host, peer: FrrPeer) -> None:

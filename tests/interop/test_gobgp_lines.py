@@ -17,7 +17,7 @@ from tests.interop.lines import (
     NETWORK6,
     NETWORKS,
     PODS,
-    bgpd,
+    Peer,
     check_cannot,
     check_internal,
     check_kept_here,
@@ -85,7 +85,7 @@ CONFIG = f'[global.config]\nas = {ASN}\nrouter-id = "10.255.0.1"\n' + "".join(
 )
 
 
-class GobgpPeer:
+class GobgpPeer(Peer):
     """GoBGP as leaf1, which may be started again."""
 
     def __init__(self, fabric: Fabric) -> None:
@@ -107,6 +107,9 @@ class GobgpPeer:
     def announce(self, network: str) -> None:
         """With itself as the next hop, by its address of each line."""
         self.gobgp.run("global", "rib", "add", network)
+
+    def stop(self) -> None:
+        self.gobgp.stop()
 
     def is_up(self, line: str) -> bool:
         return LINES[line].host in self.gobgp.established()
@@ -135,17 +138,8 @@ class GobgpPeer:
 
 @pytest.fixture(scope="module")
 def peer(lines: Fabric) -> Iterator[GobgpPeer]:
-    made = GobgpPeer(lines)
-    try:
-        yield made
-    finally:
-        made.gobgp.stop()
-
-
-@pytest.fixture(scope="module")
-def host(lines: Fabric, peer: GobgpPeer) -> Iterator[Host]:
-    with bgpd(lines, *USED) as host:
-        yield host
+    with GobgpPeer(lines) as peer:
+        yield peer
 
 
 def test_what_it_cannot_do_is_not_offered(host: Host, peer: GobgpPeer) -> None:

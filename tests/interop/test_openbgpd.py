@@ -17,7 +17,7 @@ from tests.interop.lines import (
     NETWORK6,
     NETWORKS,
     PODS,
-    bgpd,
+    Peer,
     check_cannot,
     check_internal,
     check_kept_there,
@@ -67,13 +67,17 @@ connect-retry 1
 )  # fmt: skip
 
 
-class OpenBgpdPeer:
+class OpenBgpdPeer(Peer):
     """OpenBGPD as leaf1."""
 
     def __init__(self, fabric: Fabric) -> None:
         self.daemon = OpenBgpd(fabric.leaf1, CONFIG)
         for network in (*NETWORKS, NETWORK6):
             self.daemon.ctl("network", "add", network)
+
+    def stop(self) -> None:
+        self.daemon.kill()
+        self.daemon.stop()
 
     def is_up(self, line: str) -> bool:
         return LINES[line].host in self.daemon.established()
@@ -98,18 +102,8 @@ class OpenBgpdPeer:
 
 @pytest.fixture(scope="module")
 def peer(lines: Fabric) -> Iterator[OpenBgpdPeer]:
-    made = OpenBgpdPeer(lines)
-    try:
-        yield made
-    finally:
-        made.daemon.kill()
-        made.daemon.stop()
-
-
-@pytest.fixture(scope="module")
-def host(lines: Fabric, peer: OpenBgpdPeer) -> Iterator[Host]:
-    with bgpd(lines, *USED) as host:
-        yield host
+    with OpenBgpdPeer(lines) as peer:
+        yield peer
 
 
 def test_what_it_cannot_do_is_not_offered(host: Host, peer: OpenBgpdPeer) -> None:
