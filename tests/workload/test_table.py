@@ -23,6 +23,17 @@ def managed(rig: Rig, prefix: str = POD, interface: str = "pod1", id: str = "a",
     rig.claims.claim(source, id, (claim(prefix, interface, id=id, source=source),))
 
 
+def announced(*interfaces: str) -> Rig:
+    """POD is announced on pod1, and `told` has no more of that; there are these interfaces, too."""
+    rig = Rig()
+    for interface in ("pod1", *interfaces):
+        rig.link(interface)
+    managed(rig)
+    rig.settle()
+    rig.told.clear()
+    return rig
+
+
 def test_managed_claim_is_announced_only_after_the_kernel_acknowledged() -> None:
     rig = Rig(acknowledge=False)
     rig.link("pod1")
@@ -50,11 +61,7 @@ def test_states_are_reported_once_and_when_asked_for() -> None:
 
 
 def test_withdrawn_before_the_kernel_loses_the_route() -> None:
-    rig = Rig()
-    rig.link("pod1")
-    managed(rig)
-    rig.settle()
-    rig.told.clear()
+    rig = announced()
     rig.claims.claim("mqtt", "a")
     rig.settle()
     assert rig.told == [("withdraw", "", [POD]), ("route", "", POD, None)]
@@ -77,11 +84,7 @@ def test_interface_that_does_not_exist_is_waited_for() -> None:
 
 
 def test_interface_down_withdraws_and_up_announces_after_a_new_acknowledgement() -> None:
-    rig = Rig()
-    rig.link("pod1")
-    managed(rig)
-    rig.settle()
-    rig.told.clear()
+    rig = announced()
     rig.link("pod1", up=False)
     rig.settle()
     assert rig.told == [("withdraw", "", [POD]), ("route", "", POD, None)]
@@ -93,11 +96,7 @@ def test_interface_down_withdraws_and_up_announces_after_a_new_acknowledgement()
 
 
 def test_flap_between_two_flushes_asks_for_the_route_again() -> None:
-    rig = Rig()
-    rig.link("pod1")
-    managed(rig)
-    rig.settle()
-    rig.told.clear()
+    rig = announced()
     rig.link("pod1", up=False)
     rig.link("pod1")
     rig.settle()
@@ -156,11 +155,7 @@ def test_route_of_another_program_on_that_interface_is_left_alone() -> None:
 
 def test_route_of_another_program_that_comes_later_takes_the_place_of_ours_on_that_interface() -> None:
     """The kernel table gives way to it, as to any route of others: the address is as reachable as before."""
-    rig = Rig()
-    rig.link("pod1")
-    managed(rig)
-    rig.settle()
-    rig.told.clear()
+    rig = announced()
     rig.table.foreign_route_changed("", V4, key(POD), Foreign("pod1", True))
     rig.settle()
     assert rig.told == []
@@ -210,12 +205,7 @@ def test_claim_without_an_interface_waits_for_a_route_that_covers_it() -> None:
 
 
 def test_address_claimed_twice_shows_conflict_on_both_and_the_first_stays() -> None:
-    rig = Rig()
-    rig.link("pod1")
-    rig.link("pod2")
-    managed(rig)
-    rig.settle()
-    rig.told.clear()
+    rig = announced("pod2")
     managed(rig, interface="pod2", id="b", source="api")
     rig.settle()
     assert rig.told == []
@@ -289,12 +279,7 @@ def test_the_same_address_in_two_vrfs_is_no_conflict() -> None:
 
 
 def test_changed_claim_moves_the_route_in_place() -> None:
-    rig = Rig()
-    rig.link("pod1")
-    rig.link("pod2")
-    managed(rig)
-    rig.settle()
-    rig.told.clear()
+    rig = announced("pod2")
     managed(rig, interface="pod2")
     rig.settle()
     assert rig.told == [("route", "", POD, on("pod2"))]
@@ -304,11 +289,7 @@ def test_changed_claim_moves_the_route_in_place() -> None:
 
 
 def test_repeated_claim_does_nothing() -> None:
-    rig = Rig()
-    rig.link("pod1")
-    managed(rig)
-    rig.settle()
-    rig.told.clear()
+    rig = announced()
     rig.states.clear()
     managed(rig)
     rig.settle()
@@ -316,11 +297,7 @@ def test_repeated_claim_does_nothing() -> None:
 
 
 def test_moved_address_is_withdrawn_until_claimed_anew() -> None:
-    rig = Rig()
-    rig.link("pod1")
-    rig.link("pod2")
-    managed(rig)
-    rig.settle()
+    rig = announced("pod2")
     rig.table.moved("", V4, [key(POD)], "leaf1 announces it with a higher sequence number")
     rig.settle()
     assert rig.state("mqtt", "a") == ("moved", "leaf1 announces it with a higher sequence number")
@@ -331,10 +308,7 @@ def test_moved_address_is_withdrawn_until_claimed_anew() -> None:
 
 
 def test_suppressed_by_an_aggregate_is_shown_and_stays_told_to_the_rib() -> None:
-    rig = Rig()
-    rig.link("pod1")
-    managed(rig)
-    rig.settle()
+    rig = announced()
     rig.table.suppressed("", V4, [key(POD)], "10.64.1.0/26")
     rig.settle()
     assert rig.state("mqtt", "a") == ("suppressed", "covered by 10.64.1.0/26")
@@ -494,10 +468,7 @@ def test_another_kernel_table_of_a_vrf_is_asked_for_its_routes_before_anything_i
 
 
 def test_addresses_are_told_again_whatever_was_told() -> None:
-    rig = Rig()
-    rig.link("pod1")
-    managed(rig)
-    rig.settle()
+    rig = announced()
     place, stray = ("", V4), key("10.64.9.9/32")
     assert rig.table.keys(place) == [key(POD)]
     assert rig.table.carried_out(place, key(POD)) == (True, True)
