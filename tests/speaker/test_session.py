@@ -60,13 +60,24 @@ class Driver:
         self.now = end
         return found
 
-    def dialed(self) -> int:
-        """Start, and the TCP connection is made."""
+    def dial(self) -> Dial:
+        """Start; the TCP connection that is asked for."""
         self.session.start(self.now)
         (dial,) = self.outputs()
         assert isinstance(dial, Dial)
-        self.session.connected(dial.connection, self.now)
-        return dial.connection
+        return dial
+
+    def dialed(self) -> int:
+        """Start, and the TCP connection is made."""
+        number = self.dial().connection
+        self.session.connected(number, self.now)
+        return number
+
+    def accepted(self) -> int:
+        """The neighbor makes a TCP connection, which is taken."""
+        number = self.session.accepted(self.now)
+        assert number is not None
+        return number
 
     def receive(self, number: int, data: bytes) -> list[Output]:
         self.session.received(number, data)
@@ -126,8 +137,7 @@ def test_passive_session_waits_and_accepts() -> None:
     assert driver.outputs() == []
     assert driver.session.state is State.ACTIVE
     assert driver.session.deadline() is None
-    number = driver.session.accepted(driver.now)
-    assert number is not None
+    number = driver.accepted()
     driver.receive(number, open_bytes() + KEEPALIVE)
     assert driver.session.state is State.ESTABLISHED
 
@@ -574,8 +584,7 @@ def test_good_open_of_a_lost_connection_brings_nothing_about() -> None:
     driver = Driver()
     number = driver.established(graceful=True)
     driver.now += 60.0
-    second = driver.session.accepted(driver.now)
-    assert second is not None
+    second = driver.accepted()
     driver.session.received(second, open_bytes(graceful=True) + KEEPALIVE)
     driver.session.closed(second, driver.now, "reset")
     driver.outputs()

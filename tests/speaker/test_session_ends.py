@@ -36,6 +36,14 @@ def graceful_driver() -> tuple[Driver, int]:
     return driver, driver.established(graceful=True)
 
 
+def graceful_connection() -> tuple[Driver, Connection]:
+    """The same with the connection that the session is established on."""
+    driver, _ = graceful_driver()
+    connection = driver.session.established
+    assert connection is not None
+    return driver, connection
+
+
 def the_down(outputs: list[Output]) -> SessionDown:
     (down,) = [one for one in outputs if isinstance(one, SessionDown)]
     return down
@@ -120,9 +128,7 @@ def test_neighbor_that_complains_is_refused_for_a_while_and_one_that_leaves_is_n
 def test_what_is_dialed_is_given_up_by_a_reset_and_by_a_lost_link() -> None:
     for end in ("reset", "transport_lost"):
         driver = Driver()
-        driver.session.start(driver.now)
-        (dial,) = driver.outputs()
-        assert isinstance(dial, Dial)
+        dial = driver.dial()
         if end == "reset":
             driver.session.reset(driver.now, SHUTDOWN, "reset", hold_off_s=60)
         else:
@@ -134,11 +140,8 @@ def test_what_is_dialed_is_given_up_by_a_reset_and_by_a_lost_link() -> None:
 
 def test_what_is_dialed_is_given_up_once_the_neighbor_has_connected() -> None:
     driver = Driver()
-    driver.session.start(driver.now)
-    (dial,) = driver.outputs()
-    assert isinstance(dial, Dial)
-    number = driver.session.accepted(driver.now)
-    assert number is not None
+    dial = driver.dial()
+    number = driver.accepted()
     outputs = driver.receive(number, open_bytes() + KEEPALIVE)
     assert Close(dial.connection) in outputs
     assert any(isinstance(one, SessionUp) for one in outputs)
@@ -166,11 +169,8 @@ def test_what_is_dialed_is_given_up_once_the_neighbors_connection_is_sure_to_win
 
 def test_dial_that_fails_beside_a_connection_is_not_told() -> None:
     driver = Driver()
-    driver.session.start(driver.now)
-    (dial,) = driver.outputs()
-    assert isinstance(dial, Dial)
-    number = driver.session.accepted(driver.now)
-    assert number is not None
+    dial = driver.dial()
+    driver.accepted()
     driver.outputs()
     driver.session.dial_failed(dial.connection, driver.now, "refused")
     assert not any(isinstance(one, AttemptFailed) for one in driver.outputs())
@@ -179,11 +179,8 @@ def test_dial_that_fails_beside_a_connection_is_not_told() -> None:
 
 def test_dial_without_answer_beside_a_connection_is_given_up_and_not_told() -> None:
     driver = Driver()
-    driver.session.start(driver.now)
-    (dial,) = driver.outputs()
-    assert isinstance(dial, Dial)
-    number = driver.session.accepted(driver.now)
-    assert number is not None
+    dial = driver.dial()
+    number = driver.accepted()
     driver.outputs()
     driver.receive(number, open_bytes())
     outputs = driver.wait(5.0)
@@ -196,8 +193,7 @@ def test_neighbor_that_connects_within_a_pause_is_not_dialed_at_its_end() -> Non
     driver, number = graceful_driver()
     driver.session.closed(number, driver.now, "reset")
     assert driver.session.deadline() is not None
-    second = driver.session.accepted(driver.now)
-    assert second is not None
+    second = driver.accepted()
     driver.outputs()
     driver.receive(second, open_bytes(graceful=True))
     assert not any(isinstance(one, Dial) for one in driver.wait(5.0))
@@ -207,9 +203,7 @@ def test_neighbor_that_connects_within_a_pause_is_not_dialed_at_its_end() -> Non
 def test_attempt_of_long_ago_makes_way_for_a_new_one_and_one_of_just_now_does_not() -> None:
     for waited_s, is_new in ((FIRST_RETRY_S * 0.9, False), (FIRST_RETRY_S, True), (FIRST_RETRY_S * 1.1, True)):
         driver = Driver()
-        driver.session.start(driver.now)
-        (dial,) = driver.outputs()
-        assert isinstance(dial, Dial)
+        dial = driver.dial()
         driver.now += waited_s
         driver.session.connect_now(driver.now)
         outputs = driver.outputs()
@@ -221,17 +215,14 @@ def test_attempt_of_long_ago_makes_way_for_a_new_one_and_one_of_just_now_does_no
 def test_connection_that_was_dialed_at_the_same_time_is_no_restart(waited_s: float, is_replaced: bool) -> None:
     driver, old = graceful_driver()
     driver.now += waited_s
-    number = driver.session.accepted(driver.now)
-    assert number is not None
+    number = driver.accepted()
     outputs = driver.receive(number, open_bytes(graceful=True))
     assert (Close(old) in outputs) is is_replaced
     assert (Close(number) in outputs) is not is_replaced
 
 
 def test_session_that_is_adopted_goes_on_reading_and_ends_as_any() -> None:
-    former, _ = graceful_driver()
-    connection = former.session.established
-    assert connection is not None
+    _, connection = graceful_connection()
     driver = Driver(GRACEFUL)
     number = driver.session.adopt(connection)
     assert driver.session.is_settled
@@ -249,9 +240,7 @@ def test_session_that_is_adopted_goes_on_reading_and_ends_as_any() -> None:
 
 
 def test_updates_of_an_adopted_session_may_be_given_back_before_anything_else_was_read() -> None:
-    former, _ = graceful_driver()
-    connection = former.session.established
-    assert connection is not None
+    _, connection = graceful_connection()
     driver = Driver(GRACEFUL)
     driver.session.adopt(connection)
     driver.session.unread(UPDATE + UPDATE)
@@ -264,8 +253,7 @@ def test_updates_of_an_adopted_session_may_be_given_back_before_anything_else_wa
 
 def test_messages_of_another_connection_are_not_read_before_there_is_need() -> None:
     driver, number = graceful_driver()
-    second = driver.session.accepted(driver.now)
-    assert second is not None
+    second = driver.accepted()
     driver.outputs()
     driver.session.received(number, UPDATE)
     driver.session.received(second, b"\0" * 19)
@@ -372,9 +360,7 @@ def test_hold_timer_does_not_begin_anew_because_something_was_left_unread() -> N
 @pytest.mark.parametrize(("unread_s", "expires_s"), [(1.0, 9.0), (5.9, 9.0), (8.0, 11.0), (100.0, 103.0)])
 def test_hold_timer_of_an_adopted_connection_goes_on(unread_s: float, expires_s: float) -> None:
     """Seconds after the last message: a neighbor that is dead by then is not taken for alive for longer."""
-    former, _ = graceful_driver()
-    before = former.session.established
-    assert before is not None
+    former, before = graceful_connection()
     last = former.now
     former.now += 0.5
     saved = before.saved(b"")
@@ -397,9 +383,7 @@ def test_hold_timer_that_has_waited_waits_no_more_once_it_is_known_that_nothing_
 
 def test_hand_overs_one_after_the_other_do_not_keep_a_dead_neighbor() -> None:
     """Each within a third of the hold time, for which the one before would have waited."""
-    former, _ = graceful_driver()
-    connection = former.session.established
-    assert connection is not None
+    former, connection = graceful_connection()
     last = former.now
     for seconds in (2.0, 4.0, 6.0, 8.0, 10.0):
         saved = connection.saved(b"")
@@ -411,9 +395,7 @@ def test_hand_overs_one_after_the_other_do_not_keep_a_dead_neighbor() -> None:
 
 
 def test_hold_timer_of_a_connection_that_an_earlier_version_has_left_begins_anew() -> None:
-    former, _ = graceful_driver()
-    before = former.session.established
-    assert before is not None
+    former, before = graceful_connection()
     saved = msgspec.structs.replace(before.saved(b""), hold_deadline=None)
     connection = Connection.adopt(saved, "external", now=former.now + 5, random=lambda: 0.5)
     assert connection.tick(former.now + 13.9) is None
