@@ -72,19 +72,11 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         _apply(saved.workload_presences, self.workload_presences)
 
 
-class _Loose(msgspec.Struct, kw_only=True):
+class _Loose(Saved, kw_only=True):
     """`Saved` with entries that may be anything."""
 
-    version: int = 1
-    journal: int = 0
-    generation: int | None = None
-    epoch: str = ""
-    host: str = ""
-    broker: str = ""
     workloads: dict[str, Any] = {}
     services: dict[str, Any] = {}
-    workload_ranks: dict[str, dict[str, int]] = {}
-    service_ranks: dict[str, dict[str, int]] = {}
     workload_presences: dict[str, Any] = {}
 
 
