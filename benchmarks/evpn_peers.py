@@ -19,6 +19,7 @@ import msgspec
 from benchmarks.peers import BGPD, HOLD_TIME_S, ROUTER_ID, form_of
 from benchmarks.topology import HOST_ASN, LEAF_ASN, Topology
 from labs.daemons import FRR_LIBEXEC, Bgpd, Daemon, Frr, Gobgp
+from labs.gobgp_config import gobgp_neighbor, gobgp_router
 
 VRF_TABLE = 1001
 UPLINK = "leaf0"
@@ -84,22 +85,9 @@ def frr(topology: Topology) -> Iterator[EvpnRunning]:
 @contextlib.contextmanager
 def gobgp(topology: Topology) -> Iterator[EvpnRunning]:
     """GoBGP, without zebra: its own table only."""
-    config = f"""
-[global.config]
-as = {HOST_ASN}
-router-id = "{ROUTER_ID}"
-[[neighbors]]
-[neighbors.config]
-neighbor-address = "10.0.0.2"
-peer-as = {LEAF_ASN}
-[neighbors.timers.config]
-connect-retry = 1
-hold-time = {HOLD_TIME_S}
-keepalive-interval = 80
-[[neighbors.afi-safis]]
-[neighbors.afi-safis.config]
-afi-safi-name = "l2vpn-evpn"
-"""
+    timers = {"hold_time": HOLD_TIME_S, "keepalive_interval": 80}
+    neighbor = gobgp_neighbor("10.0.0.2", LEAF_ASN, families={"l2vpn-evpn": ""}, **timers)
+    config = gobgp_router(HOST_ASN, ROUTER_ID) + neighbor
     with Gobgp(topology.host, config) as daemon:
 
         def count() -> int:

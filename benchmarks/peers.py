@@ -24,6 +24,7 @@ from benchmarks.topology import BFD_INTERVAL_MS, BFD_MULTIPLIER, HOST_ASN, LEAF_
 from benchmarks.usage import Usage, usage_of
 from labs.daemons import FRR_LIBEXEC, Bfd, Bgpd, Bird, Daemon, Frr, Gobgp, OpenBgpd
 from labs.forms import NotCompiled, compiled_form
+from labs.gobgp_config import gobgp_neighbor, gobgp_router
 from labs.process import LabError, run_command, wait_until
 
 BGPD, PLAIN = "bgpd", "bgpd (plain)"
@@ -223,26 +224,13 @@ def start_frr(topology: Topology) -> Running:
 
 def start_gobgp(topology: Topology) -> Running:
     """GoBGP without zebra."""
+    families = dict.fromkeys(topology.families, "")
+    timers = {"hold_time": HOLD_TIME_S, "keepalive_interval": 80}
     neighbors = "".join(
-        f"""
-[[neighbors]]
-[neighbors.config]
-neighbor-address = "10.0.{number}.2"
-peer-as = {LEAF_ASN}
-[neighbors.timers.config]
-connect-retry = 1
-hold-time = {HOLD_TIME_S}
-keepalive-interval = 80
-"""
-        + "".join(
-            f'[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = "{family}"\n'
-            for family in topology.families
-        )
-        for number in range(topology.count)
+        gobgp_neighbor(f"10.0.{number}.2", LEAF_ASN, families=families, **timers) for number in range(topology.count)
     )
-    head = f'[global.config]\nas = {HOST_ASN}\nrouter-id = "{ROUTER_ID}"\n'
     multipath = "[global.use-multiple-paths.config]\nenabled = true\n"
-    daemon = Gobgp(topology.host, head + multipath + neighbors)
+    daemon = Gobgp(topology.host, gobgp_router(HOST_ASN, ROUTER_ID, multipath) + neighbors)
 
     def count() -> int:
         found = []

@@ -19,6 +19,7 @@ from pathlib import Path
 from labs.checks import Expectation, await_all, sessions
 from labs.daemons import Daemon, ExaBgp, Gobgp
 from labs.experiments import Experiments
+from labs.gobgp_config import gobgp_neighbor, gobgp_router
 from labs.kernel import live_next_hops
 from labs.namespace import Namespace
 from labs.process import LabError, wait_until
@@ -285,21 +286,6 @@ neighbor 127.0.0.1 {{
 """
 
 
-GOBGP = """
-[global.config]
-as = 65302
-router-id = "10.255.9.2"
-port = -1
-[[neighbors]]
-[neighbors.config]
-neighbor-address = "127.0.0.1"
-peer-as = 65203
-[neighbors.transport.config]
-local-address = "127.0.0.3"
-[neighbors.timers.config]
-connect-retry = 1
-idle-hold-time-after-reset = 1
-[[neighbors.afi-safis]]
-[neighbors.afi-safis.config]
-afi-safi-name = "ipv4-unicast"
-"""
+GOBGP = gobgp_router(65302, "10.255.9.2", "port = -1\n") + gobgp_neighbor(
+    "127.0.0.1", 65203, local_address="127.0.0.3", idle_hold_time_after_reset=1
+)

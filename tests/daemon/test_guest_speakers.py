@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from labs.daemons import Bird, Daemon, ExaBgp, Frr, Gobgp
+from labs.gobgp_config import gobgp_neighbor, gobgp_router
 from tests.daemon.fabric import Fabric, Host, frr_paths, heard_from_host, kernel_hops, leaf, started, table
 
 pytestmark = pytest.mark.netns
@@ -39,27 +40,14 @@ def gobgp(fabric: Fabric, directory: Path) -> Gobgp:
     """On loopback, by eBGP."""
     found = Gobgp(
         fabric.host,
-        """
-[global.config]
-as = 64513
-router-id = "10.255.9.2"
-port = -1
-[[neighbors]]
-[neighbors.config]
-neighbor-address = "127.0.0.1"
-peer-as = 65203
-[neighbors.transport.config]
-local-address = "127.0.0.3"
-[neighbors.timers.config]
-connect-retry = 1
-idle-hold-time-after-reset = 1
-[neighbors.ebgp-multihop.config]
-enabled = true
-multihop-ttl = 2
-[[neighbors.afi-safis]]
-[neighbors.afi-safis.config]
-afi-safi-name = "ipv4-unicast"
-""",
+        gobgp_router(64513, "10.255.9.2", "port = -1\n")
+        + gobgp_neighbor(
+            "127.0.0.1",
+            65203,
+            "[neighbors.ebgp-multihop.config]\nenabled = true\nmultihop-ttl = 2\n",
+            local_address="127.0.0.3",
+            idle_hold_time_after_reset=1,
+        ),
     )
     found.run("global", "rib", "add", "10.9.2.1/32", "-a", "ipv4")
     found.run("global", "rib", "add", "0.0.0.0/0", "-a", "ipv4")

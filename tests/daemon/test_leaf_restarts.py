@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 
 from labs.daemons import Bird, Daemon, Gobgp
+from labs.gobgp_config import GOBGP_KEPT, gobgp_graceful, gobgp_neighbor, gobgp_router
 from labs.process import wait_until
 from labs.traffic import Flow, Pair
 from tests.daemon.fabric import Fabric, Host, RouteWatch, kernel_routes, leaf, started
@@ -35,27 +36,13 @@ protocol bgp host {
   ipv4 { import all; export all; next hop self; };
 }
 """
-GOBGP = """
-[global.config]
-  as = 65201
-  router-id = "10.255.0.1"
-[[neighbors]]
-  [neighbors.config]
-    neighbor-address = "10.0.1.1"
-    peer-as = 65203
-  [neighbors.timers.config]
-    connect-retry = 1
-    idle-hold-time-after-reset = 1
-  [neighbors.graceful-restart.config]
-    enabled = true
-    restart-time = 60
-    deferral-time = 10
-  [[neighbors.afi-safis]]
-    [neighbors.afi-safis.config]
-      afi-safi-name = "ipv4-unicast"
-    [neighbors.afi-safis.mp-graceful-restart.config]
-      enabled = true
-"""
+GOBGP = gobgp_router(65201, "10.255.0.1") + gobgp_neighbor(
+    "10.0.1.1",
+    65203,
+    gobgp_graceful(60, "deferral-time = 10\n"),
+    families={"ipv4-unicast": GOBGP_KEPT},
+    idle_hold_time_after_reset=1,
+)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from labs.daemons import Bird, Frr, Gobgp
+from labs.gobgp_config import GOBGP_KEPT, gobgp_graceful, gobgp_neighbor, gobgp_router
 from labs.machine import Machine
 from labs.namespace import Namespace, link
 from labs.process import LabError, wait_until
@@ -96,28 +97,15 @@ router bgp 65201
  exit-address-family
 exit
 """
-GOBGP = """
-[global.config]
-  as = 65204
-  router-id = "10.255.0.3"
-[[neighbors]]
-  [neighbors.config]
-    neighbor-address = "10.0.3.1"
-    peer-as = 65203
-  [neighbors.timers.config]
-    connect-retry = 1
-    idle-hold-time-after-reset = 1
-    hold-time = 30
-    keepalive-interval = 10
-  [neighbors.graceful-restart.config]
-    enabled = true
-    restart-time = 120
-  [[neighbors.afi-safis]]
-    [neighbors.afi-safis.config]
-      afi-safi-name = "ipv4-unicast"
-    [neighbors.afi-safis.mp-graceful-restart.config]
-      enabled = true
-"""
+GOBGP = gobgp_router(65204, "10.255.0.3") + gobgp_neighbor(
+    "10.0.3.1",
+    65203,
+    gobgp_graceful(120),
+    families={"ipv4-unicast": GOBGP_KEPT},
+    idle_hold_time_after_reset=1,
+    hold_time=30,
+    keepalive_interval=10,
+)
 
 
 def bird_config(routes: int, churned: int) -> str:

@@ -16,30 +16,23 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Overlay, RouteBatch
 from bgpd.model.prefix import parse_address
 from labs.daemons import Gobgp
+from labs.gobgp_config import GOBGP_KEPT, gobgp_graceful, gobgp_neighbor, gobgp_router
 from labs.process import wait_until
 from tests.interop.evpn_fabric import BLUE, MAC, EvpnFabric, add_vm, evpn, host_config, kernel_routes, static, vrf
 from tests.interop.recording_speaker import RecordingSpeaker
 
 pytestmark = pytest.mark.netns
 
-PEER = """
-[[neighbors]]
-[neighbors.config]
-neighbor-address = "10.0.{0}.1"
-peer-as = {1}
-[neighbors.timers.config]
-connect-retry = 1
-"""
-FAMILY = '[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = "{}"\n'
 ESI = bytes.fromhex("01020304050607080900")
 
 
-def gobgp_config(*families: str) -> str:
-    """The leaf, with a session to either host."""
-    peers = [
-        PEER.format(number, asn) + "".join(map(FAMILY.format, families)) for number, asn in ((1, 65203), (2, 65204))
-    ]
-    return '[global.config]\nas = 65201\nrouter-id = "10.255.0.1"\n' + "".join(peers)
+def gobgp_config(*families: str, restart_time_s: int = 0) -> str:
+    """The leaf, with a session to either host; with graceful restart if it is given a time for it."""
+    tables = [gobgp_graceful(restart_time_s)] if restart_time_s else []
+    each = dict.fromkeys(families, GOBGP_KEPT if restart_time_s else "")
+    hosts = (("10.0.1.1", 65203), ("10.0.2.1", 65204))
+    peers = (gobgp_neighbor(address, asn, *tables, families=each) for address, asn in hosts)
+    return gobgp_router(65201, "10.255.0.1") + "".join(peers)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from labs.process import wait_until
 from tests.daemon.fabric import RouteWatch
 from tests.interop.evpn_fabric import EvpnFabric, host_config, kernel_routes, static, vrf
 from tests.interop.test_evpn_gobgp import gobgp_config
-from tests.interop.test_evpn_restart import GRACEFUL, GRACEFUL_FAMILY, GRACEFUL_LEAF
+from tests.interop.test_evpn_restart import GRACEFUL
 
 pytestmark = pytest.mark.netns
 
@@ -22,8 +22,7 @@ WAIT_S = 30.0
 
 @pytest.fixture
 def config() -> str:
-    text = gobgp_config("l2vpn-evpn").replace("[[neighbors.afi-safis]]", GRACEFUL_LEAF + "[[neighbors.afi-safis]]")
-    return text.replace('"l2vpn-evpn"\n', '"l2vpn-evpn"\n' + GRACEFUL_FAMILY)
+    return gobgp_config("l2vpn-evpn", restart_time_s=20)
 
 
 @pytest.fixture

@@ -22,12 +22,6 @@ HEARD_S = 3.0
 """Long enough for a session, and for what would be said in it."""
 ENDS = pytest.mark.parametrize("end_by", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "crashed"])
 GRACEFUL = "graceful_restart = { restart_time_s = 20 }"
-GRACEFUL_LEAF = """
-[neighbors.graceful-restart.config]
-enabled = true
-restart-time = 20
-"""
-GRACEFUL_FAMILY = "[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n"
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "graceful"])
@@ -38,11 +32,7 @@ def is_graceful(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def gobgp(fabric: EvpnFabric, is_graceful: bool) -> Iterator[Gobgp]:
-    config = gobgp_config("l2vpn-evpn")
-    if is_graceful:
-        config = config.replace("[[neighbors.afi-safis]]", GRACEFUL_LEAF + "[[neighbors.afi-safis]]")
-        config = config.replace('"l2vpn-evpn"\n', '"l2vpn-evpn"\n' + GRACEFUL_FAMILY)
-    with Gobgp(fabric.leaf, config) as made:
+    with Gobgp(fabric.leaf, gobgp_config("l2vpn-evpn", restart_time_s=20 if is_graceful else 0)) as made:
         yield made
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from bgpd.model.iana import Family
 from labs.daemons import Gobgp
+from labs.gobgp_config import gobgp_neighbor, gobgp_router
 from labs.process import wait_until
 from tests.interop.conftest import Pair
 from tests.interop.recording_speaker import RecordingSpeaker
@@ -13,24 +14,9 @@ from tests.interop.test_frr import LEAF1, announce
 
 pytestmark = pytest.mark.netns
 
-CONFIG = """
-[global.config]
-  as = 65201
-  router-id = "10.255.0.1"
-[[neighbors]]
-  [neighbors.config]
-    neighbor-address = "10.0.1.1"
-    peer-as = 65203
-  [neighbors.timers.config]
-    connect-retry = 1
-    idle-hold-time-after-reset = 1
-  [[neighbors.afi-safis]]
-    [neighbors.afi-safis.config]
-      afi-safi-name = "ipv4-unicast"
-  [[neighbors.afi-safis]]
-    [neighbors.afi-safis.config]
-      afi-safi-name = "ipv6-unicast"
-"""
+CONFIG = gobgp_router(65201, "10.255.0.1") + gobgp_neighbor(
+    "10.0.1.1", 65203, families={"ipv4-unicast": "", "ipv6-unicast": ""}, idle_hold_time_after_reset=1
+)
 
 
 @pytest.mark.interop("GoBGP", "ipv4", "ipv6")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from labs.daemons import Gobgp
+from labs.gobgp_config import GOBGP_KEPT, gobgp_graceful, gobgp_neighbor, gobgp_router
 from tests.daemon.fabric import Fabric, Host
 from tests.interop.lines import (
     ASN,
@@ -38,44 +39,32 @@ pytestmark = pytest.mark.netns
 
 USED = ("plain", "signed", "six", "inside", "room", "limited", "limiting", "lasting", "crossed", "ranging", "ranged")
 LLGR_STALE = 65535 << 16 | 6
-TIMERS = "[neighbors.timers.config]\nconnect-retry = 1\nhold-time = 9\n"
 
 
 def neighbor(
-    line: str, rows: str = "", family: str = "", *, password: str = "", asn: int = HOST_ASN, ipv6: bool = False
+    line: str, *tables: str, family: str = "", ipv6: bool = False, asn: int = HOST_ASN, password: str = ""
 ) -> str:
-    """One neighbor; `rows` are further tables of it, `family` those of its IPv4 unicast."""
-    families = [("ipv4-unicast", family)] + [("ipv6-unicast", "")] * ipv6
-    return (
-        f'[[neighbors]]\n[neighbors.config]\nneighbor-address = "{LINES[line].host}"\npeer-as = {asn}\n'
-        + (f'auth-password = "{password}"\n' if password else "")
-        + f'[neighbors.transport.config]\nlocal-address = "{LINES[line].peer}"\n'
-        + TIMERS
-        + rows
-        + "".join(
-            f'[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = "{name}"\n{more}'
-            for name, more in families
-        )
-    )
+    """One neighbor; `tables` are further ones of it, `family` those of its IPv4 unicast."""
+    families = {"ipv4-unicast": family} | ({"ipv6-unicast": ""} if ipv6 else {})
+    host, peer = LINES[line]
+    return gobgp_neighbor(host, asn, *tables, families=families, local_address=peer, password=password, hold_time=9)
 
 
 def graceful(restart_time_s: int, more: str = "") -> str:
-    enabled = f"enabled = true\nnotification-enabled = true\nrestart-time = {restart_time_s}\n"
-    return f"[neighbors.graceful-restart.config]\n{enabled}{more}"
+    return gobgp_graceful(restart_time_s, f"notification-enabled = true\n{more}")
 
 
-KEPT = "[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n"
 LONG_LIVED = "[neighbors.afi-safis.long-lived-graceful-restart.config]\nenabled = true\nrestart-time = 600\n"
-CONFIG = f'[global.config]\nas = {ASN}\nrouter-id = "10.255.0.1"\n' + "".join(
+CONFIG = gobgp_router(ASN, "10.255.0.1") + "".join(
     (
-        neighbor("plain", graceful(120), KEPT),
+        neighbor("plain", graceful(120), family=GOBGP_KEPT),
         neighbor("signed", "[neighbors.ttl-security.config]\nenabled = true\nttl-min = 255\n", password="secret"),
         neighbor("six", ipv6=True),
         neighbor("inside", asn=ASN),
         neighbor("room"),
         neighbor("limited"),
         neighbor("limiting", family="[neighbors.afi-safis.prefix-limit.config]\nmax-prefixes = 1\n"),
-        neighbor("lasting", graceful(1, "long-lived-enabled = true\n"), KEPT + LONG_LIVED),
+        neighbor("lasting", graceful(1, "long-lived-enabled = true\n"), family=GOBGP_KEPT + LONG_LIVED),
         neighbor("crossed"),
         neighbor("ranged"),
         f'[[peer-groups]]\n[peer-groups.config]\npeer-group-name = "hosts"\npeer-as = {HOST_ASN}\n',

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from labs.daemons import Bird, Frr, Gobgp
+from labs.gobgp_config import gobgp_neighbor, gobgp_router
 from labs.namespace import Namespace, link
 from labs.process import LabError
 from tests.daemon.wire_peer import KEEPALIVE, OPEN, UPDATE, message, open_message, receive
@@ -124,12 +125,8 @@ protocol bgp host {{
 
 
 def gobgp_config() -> str:
-    family = '[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = "{}"\n'
-    return (
-        f'[global.config]\nas = {LEAF_ASN}\nrouter-id = "{ROUTER_ID}"\n[[neighbors]]\n[neighbors.config]\n'
-        f'neighbor-address = "10.0.1.1"\npeer-as = {ASN}\n[neighbors.timers.config]\nconnect-retry = 1\n'
-        + "".join(map(family.format, ("ipv4-unicast", "ipv6-unicast", "l2vpn-evpn")))
-    )
+    families = dict.fromkeys(("ipv4-unicast", "ipv6-unicast", "l2vpn-evpn"), "")
+    return gobgp_router(LEAF_ASN, ROUTER_ID) + gobgp_neighbor("10.0.1.1", ASN, families=families)
 
 
 def add_to_gobgp(gobgp: Gobgp) -> None:
