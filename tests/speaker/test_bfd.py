@@ -18,7 +18,8 @@ from bgpd.model.prefix import parse_address
 from bgpd.speaker import bfd_channel
 from bgpd.speaker.speaker import Speaker
 from tests.interop.recording_speaker import Recorder
-from tests.speaker.test_speaker import RawPeer, begun, config, left_by, running, successor, to_peer
+from tests.speaker.raw_peer import RawPeer
+from tests.speaker.test_speaker import begun, config, left_by, running, successor, to_peer
 from tests.waiting import until
 
 KEY: Key = (parse_address("127.0.0.1"), parse_address("127.0.0.2"), "lo")
@@ -98,10 +99,10 @@ async def with_bfd(
     process: FakeProcess, *, establish: bool = True, **bfd: Any
 ) -> AsyncIterator[tuple[Speaker, Recorder, RawPeer]]:
     """A speaker whose one neighbor has BFD."""
-    peer = RawPeer()
-    server = await peer.listen()
-    wanted = config(neighbor=[to_peer(peer.port, bfd={"interval_ms": 100, **bfd})])
-    async with server, running(wanted, bfd_socket=str(process.path)) as (speaker, recorder):
+    async with contextlib.AsyncExitStack() as stack:
+        peer = await stack.enter_async_context(RawPeer())
+        wanted = config(neighbor=[to_peer(peer.port, bfd={"interval_ms": 100, **bfd})])
+        speaker, recorder = await stack.enter_async_context(running(wanted, bfd_socket=str(process.path)))
         if establish:
             await peer.open()
             await until(lambda: recorder.established)

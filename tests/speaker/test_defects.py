@@ -28,22 +28,13 @@ from bgpd.speaker.speaker import Speaker
 from tests.daemon.wire_peer import update
 from tests.interop.recording_speaker import Recorder
 from tests.speaker.messages import REFRESH, open_bytes
-from tests.speaker.test_speaker import RawPeer, config, free_port, running, to_peer
+from tests.speaker.raw_peer import RawPeer
+from tests.speaker.test_speaker import config, free_port, running, to_peer
 from tests.waiting import until
 
 ROUTE = update(("10.9.0.0/16",), asn=65201)
 OTHER = update(("10.8.0.0/16",), asn=65201)
 V4 = Family.IPV4_UNICAST
-
-
-@pytest.fixture
-async def peer() -> AsyncIterator[RawPeer]:
-    raw = RawPeer()
-    server = await raw.listen()
-    yield raw
-    server.close()
-    if raw.writer is not None:
-        raw.writer.close()
 
 
 @contextlib.asynccontextmanager

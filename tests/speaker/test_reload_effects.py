@@ -14,7 +14,8 @@ from bgpd.config.schema_sessions import ListenConfig, NeighborConfig
 from bgpd.message.exabgp_codec import KEEPALIVE
 from tests.interop.recording_speaker import Recorder
 from tests.speaker.messages import open_bytes
-from tests.speaker.test_speaker import RawPeer, config, free_port, running, to_peer
+from tests.speaker.raw_peer import RawPeer
+from tests.speaker.test_speaker import config, free_port, running, to_peer
 from tests.waiting import until
 
 LISTEN = {"prefix": "127.0.0.0/8", "asn": "external", "import": "all"}
@@ -94,17 +95,13 @@ def key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("key_file")
 @pytest.mark.parametrize("key", NEIGHBOR)
-async def test_key_of_a_neighbor(key: str) -> None:
-    peer = RawPeer()
-    async with await peer.listen():
-        former = to_peer(peer.port)
-        async with running(config(neighbor=[former]), listen_port=free_port()) as (speaker, recorder):
-            await peer.open()
-            await until(lambda: recorder.sources)
-            speaker.reconfigure(config(neighbor=[{**former, key: NEIGHBOR[key]}]).speaker)
-            assert await is_reset(recorder) == wants_reset("neighbor", key)
-            assert peer.writer is not None
-            peer.writer.close()
+async def test_key_of_a_neighbor(peer: RawPeer, key: str) -> None:
+    former = to_peer(peer.port)
+    async with running(config(neighbor=[former]), listen_port=free_port()) as (speaker, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        speaker.reconfigure(config(neighbor=[{**former, key: NEIGHBOR[key]}]).speaker)
+        assert await is_reset(recorder) == wants_reset("neighbor", key)
 
 
 @pytest.mark.usefixtures("key_file")
@@ -121,15 +118,11 @@ async def test_key_of_a_range(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ROUTER)
-async def test_key_of_the_router(key: str) -> None:
-    peer = RawPeer()
-    async with await peer.listen():
-        former = config(neighbor=[to_peer(peer.port)])
-        async with running(former, listen_port=free_port()) as (speaker, recorder):
-            await peer.open()
-            await until(lambda: recorder.sources)
-            router = {"asn": 65203, "router_id": "10.255.1.1", key: ROUTER[key]}
-            speaker.reconfigure(config(neighbor=[to_peer(peer.port)], router=router).speaker)
-            assert await is_reset(recorder) == wants_reset("router", key)
-            assert peer.writer is not None
-            peer.writer.close()
+async def test_key_of_the_router(peer: RawPeer, key: str) -> None:
+    former = config(neighbor=[to_peer(peer.port)])
+    async with running(former, listen_port=free_port()) as (speaker, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        router = {"asn": 65203, "router_id": "10.255.1.1", key: ROUTER[key]}
+        speaker.reconfigure(config(neighbor=[to_peer(peer.port)], router=router).speaker)
+        assert await is_reset(recorder) == wants_reset("router", key)

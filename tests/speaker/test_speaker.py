@@ -41,6 +41,7 @@ from bgpd.speaker.transport import Target, dial
 from tests.interop.recording_speaker import Recorder
 from tests.logs import capture_logs
 from tests.speaker.messages import REFRESH, UPDATE, open_bytes
+from tests.speaker.raw_peer import RawPeer
 from tests.waiting import until
 
 BEGIN = encode_message(MessageType.ROUTE_REFRESH, b"\0\1\1\1")
@@ -94,56 +95,6 @@ async def running(configuration: Config, **options: Any) -> AsyncIterator[tuple[
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-
-
-class RawPeer:
-    """A peer at 127.0.0.2 that listens, answers OPEN and then does as told."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.connections: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
-        self.reader = asyncio.StreamReader()
-        self.writer: asyncio.StreamWriter | None = None
-
-    async def listen(self) -> asyncio.Server:
-        server = await asyncio.start_server(lambda r, w: self.connections.put_nowait((r, w)), "127.0.0.2", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        return server
-
-    async def open(self, *, establish: bool = True, **fields: Any) -> None:
-        """Take the next connection, and establish the session on it."""
-        self.reader, self.writer = await asyncio.wait_for(self.connections.get(), 30)
-        kind, _ = await self.read()
-        assert kind is MessageType.OPEN
-        if establish:
-            self.writer.write(open_bytes(**fields) + KEEPALIVE)
-            assert (await self.read())[0] is MessageType.KEEPALIVE
-
-    def write(self, data: bytes) -> None:
-        assert self.writer is not None
-        self.writer.write(data)
-
-    async def read(self) -> tuple[MessageType, bytes]:
-        header = await asyncio.wait_for(self.reader.readexactly(19), 30)
-        return MessageType(header[18]), await self.reader.readexactly(int.from_bytes(header[16:18]) - 19)
-
-    async def notification(self) -> tuple[int, int, bytes]:
-        """The NOTIFICATION that ends the connection."""
-        while True:
-            kind, body = await self.read()
-            if kind is MessageType.NOTIFICATION:
-                assert await self.reader.read() == b""
-                return body[0], body[1], body[2:]
-
-
-@pytest.fixture
-async def peer() -> AsyncIterator[RawPeer]:
-    raw = RawPeer()
-    server = await raw.listen()
-    yield raw
-    server.close()
-    if raw.writer is not None:
-        raw.writer.close()
 
 
 def last_error(speaker: Speaker) -> str:
