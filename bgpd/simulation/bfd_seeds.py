@@ -11,8 +11,8 @@ from bgpd.simulation.scenario import Event, Kind, Scenario
 
 DETECTION_S = MULTIPLIER * INTERVAL_S + 0.2
 """After which either end knows that nothing of the other arrives, and has said so."""
-_GENTLE = (Kind.BFD_RESTARTS,)
-_ROUGH = (Kind.BFD_RESTARTS, Kind.BFD_CRASHES)
+_GENTLE = (Kind.BFD_RESTARTS, Kind.BFD_SHUT, Kind.BFD_OPENED)
+_ROUGH = (Kind.BFD_RESTARTS, Kind.BFD_CRASHES, Kind.BFD_SHUT, Kind.BFD_OPENED)
 _AWAY_S = (0.0, 0.5, 5.0)
 
 
@@ -29,6 +29,7 @@ def with_bfd(scenario: Scenario, *, repair_s: float) -> Scenario:
                 at_s=event.at_s + (20.0 if scenario.is_gentle else round(chance.random(), 2)),
                 kind=chance.choice(_GENTLE if scenario.is_gentle else _ROUGH),
                 host=f"host{chance.randrange(shape.hosts)}",
+                leaf=f"leaf{chance.randrange(shape.leaves)}",
                 value=chance.choice(_AWAY_S),
             )
             for event in (events if not scenario.bound_s else ())

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address, parse_prefix
 from bgpd.readiness import ESTABLISH_WAIT_S
-from bgpd.simulation import service_checks, tenant_checks, tenant_paths
+from bgpd.simulation import policies, service_checks, tenant_checks, tenant_paths
 from bgpd.simulation.expected import Expected
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.kernel import MAIN
-from bgpd.simulation.linux import METRIC, PROTOCOL, Place
+from bgpd.simulation.linux import BLACKHOLE, METRIC, PROTOCOL, Place
 from bgpd.simulation.offers import ADDRESSES
+from bgpd.simulation.policies import Sort
 from bgpd.simulation.reach import Packets
 from bgpd.simulation.wire import EVPN, V6, codes_of
 
@@ -60,26 +61,35 @@ def _sessions(fabric: Fabric) -> Iterator[str]:
 
 
 def _bfd(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
-    """BFD is up wherever a session is."""
+    """BFD is up wherever a session is, and the leaf's operator has not taken it AdminDown."""
     daemon = host.daemon
     assert daemon is not None
     states = {host.routers[view.neighbor]: view.state for view in daemon.routing.speaker.bfd.views()}
     for leaf in fabric.leaves_of(host.name) if host.bfd is not None and host.bfd.is_running else ():
-        if fabric.has_bfd(leaf, host.name) and states.get(leaf) != "up":
+        if not fabric.has_bfd(leaf, host.name) or states.get(leaf) == "up":
+            continue
+        router = fabric.routers[leaf]
+        if not router.bfd[router.peers[host.name].port].is_shut:
             yield f"{host.name}: BFD of {leaf} is {states.get(leaf)}"
 
 
 def _announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
     """Each leaf has just what its hosts own, nothing stale."""
-    below = host.name
+    below, announced, neighbors = host.name, host.announced, host.neighbors
     for above in fabric.routers_of(below):
         if not fabric.is_connected(above, below):
             continue
         peer = fabric.routers[above].peers[below]
-        owned = {one for one in host.announced if fabric.carries(above, below, codes_of(one))}
-        routes = {one for one in peer.routes if codes_of(one) != EVPN} - {*ADDRESSES} - host.published
-        if routes - host.contested != owned - host.contested:
-            yield f"{above} has {sorted(routes)} of {below}, which owns {sorted(owned)}"
+        passed_over = {*ADDRESSES, *host.published}
+        owned = {one for one in announced if fabric.carries(above, below, codes_of(one))}
+        export = neighbors[above].export
+        wanted = {one: said for one in owned if (said := policies.said(host.config, export, Sort.of(one))) is not None}
+        routes = {one: route for one, route in peer.routes.items() if codes_of(one) != EVPN and one not in passed_over}
+        if routes.keys() - host.contested != wanted.keys() - host.contested:
+            yield f"{above} has {sorted(routes)} of {below}, which owns {sorted(wanted)}"
+        for one in sorted(routes.keys() & wanted.keys() if host.config.policy else ()):
+            if not policies.is_as_said(routes[one], wanted[one]):
+                yield f"{above} has of {below} {one} as {routes[one]}, and should have it as {wanted[one]}"
         if peer.stale:
             yield f"{above} keeps {sorted(peer.stale)} of {below} as stale"
 
@@ -101,6 +111,9 @@ def _kernel(fabric: Fabric, host: SimulatedHost, expected: Expected, contested: 
         is_needed = prefix not in host.claims and prefix not in away
         if target is None if is_needed else target is not None and target >= 0:
             yield f"{host.name}: {prefix} leads to {target}, not to its workload"
+    for prefix in sorted(host.originated.blackholes):
+        if (target := own.pop(_place(prefix), None)) != BLACKHOLE:
+            yield f"{host.name}: the kernel has no blackhole for {prefix}, but target {target}"
     for prefix, leaves in expected.reached_by(host.name):
         if prefix in contested or prefix in managed or prefix in host.claims or prefix in away:
             continue
@@ -177,6 +190,20 @@ def _paths(fabric: Fabric, expected: Expected) -> Iterator[str]:
             for owner in expected.owners[prefix] if not is_first else ():
                 if owner in fabric.hosts:
                     yield from (f"to {prefix}: {wrong}" for wrong in packets.wrong_at(owner))
+    yield from _paths_to_suppressed(fabric, expected, sources, sent_away)
+
+
+def _paths_to_suppressed(fabric: Fabric, expected: Expected, sources: list[str], sent_away: set[str]) -> Iterator[str]:
+    """Likewise to workloads that are announced by an aggregate only."""
+    for owner in fabric.hosts.values():
+        suppressed = owner.originated.suppressed if owner.config.aggregate and owner.announced else ()
+        for address, aggregate in suppressed:
+            if address in expected.owners or address in sent_away:
+                continue
+            packets = Packets(fabric, address)
+            for host in sources:
+                if host != owner.name and expected.nearest(host, aggregate):
+                    yield from (f"from {host} to {address}: {wrong}" for wrong in packets.wrong_from(host))
 
 
 def _sources(fabric: Fabric) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,6 +29,9 @@ class Conversation:
         self.router_id = b""
         self.restart: PeerRestart | None = None
         self.families: tuple[Codes, ...] = ()
+        self.long_lived: dict[Codes, LongLived] | None = None
+        """What the neighbor says of long-lived graceful restart (RFC 9494); None: it does not know that."""
+        self.marks_refresh = False
         self._rest = b""
         self._loop = peer.router.loop
         self._hold: asyncio.TimerHandle | None = None
@@ -111,7 +115,7 @@ class Conversation:
                 is_hard = tuple(body[:2]) == (CEASE, HARD_RESET)
                 self.over(is_graceful=not is_hard and self.peer.notification_is_graceful(self))
             case _, 5:
-                self.peer.refresh()
+                self.peer.refresh(body)
             case _:
                 self.notify(5, 0)
 
@@ -124,6 +128,10 @@ class Conversation:
                 (asn,) = struct.unpack("!I", value)
             elif code == 64:
                 self.restart = PeerRestart.of(value)
+            elif code == 70:
+                self.marks_refresh = self.peer.router.style.marks_refresh
+            elif code == 71:
+                self.long_lived = dict(LongLived.read(value))
         self.families = self.families or (V4,)  # RFC 4760 section 8
         if asn != self.peer.asn:
             self.notify(2, 2)
@@ -153,3 +161,16 @@ class PeerRestart(msgspec.Struct, frozen=True):
         families = tuple((afi, safi) for afi, safi, _flags in listed)
         forwarding = tuple((afi, safi) for afi, safi, flags in listed if flags & 0x80)
         return cls(bool(head & 0x8000), bool(head & 0x4000), head & 0x0FFF, families, forwarding)
+
+
+class LongLived(msgspec.Struct, frozen=True):
+    """One family of a neighbor's Long-Lived Graceful Restart capability (RFC 9494 section 3)."""
+
+    time_s: int
+    forwarding: bool
+
+    @classmethod
+    def read(cls, value: bytes) -> Iterator[tuple[Codes, LongLived]]:
+        for at in range(0, len(value), 7):
+            afi, safi, flags = struct.unpack_from("!HBB", value, at)
+            yield (afi, safi), cls(int.from_bytes(value[at + 4 : at + 7]), bool(flags & 0x80))

@@ -7,14 +7,16 @@ from collections.abc import Awaitable, Callable
 
 from bgpd.model.prefix import parse_prefix
 from bgpd.simulation import feeds
+from bgpd.simulation.absences import ABSENCES
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.feeds import FEEDS
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.linux import METRIC
 from bgpd.simulation.machines import MACHINES
+from bgpd.simulation.reloads import RELOADS
 from bgpd.simulation.scenario import Event, Kind
 from bgpd.simulation.services import SERVICES
-from bgpd.simulation.wire import CEASE, ROUTE_REFRESH, Route
+from bgpd.simulation.wire import CEASE, Route
 
 
 async def carry_out(fabric: Fabric, event: Event) -> None:
@@ -23,12 +25,11 @@ async def carry_out(fabric: Fabric, event: Event) -> None:
 
 
 async def calm(fabric: Fabric) -> None:
-    """End what is only for a while: loss, faults of kernels. What is broken stays so."""
+    """End what is only for a while: loss, slowness, faults of kernels. What is broken stays so."""
     for link in fabric.links.values():
-        link.loss = 0.0
+        link.loss, link.delay_s = 0.0, link.usual_delay_s
     for host in fabric.hosts.values():
-        host.kernel.refusing = host.kernel.losing = 0.0
-        host.kernel.unreadable = False
+        host.kernel.refusing = host.kernel.losing = host.kernel.unreadable = 0.0
         if host.bfd is not None and host.stack.is_there:
             host.bfd.start()
     feeds.calm(fabric)
@@ -45,6 +46,8 @@ async def heal(fabric: Fabric) -> None:
         router.stack.is_there = True
         if not router.is_running:
             router.start()
+        for session in router.bfd.values():
+            session.shut(is_shut=False)
     for host in fabric.hosts.values():
         if not host.stack.is_there:
             host.boot()
@@ -73,9 +76,14 @@ async def _lossy(fabric: Fabric, event: Event) -> None:
     fabric.links[event.leaf, event.host].loss = event.value
 
 
+async def _slow(fabric: Fabric, event: Event) -> None:
+    link = fabric.links[event.leaf, event.host]
+    link.delay_s = link.usual_delay_s + event.value
+
+
 async def _mend(fabric: Fabric, event: Event) -> None:
     link = fabric.links[event.leaf, event.host]
-    link.loss = 0.0
+    link.loss, link.delay_s = 0.0, link.usual_delay_s
     for port in link.ports:
         port.is_deaf = False
     fabric.set_link((event.leaf, event.host), up=True)
@@ -164,6 +172,15 @@ async def _move(fabric: Fabric, event: Event) -> None:
     await _claim(fabric, event)
 
 
+async def _move_live(fabric: Fabric, event: Event) -> None:
+    """It is there on both sides for a while."""
+    await _claim(fabric, event)
+    await asyncio.sleep(event.value)
+    for name, host in fabric.hosts.items():
+        if name != event.host:
+            host.release(event.address)
+
+
 async def _static(fabric: Fabric, event: Event) -> None:
     host = _host(fabric, event)
     wanted = [one for one in host.static if one != event.address]
@@ -209,7 +226,7 @@ async def _lose_answers(fabric: Fabric, event: Event) -> None:
 
 
 async def _unreadable(fabric: Fabric, event: Event) -> None:
-    _host(fabric, event).kernel.unreadable = True
+    _host(fabric, event).kernel.unreadable = event.value or 1.0
 
 
 async def _lose_events(fabric: Fabric, event: Event) -> None:
@@ -230,6 +247,14 @@ async def _route_gone(fabric: Fabric, event: Event) -> None:
     family, key = parse_prefix(event.address)
     if (family, 254, key, METRIC) in kernel.own_routes():
         kernel.delete_by_other_hand(family, key)
+
+
+async def _stall(fabric: Fabric, event: Event) -> None:
+    """The daemon gets no processor: afterwards all that came and all timers are due at once."""
+    host = _host(fabric, event)
+    host.offers.changed()
+    if host.daemon is not None:
+        host.daemon.process.stalled_until = fabric.loop.now + event.value
 
 
 async def _wall_step(fabric: Fabric, event: Event) -> None:
@@ -263,9 +288,7 @@ async def _leaf_resets(fabric: Fabric, event: Event) -> None:
 
 
 async def _leaf_asks(fabric: Fabric, event: Event) -> None:
-    peer = fabric.routers[event.leaf].peers[event.host]
-    if peer.session is not None:
-        peer.session.send(ROUTE_REFRESH, b"\0\1\0\1")
+    fabric.routers[event.leaf].peers[event.host].ask_again()
 
 
 async def _leaf_announces(fabric: Fabric, event: Event) -> None:
@@ -318,10 +341,27 @@ def _end_bfd(fabric: Fabric, event: Event, *, is_orderly: bool) -> None:
         fabric.loop.call_later(event.value, host.bfd.start)
 
 
+async def _bfd_shut(fabric: Fabric, event: Event) -> None:
+    """The leaf's operator takes BFD AdminDown."""
+    _shut_bfd(fabric, event, is_shut=True)
+
+
+async def _bfd_opened(fabric: Fabric, event: Event) -> None:
+    _shut_bfd(fabric, event, is_shut=False)
+
+
+def _shut_bfd(fabric: Fabric, event: Event, *, is_shut: bool) -> None:
+    leaf = fabric.routers[event.leaf]
+    session = leaf.bfd.get(leaf.peers[event.host].port)
+    if session is not None:
+        session.shut(is_shut=is_shut)
+
+
 _DOING: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     Kind.CUT: _cut,
     Kind.DEAF: _deaf,
     Kind.LOSSY: _lossy,
+    Kind.SLOW: _slow,
     Kind.MEND: _mend,
     Kind.LEAF_DIES: _leaf_dies,
     Kind.LEAF_BOOTS: _leaf_boots,
@@ -337,6 +377,7 @@ _DOING: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     Kind.CLAIM: _claim,
     Kind.RELEASE: _release,
     Kind.MOVE: _move,
+    Kind.MOVE_LIVE: _move_live,
     Kind.STATIC: _static,
     Kind.PUT: _put,
     Kind.DELETE: _delete,
@@ -350,6 +391,7 @@ _DOING: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     Kind.LOSE_EVENTS: _lose_events,
     Kind.NEXTHOP_GONE: _nexthop_gone,
     Kind.ROUTE_GONE: _route_gone,
+    Kind.STALL: _stall,
     Kind.WALL_STEP: _wall_step,
     Kind.FLAP: _flap,
     Kind.BLINK: _blink,
@@ -362,6 +404,10 @@ _DOING: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     Kind.RELOAD_HOLD_TIME: _reload_hold_time,
     Kind.BFD_RESTARTS: _bfd_restarts,
     Kind.BFD_CRASHES: _bfd_crashes,
+    Kind.BFD_SHUT: _bfd_shut,
+    Kind.BFD_OPENED: _bfd_opened,
+    **ABSENCES,
+    **RELOADS,
     **MACHINES,
     **SERVICES,
     **FEEDS,

@@ -1,7 +1,8 @@
 """What follows from a fabric as it is: who announces a prefix, by which neighbors each router has it, and each host.
 
 Worked out from the links and from who runs, by the rules of BGP alone (the shortest AS path, no path with the own AS
-number), and not by what any part of the simulation has done. A value of one moment: make another one for the next.
+number) and of policies, and not by what any part of the simulation has done. A value of one moment: make another one
+for the next.
 """
 
 from __future__ import annotations
@@ -9,19 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from bgpd.simulation import policies
 from bgpd.simulation.fabric import Fabric
-from bgpd.simulation.wire import EVPN, Codes, codes_of
+from bgpd.simulation.kept import last_choices
+from bgpd.simulation.policies import PLAIN, Said, Sort
+from bgpd.simulation.wire import DEFAULTS, EVPN, Codes, codes_of
 
-DEFAULTS = ("0.0.0.0/0", "::/0")
-_Kind = tuple[tuple[str, ...], Codes, bool]
-"""What prefixes that go the same ways have in common: owners, family, and whether it is a default route."""
+_Kind = tuple[tuple[str, ...], Codes, bool, Sort]
+"""What prefixes that go the same ways have in common: owners, family, whether it is a default route, and what policies
+see of it."""
 
 
 class Way(NamedTuple):
-    """How a router has a prefix: the AS path of its best route, and all neighbors that are as good; "" is itself."""
+    """How a router has a prefix: the AS path of its best route, all neighbors that are as good ("" is itself), and
+    whether that route is marked."""
 
     as_path: tuple[int, ...]
     neighbors: tuple[str, ...]
+    is_marked: bool = False
 
 
 class Expected:
@@ -33,6 +39,9 @@ class Expected:
         self._preferred: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._ways: dict[_Kind, dict[str, Way]] = {}
         self._nearest: dict[tuple[str, _Kind], tuple[str, ...]] = {}
+        self._last: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._policies = {name for name, host in fabric.hosts.items() if host.config.policy}
+        """The hosts that have some."""
         self._connected = {names for names in fabric.links if fabric.is_connected(*names)}
         self._places = {
             name: {peer: place for place, peer in enumerate(router.peers)} for name, router in fabric.routers.items()
@@ -76,7 +85,7 @@ class Expected:
         preferred = self._preferred.get(owners)
         if preferred is None:
             preferred = self._preferred[owners] = self.preferred(owners)
-        return preferred, codes_of(prefix), prefix in DEFAULTS
+        return preferred, codes_of(prefix), prefix in DEFAULTS, Sort.of(prefix) if self._policies else PLAIN
 
     def preferred(self, owners: tuple[str, ...]) -> tuple[str, ...]:
         """Those that routers prefer: others than hosts that are about to be drained (RFC 8326), if they know of any."""
@@ -88,9 +97,10 @@ class Expected:
         """From the owners on, one AS after the other."""
         owners, routers = kind[0], self._fabric.routers
         best = {name: Way((), ("",)) for name in owners if name in routers}
-        edge, length = list(owners), 0
-        while edge or not length:
-            length += 1
+        edges = {0: list(owners), 1: [one for one in owners if one in self._policies]}  # who may have prepended
+        length = 0
+        while edges:
+            edge, length = edges.pop(length, []), length + 1
             heard: dict[str, list[str]] = {}
             for name in edge:
                 for one in self._beside.get(name, ()):
@@ -100,46 +110,65 @@ class Expected:
             for name, neighbors in heard.items():  # paths of this length come from the edge only
                 router, places = routers[name], self._places[name]
                 neighbors.sort(key=places.__getitem__)
-                paths = {one: path for one in neighbors if (path := self._told(one, name, kind, best)) is not None}
-                paths = {
-                    one: path
-                    for one, path in paths.items()
-                    if len(path) == length and path.count(router.asn) <= router.peers[one].own_as
+                told = {one: said for one in neighbors if (said := self._told(one, name, kind, best)) is not None}
+                told = {
+                    one: said
+                    for one, said in told.items()
+                    if len(said.as_path) == length and said.as_path.count(router.asn) <= router.peers[one].own_as
                 }
-                if paths:
-                    found[name] = Way(next(iter(paths.values())), tuple(paths))
+                if told:
+                    first = next(iter(told.values()))
+                    found[name] = Way(first.as_path, tuple(told), first.is_marked)
             best |= found
-            edge = list(found)
+            if found:
+                edges.setdefault(length, []).extend(found)
         return best
 
-    def _told(self, neighbor: str, node: str, kind: _Kind, best: dict[str, Way]) -> tuple[int, ...] | None:
-        """The AS path by which a neighbor announces it to a router or a host."""
-        owners, codes, _ = kind
+    def _told(self, neighbor: str, node: str, kind: _Kind, best: dict[str, Way]) -> Said | None:
+        """How a neighbor announces it to a router or a host."""
+        owners, codes, _, sort = kind
         is_host = neighbor in self._fabric.hosts
         if neighbor not in (owners if is_host else best):
             return None
         if not (self.is_connected(neighbor, node) and self._fabric.carries(neighbor, node, codes)):
             return None
         if is_host:
-            return (self._fabric.hosts[neighbor].config.router.asn,)
+            host = self._fabric.hosts[neighbor]
+            if neighbor in self._policies:
+                return policies.said(host.config, host.neighbors[node].export, sort)
+            return Said((host.config.router.asn,))
         router, has = self._fabric.routers[neighbor], best[neighbor]
         if not router.passes_on(node, is_own=has.neighbors == ("",)):
             return None
-        return router.asn, *has.as_path
+        return Said((router.asn, *has.as_path), has.is_marked)
 
     def nearest(self, host: str, prefix: str) -> tuple[str, ...]:
         """The routers by which a host should send to a prefix."""
-        return self._nearest_of(host, self._kind(prefix))
+        return self._nearest_of(host, self._kind(prefix)) or self._last_of(host).get(prefix, ())
+
+    def _last_of(self, host: str) -> dict[str, tuple[str, ...]]:
+        """By which routers that are away it should send where there is no other way."""
+        found = self._last.get(host)
+        if found is None:
+            fabric, it = self._fabric, self._fabric.hosts[host]
+            away = [one for one in it.kept if not self.is_connected(one, host)]
+            found = self._last[host] = last_choices(it, away, fabric.loop.now)
+        return found
 
     def reached_by(self, host: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         """What a host should have routes to, each with the routers by which."""
-        takes_all = any(one.import_ == "all" for one in self._fabric.hosts[host].neighbors.values())
+        neighbors = self._fabric.hosts[host].neighbors.values()
+        takes_all = any(one.import_ not in ("none", "default-only") for one in neighbors)
+        last = dict(self._last_of(host))
         for kind, prefixes in self._prefixes.items():
             if not takes_all and not kind[2]:
                 continue
             nearest = self._nearest_of(host, kind)
             if nearest:
                 yield from ((prefix, nearest) for prefix in prefixes)
+                if last:
+                    last = {prefix: leaves for prefix, leaves in last.items() if prefix not in prefixes}
+        yield from last.items()
 
     def alike(self) -> Iterator[list[str]]:
         """All prefixes, those that should go the same ways together."""
@@ -154,17 +183,20 @@ class Expected:
 
     def nearest_to(self, host: str, owners: Iterable[str], codes: Codes) -> tuple[str, ...]:
         """The routers by which a host should send to what these nodes announce."""
-        return self._nearest_of(host, (self.preferred(tuple(owners)), codes, False))
+        return self._nearest_of(host, (self.preferred(tuple(owners)), codes, False, PLAIN))
 
     def _nearest_by(self, name: str, kind: _Kind) -> tuple[str, ...]:
         host = self._fabric.hosts[name]
-        taken = ("all", "default-only") if kind[2] else ("all",)
-        neighbors = {router: one for router, one in host.neighbors.items() if one.import_ in taken}
-        paths = {}
+        neighbors, config = host.neighbors, host.config
+        ranks: dict[str, tuple[int, int]] = {}
         for router in self._fabric.routers_of(name):
-            if router in neighbors:
-                path = self._told(router, name, kind, self._ways_of(kind))
-                if path is not None and path.count(host.config.router.asn) <= neighbors[router].allow_own_as:
-                    paths[router] = path
-        least = min(map(len, paths.values()), default=0)
-        return tuple(router for router, path in paths.items() if len(path) == least)
+            said = self._told(router, name, kind, self._ways_of(kind)) if router in neighbors else None
+            if said is None or said.as_path.count(config.router.asn) > neighbors[router].allow_own_as:
+                continue
+            preference = policies.preference(
+                config, neighbors[router].import_, kind[3], is_default=kind[2], is_marked=said.is_marked
+            )
+            if preference is not None:
+                ranks[router] = (-preference, len(said.as_path))
+        best = min(ranks.values(), default=None)
+        return tuple(router for router, rank in ranks.items() if rank == best)

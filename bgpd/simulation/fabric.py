@@ -30,6 +30,7 @@ class Fabric:
         self.routers: dict[str, Router] = {}
         self.links: dict[tuple[str, str], Link] = {}
         self.tenants: tuple[Tenant, ...] = ()
+        self.tenants_have_v6 = False
         self.orchestrator: Orchestrator | None = None
         self.segments: dict[tuple[str, int, bytes], tuple[str, int]] = {}
         self._routers_of: dict[str, list[str]] = {}

@@ -51,7 +51,8 @@ class Kernel(LinuxTables):
     """One host's. `monitor`, `bulk` and `urgent` are those of the process that uses it now (`open`).
 
     Answers, events and dumps come at most `most_late_s` late. `refusing`: the share of route
-    messages that it refuses for lack of memory; `losing`: of batches whose answer is lost. `unreadable`: dumps fail.
+    messages that it refuses for lack of memory; `losing`: of batches whose answer is lost; `unreadable`: of dumps that
+    fail, as they change all the time or are interrupted.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, chance: random.Random, *, most_late_s: float) -> None:
@@ -61,7 +62,7 @@ class Kernel(LinuxTables):
         self.chance = chance
         self.refusing = 0.0
         self.losing = 0.0
-        self.unreadable = False
+        self.unreadable = 0.0
         self.addresses: list[Address] = []
         self.foreign: dict[KernelRoute, None] = {}
         self.is_followed = False
@@ -213,8 +214,8 @@ class Kernel(LinuxTables):
         self.objects.clear()
         self.foreign.clear()
         self.vrfs.forget_all()
-        self.refusing = self.losing = 0.0
-        self.unreadable = self.is_followed = False
+        self.refusing = self.losing = self.unreadable = 0.0
+        self.is_followed = False
         for address in list(self.addresses):
             self.addresses.remove(address)
             self.add_address(address.index, address.packed, address.prefix_length)
@@ -447,8 +448,9 @@ class Reader:
         """Nothing to close."""
 
     async def _pause(self) -> None:
-        await asyncio.sleep(self._kernel.lateness())
-        if self._kernel.unreadable:
+        kernel = self._kernel
+        await asyncio.sleep(kernel.lateness())
+        if kernel.unreadable and kernel.chance.random() < kernel.unreadable:
             raise OSError(errno.EBUSY, "it changed during each of 20 dumps")
 
     async def nexthops(self) -> list[NexthopObject]:

@@ -29,7 +29,8 @@ class Pace(NamedTuple):
 
 
 class LeafBfd:
-    """`failed` is called when a session that was Up goes Down, and not on purpose."""
+    """`failed` is called when a session that was Up goes Down, and not on purpose. `is_shut`: its operator has taken it
+    AdminDown, which it says for as long."""
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class LeafBfd:
     ) -> None:
         self.state = ADMIN_DOWN
         self._pace = pace
+        self.is_shut = False
         self._port = port
         self._loop = loop
         self._chance = chance
@@ -53,9 +55,17 @@ class LeafBfd:
 
     def start(self) -> None:
         """Begin, if it does not run."""
-        if self.state == ADMIN_DOWN:
-            self.state = DOWN
+        if self._sending is None:
+            self.state = ADMIN_DOWN if self.is_shut else DOWN
             self._send_again()
+
+    def shut(self, *, is_shut: bool) -> None:
+        """Its operator takes it AdminDown, or lets it go on."""
+        if is_shut is not self.is_shut:
+            self.is_shut = is_shut
+            if self._sending is not None:
+                self.stop(is_orderly=False)
+                self.start()
 
     def stop(self, *, is_orderly: bool) -> None:
         """End; in order, the neighbor hears that this is on purpose."""

@@ -27,7 +27,9 @@ from bgpd.model.kernel import Link
 
 Place = tuple[Family, int, bytes, int]
 PROTOCOL, METRIC = FibConfig().protocol, FibConfig().metric
-_WITHOUT_INTERFACE = {RTN_BLACKHOLE: 0, RTN_UNREACHABLE: UNKNOWN}
+BLACKHOLE = 0
+"""Target of a route that drops what it is for."""
+_WITHOUT_INTERFACE = {RTN_BLACKHOLE: BLACKHOLE, RTN_UNREACHABLE: UNKNOWN}
 FOREIGN = -(1 << 20)
 """Target of a route of another program: it leads to where none of bgpd's does."""
 
@@ -35,7 +37,7 @@ FOREIGN = -(1 << 20)
 class LinuxTables:
     """`routes`: (family, table, key, metric) -> (protocol, target) of the first route there; `objects`: nexthop objects
     by id. `behind`: further routes of the same prefix and metric, in the kernel's order. A target is a nexthop object,
-    or the index of an interface with a minus, or 0 for a blackhole, or UNKNOWN for what is unreachable.
+    or the index of an interface with a minus, or BLACKHOLE, or UNKNOWN for what is unreachable.
 
     `refuse`: error numbers by key; `refuse_resilient`: one for resilient groups; `refuse_gateways`: those that are no
     host's, as a broadcast address. Not `permitted`, it refuses all.
@@ -115,7 +117,7 @@ class LinuxTables:
             group, way = found.get(RTA_NH_ID), found.get(RTA_OIF)
             named = U32.unpack(group)[0] if group else -U32.unpack(way)[0] if way else None
             if named is None and request[23] == RTN_BLACKHOLE and family is Family.IPV4_UNICAST:
-                named = 0
+                named = BLACKHOLE
             if not self._remove(place, protocol, named):
                 return errno.ESRCH
             self._ran(kind, key)

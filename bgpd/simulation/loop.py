@@ -126,6 +126,10 @@ class VirtualLoop(_Loop):  # type: ignore[misc]
             callback, process = handle.callback, handle.process
             if callback is None or not (process is None or process.is_alive):
                 continue
+            if process is not None and process.stalled_until > end:
+                self._count += 1
+                heapq.heappush(timers, (process.stalled_until, self._count, handle))
+                continue
             if process is not running:
                 events._set_running_loop(process or self)
                 running = process
@@ -217,6 +221,8 @@ class Process(_Loop):  # type: ignore[misc]
     def __init__(self, name: str, loop: VirtualLoop) -> None:
         self.name = name
         self.is_alive = True
+        self.stalled_until = 0.0
+        """It gets no processor before, whatever is due."""
         self.unix_connect: Callable[[str, Any], Any] = _refuse
         self.time = loop.time  # asked most often of all
         self._loop = loop

@@ -72,13 +72,13 @@ class Port:
 
 
 class Link:
-    """Two ports. `loss`: the share of flights that is lost, `delay_s`: one way."""
+    """Two ports. `loss`: the share of flights that is lost, `delay_s`: one way, `usual_delay_s`: as it was made."""
 
     def __init__(self, one: Port, two: Port, *, chance: random.Random, delay_s: float) -> None:
         self.ports = one, two
         self.is_up = True
         self.loss = 0.0
-        self.delay_s = delay_s
+        self.delay_s = self.usual_delay_s = delay_s
         self._chance = chance
         one.link = two.link = self
         one.other, two.other = two, one

@@ -11,19 +11,28 @@ from bgpd.workload.service.probes import Way
 if TYPE_CHECKING:
     from bgpd.simulation.host import SimulatedHost
 
-ADDRESSES = ("10.65.0.1/32", "10.65.0.2/32")
+PLAIN, BOTH, KEPT = ADDRESSES = ("10.65.0.1/32", "10.65.0.2/32", "10.65.0.3/32")
+"""Services: as usual; announced while two backends work; kept, as they were, when all backends fail at once."""
+TERMS: dict[str, dict[str, object]] = {PLAIN: {}, BOTH: {"min_healthy": 2}, KEPT: {"last_resort": "keep"}}
+"""What is said of each when it is offered."""
 _LATE_S = 0.02
+_KNOWN_S = 11.0
+"""After which a daemon has found out what works."""
 
 
 class Offers:
     """What one host offers. `backends`: of each service address those that should be there; `sick`: those that answer
-    no check. `left_to_others`: the addresses that other hosts announced when this one was last asked to be drained."""
+    no check. `left_to_others`: the addresses that other hosts announced when this one was last asked to be drained.
+    `must_keep`: services of which all backends failed at once, and nothing has changed since. `changed_at`: when
+    something last did."""
 
     def __init__(self, host: SimulatedHost) -> None:
         self.backends: dict[str, tuple[str, ...]] = {}
         self.sick: set[str] = set()
         self.is_lowered = False
         self.left_to_others: frozenset[str] = frozenset()
+        self.must_keep: set[str] = set()
+        self.changed_at = 0.0
         self._host = host
 
     async def ask(self, check: HealthCheck, address: str, _way: Way) -> str:
@@ -36,5 +45,31 @@ class Offers:
         return ""
 
     def working(self, address: str) -> list[str]:
+        """Those of a service that are there and work, if they are as many as it needs."""
+        found = self.usable(address)
+        return found if len(found) >= int(str(TERMS[address].get("min_healthy", 1))) else []
+
+    def usable(self, address: str) -> list[str]:
         """The backends of a service that are there and work."""
-        return [one for one in self.backends.get(address, ()) if one in self._host.put and one not in self.sick]
+        return [one for one in self.present(address) if one not in self.sick]
+
+    def present(self, address: str) -> list[str]:
+        """The backends of a service that are there."""
+        return [one for one in self.backends.get(address, ()) if one in self._host.put]
+
+    def changed(self) -> None:
+        """Something of services is others than before: what is kept, nobody can say."""
+        self.must_keep.clear()
+        self.changed_at = self._host.loop.now
+
+    def all_fail(self, address: str) -> None:
+        """The backends of a service answer no check from now on."""
+        is_known = self._host.loop.now - self.changed_at > _KNOWN_S and self._host.daemon is not None
+        kept = {one for one in self.backends if one == KEPT and is_known and self.usable(one) == self.present(one)}
+        self.changed()
+        self.sick.update(self.backends.get(address, ()))
+        self.must_keep = {one for one in kept if self.present(one) and not self.usable(one)}
+
+    def may_be_kept(self, address: str) -> bool:
+        """Whether a service may be announced though no backend works: not if they failed one after the other."""
+        return address == KEPT and bool(self.present(address)) and not self.working(address)

@@ -14,6 +14,9 @@ from bgpd.simulation.network import BGP_PORT, End, Port
 from bgpd.simulation.wire import (
     BFD_DOWN,
     CEASE,
+    LLGR_STALE,
+    NO_LLGR,
+    ROUTE_REFRESH,
     UPDATE,
     V4,
     V6,
@@ -36,7 +39,11 @@ Filter = Callable[[str, Route], Route | None]
 """A prefix and its route, as it becomes; None: it is refused."""
 _EXTENDED_NEXT_HOP = bytes((5, 6)) + struct.pack("!HHH", 1, 1, 2)
 """IPv4 by IPv6 next hops (RFC 8950)."""
+_MARKED_REFRESH = bytes((70, 0))
+"""RFC 7313."""
 _MOST_PREFIXES = 200
+_BEGINS, _ENDS = 1, 2
+"""Subtypes of a route refresh (RFC 7313 section 3)."""
 
 
 class Peer:
@@ -84,6 +91,11 @@ class Peer:
         self._is_flush_planned = False
         self._not_before = 0.0
         self._stale_timer: asyncio.TimerHandle | None = None
+        self._staying: dict[Codes, int] = {}
+        """For how long each family stays as long-lived stale, once the Restart Time is over."""
+        self._is_long_lived = False
+        self._refreshed: dict[Codes, set[str]] = {}
+        """What of each family has not been said again in a refresh."""
         self._dialing: asyncio.Task[None] | None = None
 
     def offer(self, families: tuple[Codes, ...]) -> None:
@@ -100,6 +112,7 @@ class Peer:
             time_s=router.style.restart_time_s if router.style.restarts else 0,
             forwarding=router.style.restarts and router.forwards_on,
             families=self.offered if router.style.restarts else (),
+            long_lived_s=router.style.long_lived_s,
         )
         is_offered = router.style.helps or router.style.restarts
         return open_message(
@@ -108,7 +121,8 @@ class Peer:
             families=self.offered,
             restart=restart if is_offered else None,
             router_id=tuple(router.router_id),
-            more=_EXTENDED_NEXT_HOP if len(self.port.address) == 16 else b"",
+            more=(_EXTENDED_NEXT_HOP if len(self.port.address) == 16 else b"")
+            + (_MARKED_REFRESH if router.style.marks_refresh else b""),
         )
 
     async def keep_dialing(self) -> None:
@@ -158,12 +172,16 @@ class Peer:
         self.session = conversation
         self.families = tuple(one for one in self.offered if one in conversation.families)
         self._ended_families.clear()
-        if self._stale_timer is not None:
+        kept = restart.forwarding if restart is not None else ()
+        if self._is_long_lived:  # its time goes on (RFC 9494 section 4.2)
+            long_lived = conversation.long_lived or {}
+            kept = tuple(codes for codes, one in long_lived.items() if one.forwarding)
+        elif self._stale_timer is not None:
             self._stale_timer.cancel()
             self._stale_timer = None
-        kept = restart.forwarding if restart is not None else ()
         self._drop([one for one in self.stale if codes_of(one) not in kept])
-        if self.stale:
+        self._staying = {}
+        if self.stale and not self._is_long_lived:
             self._plan_stale(self.router.style.restart_time_s)
         self.sent.clear()
         self._not_before = 0.0
@@ -176,11 +194,15 @@ class Peer:
         self.session = None
         self.ended += 1
         self._due.clear()
+        self._refreshed.clear()
         restart = conversation.restart
         is_kept = is_graceful and self.router.style.helps and restart is not None and restart.time_s > 0
         kept = restart.families if is_kept and restart is not None else ()
         self._drop([one for one in self.routes if codes_of(one) not in kept])
         self.stale = set(self.routes)
+        self._is_long_lived = False
+        long_lived, most_s = conversation.long_lived or {}, self.router.style.long_lived_s
+        self._staying = {codes: min(one.time_s, most_s) for codes, one in long_lived.items() if codes in kept}
         if self.stale and restart is not None:
             self._plan_stale(restart.time_s)
         self.router.session_changed(self)
@@ -207,7 +229,9 @@ class Peer:
             self._stale_timer.cancel()
         for conversation in self._conversations:
             conversation.silence()
-        self.session, self._stale_timer = None, None
+        self.session, self._stale_timer, self._is_long_lived = None, None, False
+        self._staying.clear()
+        self._refreshed.clear()
         self._conversations.clear()
         self.routes.clear()
         self.stale.clear()
@@ -220,8 +244,19 @@ class Peer:
         self._stale_timer = self.router.loop.call_later(seconds, self._stale_over)
 
     def _stale_over(self) -> None:
+        """The Restart Time is over, or the long-lived stale time (RFC 9494 section 4.2)."""
         self._stale_timer = None
-        self._drop(self.stale)
+        staying, self._staying = {codes: time_s for codes, time_s in self._staying.items() if time_s}, {}
+        kept = [one for one in self.stale if codes_of(one) in staying and NO_LLGR not in self.routes[one].communities]
+        self._drop(self.stale.difference(kept))
+        self._is_long_lived = bool(kept)
+        if kept:
+            for prefix in kept:
+                route = self.routes[prefix]
+                communities = (*(one for one in route.communities if one != LLGR_STALE), LLGR_STALE)
+                self.routes[prefix] = msgspec.structs.replace(route, communities=communities)
+            self.router.changed(kept)
+            self._plan_stale(min(staying.values()))
 
     def _drop(self, prefixes: Iterable[str]) -> None:
         gone = list(prefixes)
@@ -238,6 +273,8 @@ class Peer:
             self._end_of_rib(ended)
             return
         withdrawn, announced = read_update(body, self.name)
+        for left in self._refreshed.values():
+            left.difference_update(announced, withdrawn)
         routes = self.routes
         changed = [prefix for prefix in withdrawn if routes.pop(prefix, None) is not None]
         for prefix, route in announced.items():
@@ -271,13 +308,36 @@ class Peer:
             if self._stale_timer is not None:
                 self._stale_timer.cancel()
                 self._stale_timer = None
+            self._is_long_lived = False
             self.router.end_of_rib(self)
 
-    def refresh(self) -> None:
-        """It wants all again (RFC 2918)."""
-        self.sent.clear()
-        self._due.update(dict.fromkeys(self.router.best))
-        self._flush()
+    def refresh(self, body: bytes) -> None:
+        """It wants all of a family again (RFC 2918), or begins or ends to send it again itself (RFC 7313)."""
+        afi, subtype, safi = struct.unpack("!HBB", body)
+        codes = afi, safi
+        if subtype == _BEGINS:
+            self._refreshed[codes] = {one for one in self.routes if codes_of(one) == codes}
+        elif subtype == _ENDS:
+            self._drop(sorted(self._refreshed.pop(codes, ())))
+        elif self.session is not None and not self.router.is_deferring:  # then all is sent anyway
+            is_marked = self.session.marks_refresh
+            if is_marked:
+                self._send_refresh(codes, _BEGINS)
+            for prefix in [one for one in self.sent if codes_of(one) == codes]:
+                del self.sent[prefix]
+            self._due.update(dict.fromkeys(one for one in self.router.best if codes_of(one) == codes))
+            self._flush()
+            if is_marked:
+                self._send_refresh(codes, _ENDS)
+
+    def ask_again(self) -> None:
+        """It has to send all again."""
+        for codes in self.families:
+            self._send_refresh(codes, 0)
+
+    def _send_refresh(self, codes: Codes, subtype: int) -> None:
+        if self.session is not None:
+            self.session.send(ROUTE_REFRESH, struct.pack("!HBB", codes[0], subtype, codes[1]))
 
     # What it is sent
 
@@ -313,6 +373,8 @@ class Peer:
         best = self.router.best.get(prefix)
         if best is None or best.peer == self.name or codes_of(prefix) not in self.families:
             return None
+        if LLGR_STALE in best.communities and (self.session is None or self.session.long_lived is None):
+            return None  # RFC 9494 section 4.6
         if self.sends_only_own and best.peer is not None:
             return None
         if self.is_internal and best.is_internal and not self._is_reflected(best):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from bgpd.model.prefix import key_address, parse_prefix
 from bgpd.simulation.fabric import Fabric
-from bgpd.simulation.linux import FOREIGN
+from bgpd.simulation.linux import BLACKHOLE, FOREIGN
 
 
 class Packets:
@@ -32,6 +32,8 @@ class Packets:
         target = self._target(name)
         if target is None:
             yield f"{name} has no route"
+        elif target == BLACKHOLE:
+            yield f"{name} drops it"
         elif target < 0:
             yield from self._delivered(name)
         else:
@@ -64,9 +66,13 @@ class Packets:
                 yield from (f"{name} {wrong}" for wrong in self._at(way))
 
     def _received_by_host(self, name: str) -> Iterator[str]:
-        target = self._target(name)
+        host, target = self._fabric.hosts[name], self._target(name)
+        if host.config.aggregate and self._prefix in host.originated.aggregates:
+            return  # what is inside is followed by itself
         if target is None:
             yield f"{name} has no route"
+        elif target == BLACKHOLE:
+            yield f"{name} drops it"
         elif target < 0:
             yield from self._delivered(name)
         else:

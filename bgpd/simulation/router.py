@@ -29,7 +29,9 @@ _MOST_ENCODED = 1 << 10
 class Style(msgspec.Struct, frozen=True, kw_only=True):
     """How a router does what is done in several ways. `mrai_s`: minimum interval between announcements to a neighbor;
     withdrawals do not wait. `helps`: it keeps routes of neighbors that restart gracefully; `restarts` so itself.
-    `by_notification`: a NOTIFICATION restarts so, too (RFC 8538). `hold_s`: the hold time that it offers."""
+    `by_notification`: a NOTIFICATION restarts so, too (RFC 8538). `hold_s`: the hold time that it offers.
+    `long_lived_s`: how long its routes and those of neighbors may be kept after that (RFC 9494); 0: not at all.
+    `marks_refresh`: it tells and knows where a route refresh begins and ends (RFC 7313)."""
 
     dials: bool = True
     retry_s: float = 5.0
@@ -40,6 +42,8 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     by_notification: bool = True
     decides_after_s: float = 0.05
     hold_s: int = HOLD_S
+    long_lived_s: int = 0
+    marks_refresh: bool = False
 
 
 _rank = operator.attrgetter("rank")
@@ -125,6 +129,8 @@ class Router:
         """Begin; `is_graceful`: it has forwarded on (RFC 4724 section 4.1)."""
         self.is_running = True
         self.is_restarting = self.forwards_on = is_graceful
+        if not is_graceful:
+            self._forget_forwarding()
         for family in socket.AF_INET, socket.AF_INET6:
             self.stack.listening[family, BGP_PORT] = self._accept
         self.stack.solicited = self.stack.advertise

@@ -19,11 +19,14 @@ class Kind(enum.StrEnum):
     CUT = "cut"
     DEAF = "deaf"
     LOSSY = "lossy"
+    SLOW = "slow"
     MEND = "mend"
     LEAF_DIES = "leaf-dies"
     LEAF_BOOTS = "leaf-boots"
     LEAF_RESTARTS = "leaf-restarts"
     LEAF_RESTARTS_GRACEFULLY = "leaf-restarts-gracefully"
+    LEAF_LEAVES = "leaf-leaves"
+    LEAF_RETURNS = "leaf-returns"
     KILL = "kill"
     START = "start"
     RESTART = "restart"
@@ -34,6 +37,7 @@ class Kind(enum.StrEnum):
     CLAIM = "claim"
     RELEASE = "release"
     MOVE = "move"
+    MOVE_LIVE = "move-live"
     STATIC = "static"
     PUT = "put"
     DELETE = "delete"
@@ -47,6 +51,7 @@ class Kind(enum.StrEnum):
     LOSE_EVENTS = "lose-events"
     NEXTHOP_GONE = "nexthop-gone"
     ROUTE_GONE = "route-gone"
+    STALL = "stall"
     WALL_STEP = "wall-step"
     FLAP = "flap"
     BLINK = "blink"
@@ -57,6 +62,10 @@ class Kind(enum.StrEnum):
     RELOAD_NEIGHBOR = "reload-neighbor"
     RELOAD_IMPORT = "reload-import"
     RELOAD_HOLD_TIME = "reload-hold-time"
+    RELOAD_IMPORT_POLICY = "reload-import-policy"
+    RELOAD_EXPORT_POLICY = "reload-export-policy"
+    RELOAD_RULES = "reload-rules"
+    RELOAD_AGGREGATES = "reload-aggregates"
     MACHINE_STARTS = "machine-starts"
     MACHINE_STARTS_STICKY = "machine-starts-sticky"
     MACHINE_ENDS = "machine-ends"
@@ -66,6 +75,7 @@ class Kind(enum.StrEnum):
     SERVICE_ENDS = "service-ends"
     BACKEND_SICK = "backend-sick"
     BACKEND_WELL = "backend-well"
+    BACKENDS_SICK = "backends-sick"
     BACKEND_ENDS = "backend-ends"
     BACKEND_STARTS = "backend-starts"
     DRAIN_SERVICES = "drain-services"
@@ -81,6 +91,8 @@ class Kind(enum.StrEnum):
     BROKER_REPEATS = "broker-repeats"
     BFD_RESTARTS = "bfd-restarts"
     BFD_CRASHES = "bfd-crashes"
+    BFD_SHUT = "bfd-shut"
+    BFD_OPENED = "bfd-opened"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,9 +134,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     def keeps_sessions(self) -> bool:
         """Whether no session may end."""
         kinds = {event.kind for events in self.rounds for event in events}
-        return (
-            self.is_gentle and not self.bound_s and not kinds & {Kind.RESTART, Kind.KILL, Kind.LEAF_RESTARTS_GRACEFULLY}
-        )
+        ending = {Kind.RESTART, Kind.KILL, Kind.LEAF_RESTARTS_GRACEFULLY, Kind.LEAF_LEAVES}
+        return self.is_gentle and not self.bound_s and not kinds & ending
 
     @property
     def events(self) -> int:

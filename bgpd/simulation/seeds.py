@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from bgpd.simulation.absence_seeds import with_absences, with_long_absences
 from bgpd.simulation.bfd_seeds import with_bfd
 from bgpd.simulation.feed_seeds import with_feed
 from bgpd.simulation.linux import METRIC
+from bgpd.simulation.reload_seeds import with_aggregates, with_policies
 from bgpd.simulation.router import HOLD_S, Style
 from bgpd.simulation.scenario import Event, Kind, Scenario
 from bgpd.simulation.service_seeds import with_services
 from bgpd.simulation.shape import Shape
+from bgpd.simulation.strain_seeds import with_strain
 from bgpd.simulation.tenant_seeds import with_tenants
 from bgpd.speaker.transport import LINGER_S
 
@@ -100,21 +103,49 @@ def style_of(chance: random.Random) -> Style:
 
 def scenario_of(seed: int) -> Scenario:
     """The scenario of a seed: every fourth is a gentle one, every eighth one failure. What beside addresses there is
-    in it follows from the seed, too: BFD, a feed, tenants, services, or nothing."""
-    if seed % 8 == 7:
-        return _with_more(failure_of(seed), {0: with_tenants, 1: _with_bfd}, seed // 8 % 4)
-    if seed % 8 == 3:
-        return _with_more(gentle_scenario_of(seed), {0: with_tenants, 1: with_feed, 2: _with_bfd}, seed // 8 % 4)
-    kinds = {2: _with_bfd, 4: with_feed, 5: with_tenants, 6: with_services}
-    return _with_more(usual_scenario_of(seed), kinds, seed % 8)
+    in it follows from the seed, too."""
+    turn, kind = divmod(seed, 8)
+    if kind == 7:
+        return _with_more(failure_of(seed), _FAILURES, turn)
+    if kind == 3:
+        return _with_more(gentle_scenario_of(seed), _GENTLE_ONES, turn)
+    return _with_more(usual_scenario_of(seed), _USUAL[kind], turn)
 
 
-def _with_more(scenario: Scenario, kinds: Mapping[int, Callable[[Scenario], Scenario]], chosen: int) -> Scenario:
-    return kinds[chosen](scenario) if chosen in kinds else scenario
+def _with_more(scenario: Scenario, more: tuple[_More | None, ...], turn: int) -> Scenario:
+    chosen = more[turn % len(more)]
+    return scenario if chosen is None else chosen(scenario)
 
 
 def _with_bfd(scenario: Scenario) -> Scenario:
     return with_bfd(scenario, repair_s=REPAIR_S)
+
+
+def _both(one: _More, two: _More) -> _More:
+    return lambda scenario: two(one(scenario))
+
+
+_More = Callable[[Scenario], Scenario]
+_FAILURES: tuple[_More | None, ...] = (with_tenants, _with_bfd, None, None)
+_GENTLE_ONES: tuple[_More | None, ...] = (
+    with_tenants,
+    with_feed,
+    _with_bfd,
+    None,
+    with_long_absences,
+    with_policies,
+    with_strain,
+    with_long_absences,
+)
+_USUAL: Mapping[int, tuple[_More | None, ...]] = {
+    0: (with_strain, with_policies),
+    1: (with_aggregates, with_absences, _both(with_policies, with_aggregates)),
+    2: (_with_bfd, _both(_with_bfd, with_strain), _with_bfd, _both(_with_bfd, with_absences)),
+    4: (with_feed, with_feed, _both(with_feed, with_strain)),
+    5: (with_tenants, with_tenants, _both(with_tenants, with_strain)),
+    6: (with_services, with_services, _both(with_services, with_strain)),
+}
+"""What there is beside addresses, by the seed modulo 8, in turn."""
 
 
 def usual_scenario_of(seed: int) -> Scenario:

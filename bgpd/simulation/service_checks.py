@@ -46,7 +46,10 @@ def _way(fabric: Fabric, host: SimulatedHost, address: str, announcers: list[str
     hops = host.kernel.next_hops(target) if target > 0 else set[tuple[bytes, int]]()
     working = host.offers.working(address)
     leaves = () if working else expected.nearest_to(host.name, announcers, V4)
-    wanted = {(parse_prefix(one)[1][1:], VETH) for one in working}
+    is_kept = host.offers.may_be_kept(address)
+    if is_kept and hops and hops <= _local(host.offers.present(address)):
+        return
+    wanted = set() if leaves else _local(host.offers.usable(address))  # too few serve on where nobody else does
     for leaf in leaves:
         there, here = fabric.links[leaf, host.name].ports
         wanted.add((there.address, here.index))
@@ -58,12 +61,16 @@ def _way(fabric: Fabric, host: SimulatedHost, address: str, announcers: list[str
         yield from _walk(fabric, leaf, address, (host.name,))
 
 
+def _local(backends: list[str]) -> set[tuple[bytes, int]]:
+    return {(parse_prefix(one)[1][1:], VETH) for one in backends}
+
+
 def _walk(fabric: Fabric, node: str, address: str, passed: tuple[str, ...]) -> Iterator[str]:
     here = (*passed, node)
     if node in passed or len(here) > _MOST_HOPS:
         yield f"{address}: a loop: {' '.join(here)}"
     elif node in fabric.hosts:
-        if not fabric.hosts[node].offers.working(address):
+        if not services.serving(fabric, node, address):
             yield f"{address}: {' '.join(here)} does not serve it"
     else:
         ways = fabric.routers[node].fib.get(address, ())

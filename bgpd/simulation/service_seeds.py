@@ -13,6 +13,7 @@ _WEIGHTS = {
     Kind.SERVICE_STARTS: 5,
     Kind.SERVICE_ENDS: 3,
     Kind.BACKEND_SICK: 8,
+    Kind.BACKENDS_SICK: 3,
     Kind.BACKEND_WELL: 6,
     Kind.BACKEND_ENDS: 3,
     Kind.BACKEND_STARTS: 4,

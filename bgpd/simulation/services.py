@@ -11,7 +11,7 @@ import msgspec
 from bgpd.api.backend import Rejected
 from bgpd.model.views.orders import DrainRequest
 from bgpd.simulation.fabric import Fabric
-from bgpd.simulation.offers import ADDRESSES
+from bgpd.simulation.offers import ADDRESSES, TERMS
 from bgpd.simulation.scenario import Event, Kind
 
 _FIRST_BACKEND = 201
@@ -33,6 +33,7 @@ async def start(fabric: Fabric, *, host: str, address: str, backends: int) -> No
         "addresses": [address.partition("/")[0]],
         "backends": [{"id": f"b{at}", "addresses": [one.partition("/")[0]]} for at, one in enumerate(addresses)],
         "check": _CHECK,
+        **TERMS[address],
     }
     if await it.put_service(_name(address), msgspec.json.encode(body)):
         it.offers.backends[address] = addresses
@@ -61,11 +62,19 @@ async def _ends(fabric: Fabric, event: Event) -> None:
 
 
 async def _sick(fabric: Fabric, event: Event) -> None:
-    fabric.hosts[event.host].offers.sick.add(backend(event.host, int(event.value)))
+    offers = fabric.hosts[event.host].offers
+    offers.changed()
+    offers.sick.add(backend(event.host, int(event.value)))
 
 
 async def _well(fabric: Fabric, event: Event) -> None:
-    fabric.hosts[event.host].offers.sick.discard(backend(event.host, int(event.value)))
+    offers = fabric.hosts[event.host].offers
+    offers.changed()
+    offers.sick.discard(backend(event.host, int(event.value)))
+
+
+async def _all_sick(fabric: Fabric, event: Event) -> None:
+    fabric.hosts[event.host].offers.all_fail(event.address)
 
 
 async def _backend_ends(fabric: Fabric, event: Event) -> None:
@@ -93,6 +102,7 @@ SERVICES: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     Kind.SERVICE_ENDS: _ends,
     Kind.BACKEND_SICK: _sick,
     Kind.BACKEND_WELL: _well,
+    Kind.BACKENDS_SICK: _all_sick,
     Kind.BACKEND_ENDS: _backend_ends,
     Kind.BACKEND_STARTS: _backend_starts,
     Kind.DRAIN_SERVICES: _drain_services,
@@ -102,18 +112,28 @@ SERVICES: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
 # What should be
 
 
+def serving(fabric: Fabric, name: str, address: str) -> list[str]:
+    """The backends on a host that serve; of those that were kept since all failed, those that may be."""
+    offers = fabric.hosts[name].offers
+    is_kept = address in offers.must_keep or (
+        offers.may_be_kept(address)
+        and any(address in fabric.routers[leaf].peers[name].routes for leaf in fabric.leaves_of(name))
+    )
+    return offers.present(address) if is_kept else offers.working(address)
+
+
 def announcers(fabric: Fabric, address: str) -> list[str]:
     """The hosts that should announce a service: those that serve it; of those that are being drained only while no
     other does. Once a host says that it is drained, and has left the address to others, it need not come back to it."""
-    serving = [
+    those = [
         name
         for name, host in fabric.hosts.items()
         if host.daemon is not None
         and not host.is_drained
         and not (address in host.offers.left_to_others and host.daemon.drain.view().state == "drained")
-        and host.offers.working(address)
+        and serving(fabric, name, address)
     ]
-    others = [name for name in serving if not fabric.hosts[name].offers.is_lowered]
+    others = [name for name in those if not fabric.hosts[name].offers.is_lowered]
     if not any(fabric.leaves_of(name) for name in others):
-        return serving
-    return [name for name in serving if name in others or not fabric.leaves_of(name)]
+        return those
+    return [name for name in those if name in others or not fabric.leaves_of(name)]

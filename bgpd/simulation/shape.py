@@ -19,7 +19,7 @@ from bgpd.config.schema_workloads import (
     ServicesConfig,
     WorkloadConfig,
 )
-from bgpd.simulation import tenants
+from bgpd.simulation import policies, tenants
 from bgpd.simulation.broker import Broker
 from bgpd.simulation.fabric import FAMILIES, Fabric
 from bgpd.simulation.host import SimulatedHost
@@ -28,7 +28,7 @@ from bgpd.simulation.loop import VirtualLoop
 from bgpd.simulation.network import Port
 from bgpd.simulation.orchestrator import Orchestrator
 from bgpd.simulation.router import Router, Style
-from bgpd.simulation.wire import EVPN, Codes, Route
+from bgpd.simulation.wire import EVPN, NO_LLGR, Codes, Route
 
 HOST_ASN, LEAF_ASN, SPINE_ASN = 65100, 65001, 65000
 EVERYWHERE = "203.0.113.0/24"
@@ -40,8 +40,10 @@ _UPLINK, VETH, _OTHER = 2, 20, 30
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """How large a fabric is, how each leaf behaves, how late kernels answer, and how busy processors are.
     `is_unnumbered`: sessions over link-local addresses that are found, for IPv4 and IPv6. `tenants`: VRFs of each host,
-    in numbered fabrics, whose EVPN routes are resolved by `resolve`. `has_vrf_devices`: kernels can make them.
-    `has_feed`: an orchestrator tells hosts by a broker what they have. `bfd`: "" for none, "loose", or "strict"."""
+    whose EVPN routes are resolved by `resolve`; `tenants_have_v6`, too. `has_vrf_devices`: kernels can make them.
+    `has_feed`: an orchestrator tells hosts by a broker what they have. `bfd`: "" for none, "loose", or "strict".
+    `long_lived_s`: for how long hosts keep routes of a leaf that does not come back in time, and leaves theirs, if
+    their style has that, too (RFC 9494). `has_policies`: hosts have policies that their neighbors may get."""
 
     hosts: int
     styles: tuple[Style, ...]
@@ -51,10 +53,13 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     slow_looks: float = 0.01
     is_unnumbered: bool = False
     tenants: int = 0
+    tenants_have_v6: bool = False
     resolve: str = "gateway-ip"
     has_vrf_devices: bool = True
     has_feed: bool = False
     bfd: str = ""
+    long_lived_s: int = 0
+    has_policies: bool = False
 
     @property
     def more(self) -> tuple[Codes, ...]:
@@ -70,6 +75,7 @@ def fabric_of(shape: Shape, loop: VirtualLoop, *, chance: random.Random, directo
     """One of this shape; hosts keep their state in `directory`."""
     fabric = Fabric(loop, chance=chance)
     fabric.tenants = tenants.TENANTS[: shape.tenants]
+    fabric.tenants_have_v6 = shape.tenants_have_v6
     fabric.orchestrator = Orchestrator(Broker(loop, chance)) if shape.has_feed else None
     spine = _router(fabric, "spine", SPINE_ASN, 100, Style())
     for number, style in enumerate(shape.styles):
@@ -87,7 +93,9 @@ def _add_leaf(fabric: Fabric, shape: Shape, number: int, style: Style, spine: Ro
     leaf = _router(fabric, f"leaf{number}", LEAF_ASN + number, 101 + number, style)
     own = (EVERYWHERE, EVERYWHERE_V6, f"198.51.{100 + number}.0/24")
     leaf.own = {one: Route(peer=None) for one in (own if shape.is_unnumbered else (own[0], own[2]))}
-    tenants.announce_elsewhere(leaf, fabric.tenants)
+    if shape.long_lived_s:
+        leaf.own[f"198.51.{200 + number}.0/24"] = Route(peer=None, communities=(NO_LLGR,))
+    tenants.announce_elsewhere(fabric, leaf)
     ends = bytes((10, 100, 0, 2 * number)), bytes((10, 100, 0, 2 * number + 1))
     if shape.is_unnumbered:
         ends = _link_local(200 + number), _link_local(300 + number)
@@ -105,7 +113,7 @@ def _add_host(fabric: Fabric, shape: Shape, number: int, directory: Path) -> Non
     host = fabric.add_host(name, config=config, directory=directory, most_late_s=shape.kernel_late_s)
     for leaf in range(shape.leaves):
         _connect(fabric, shape, leaf, host, number)
-    tenants.add_links(host, fabric.tenants, {leaf: _UPLINK + leaf for leaf in range(shape.leaves)})
+    tenants.add_links(fabric, host, {leaf: _UPLINK + leaf for leaf in range(shape.leaves)})
     host.kernel.vrfs.has_devices = shape.has_vrf_devices
     if fabric.orchestrator is not None:
         host.follow(fabric.orchestrator)
@@ -125,6 +133,7 @@ def _config(shape: Shape, number: int, directory: Path) -> Config:
             mqtt=MqttWorkloadConfig(broker="mqtt://192.0.2.1") if shape.has_feed else None,
             services=ServicesConfig(damping_half_life_s=5),
         ),
+        policy=policies.ALL if shape.has_policies else {},
         vrf=tenants.configs(tenants.TENANTS[: shape.tenants], shape.leaves, shape.resolve),
         state=StateConfig(directory=str(directory)),
         drain=DrainConfig(settle_s=4),
@@ -138,11 +147,14 @@ def _neighbor(shape: Shape, number: int, leaf: int) -> NeighborConfig:
         interface=f"eth{leaf}" if shape.is_unnumbered else "",
         asn=LEAF_ASN + leaf,
         import_="all",
-        families=("ipv4-unicast", "ipv6-unicast")
-        if shape.is_unnumbered
-        else ("ipv4-unicast", *(FAMILIES[one] for one in shape.more)),
+        families=(
+            *(("ipv4-unicast", "ipv6-unicast") if shape.is_unnumbered else ("ipv4-unicast",)),
+            *(FAMILIES[one] for one in shape.more),
+        ),
         bfd=BfdConfig(interval_ms=1000, multiplier=3, strict=shape.bfd == "strict") if shape.bfd else None,
-        graceful_restart=GracefulRestartConfig(restart_time_s=shape.restart_time_s, stale_time_s=20),
+        graceful_restart=GracefulRestartConfig(
+            restart_time_s=shape.restart_time_s, stale_time_s=20, long_lived_s=shape.long_lived_s
+        ),
     )
 
 
@@ -153,6 +165,8 @@ def _connect(fabric: Fabric, shape: Shape, leaf: int, host: SimulatedHost, numbe
     if shape.is_unnumbered:
         here, there = _link_local(1000 + number), _link_local(10 * leaf + number)
     host.kernel.add_address(index, here, 31 if len(here) == 4 else 64)
+    if shape.is_unnumbered and shape.tenants:  # EVPN routes need a next hop
+        host.kernel.add_address(index, bytes((0xFD, 0x70, 0, leaf, *bytes(11), number + 1)), 128)
     above = Port(router.stack, 10 + number, host.name, there)
     fabric.connect(above, Port(host.stack, index, interface, here), delay_s=shape.delay_s)
     bfd = Pace() if shape.bfd else None

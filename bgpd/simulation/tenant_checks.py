@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from bgpd.kernel.route_messages import LAST_RESORT_METRIC
 from bgpd.model.iana import Family
-from bgpd.model.prefix import format_key, key_address, parse_prefix
+from bgpd.model.prefix import format_address, format_key, key_address, parse_prefix
 from bgpd.simulation import evpn, tenants
 from bgpd.simulation.expected import Expected
 from bgpd.simulation.fabric import Fabric
@@ -74,7 +74,8 @@ def _announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
                 yield f"{leaf} has of {host.name} in {tenant.name} {sorted(its)}, and should have {sorted(certain)}"
             for name in its:
                 route = routes[name]
-                gateway = tenants.host_end(tenants.number_of(leaf), tenants.number_of(host.name))
+                is_v6 = ":" in evpn.prefix_of(name)
+                gateway = tenants.host_end(tenants.number_of(leaf), tenants.number_of(host.name), is_v6=is_v6)
                 wanted = (tenant.label, b"" if evpn.is_host(name) else gateway)
                 if (route.label, route.gateway) != wanted or tenant.target not in route.extended:
                     yield f"{leaf} has {name} of {host.name} as {route}"
@@ -90,8 +91,9 @@ def _wanted(fabric: Fabric, host: SimulatedHost, tenant: Tenant) -> tuple[set[st
         return certain, possible
     number, rd = tenants.number_of(host.name), tenants.distinguisher(fabric, host.name, tenant)
     for leaf in tenants.uplinks_up(fabric, host.name):
-        address = _text(tenants.host_end(leaf, number))
-        certain.add(evpn.mac_ip(rd, tenant.uplink_mac(leaf, number), address))
+        for is_v6 in tenants.families(fabric):
+            address = _text(tenants.host_end(leaf, number, is_v6=is_v6))
+            certain.add(evpn.mac_ip(rd, tenant.uplink_mac(leaf, number), address))
     for name, address in host.machines:
         if name == tenant.name:
             routes = {evpn.ip_prefix(rd, address)}
@@ -154,18 +156,23 @@ def _targets(
     minus); None: nobody can say."""
     number = tenants.number_of(host.name)
 
-    def by(owners: list[str]) -> set[Hop]:
+    def by(owners: list[str], *, is_v6: bool) -> set[Hop]:
         leaves = map(tenants.number_of, expected.nearest_to(host.name, owners, EVPN))
-        return {(tenants.leaf_end(leaf, number), tenant.uplink(leaf)) for leaf in leaves}
+        return {(tenants.leaf_end(leaf, number, is_v6=is_v6), tenant.uplink(leaf)) for leaf in leaves}
 
-    yield tenants.ELSEWHERE, by([name for name in fabric.routers if name != "spine"])
+    for is_v6 in tenants.families(fabric):
+        elsewhere = tenants.ELSEWHERE_V6 if is_v6 else tenants.ELSEWHERE
+        yield elsewhere, by([name for name in fabric.routers if name != "spine"], is_v6=is_v6)
     for other in fabric.hosts.values():
         if other is not host and tenant in tenants.of(fabric, other) and tenants.speaks(other):
             for leaf in tenants.uplinks_up(fabric, other.name):
-                yield _text(tenants.host_end(leaf, tenants.number_of(other.name))), by([other.name])
+                for is_v6 in tenants.families(fabric):
+                    end = tenants.host_end(leaf, tenants.number_of(other.name), is_v6=is_v6)
+                    yield _text(end), by([other.name], is_v6=is_v6)
     for leaf in tenants.uplinks_up(fabric, host.name) if not host.kernel.vrfs.has_devices else ():
-        network = _text(tenants.leaf_end(leaf, number)).replace("/32", "/31")
-        yield network, -tenant.uplink(leaf)
+        for is_v6 in tenants.families(fabric):
+            end = tenants.leaf_end(leaf, number, is_v6=is_v6)
+            yield f"{format_address(end)}/{8 * len(end) - 1}", -tenant.uplink(leaf)
     for address in tenants.addresses(fabric, tenant):
         owners = tenants.owners(fabric, tenant, address)
         is_own = (tenant.name, address) in host.machines
@@ -175,7 +182,7 @@ def _targets(
         elif is_own and (host.name in owners or host.is_drained):
             yield address, -tenant.tap
         else:
-            yield address, by(owners)
+            yield address, by(owners, is_v6=":" in address)
 
 
 def _is_settled(fabric: Fabric, tenant: Tenant, address: str) -> bool:
@@ -285,7 +292,7 @@ def _walk_host(
         yield f"{' '.join(here)} sends it back into the fabric"
     else:
         for gateway, way in sorted(host.kernel.next_hops(found[1])):
-            leaf = gateway[2]
+            leaf = tenants.leaf_of(gateway)
             link = fabric.links.get((f"leaf{leaf}", node))
             if way != tenant.uplink(leaf):
                 yield f"{' '.join(here)} leaves its tenant by {host.kernel.links[way].name}"
@@ -297,12 +304,13 @@ def _walk_host(
 
 def left_in_rib(fabric: Fabric, host: SimulatedHost) -> int:
     """The routes of the RIB that stay when nobody has anything any more: of the uplinks, and the targets wanted."""
-    return len(fabric.tenants) * (1 + len(tenants.uplinks_up(fabric, host.name)))
+    uplinks = len(tenants.families(fabric)) * len(tenants.uplinks_up(fabric, host.name))
+    return len(fabric.tenants) * (1 + uplinks)
 
 
 def _text(packed: bytes) -> str:
-    return format_key(Family.IPV4_UNICAST, b"\x20" + packed)
+    return f"{format_address(packed)}/{8 * len(packed)}"
 
 
 def _hops(hops: set[Hop]) -> str:
-    return ", ".join(f"{gateway[0]}.{gateway[1]}.{gateway[2]}.{gateway[3]}%{index}" for gateway, index in sorted(hops))
+    return ", ".join(f"{format_address(gateway)}%{index}" for gateway, index in sorted(hops))

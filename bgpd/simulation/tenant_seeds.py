@@ -24,19 +24,22 @@ _OTHERS = 100
 
 
 def with_tenants(scenario: Scenario) -> Scenario:
-    """The same in a numbered fabric with tenants, where for each event something happens to a machine, too."""
+    """The same with tenants, where for each event something happens to a machine, too."""
     chance = random.Random(f"tenants {scenario.seed}")
     shape = msgspec.structs.replace(
         scenario.shape,
-        is_unnumbered=False,
         tenants=chance.choice((1, 2, 2)),
         resolve=chance.choice(("gateway-ip", "gateway-ip", "peer")),
         has_vrf_devices=chance.random() < 0.7,
+        tenants_have_v6=chance.random() < 0.4,
     )
+    styles = tuple(msgspec.structs.replace(one, marks_refresh=chance.random() < 0.3) for one in shape.styles)
+    shape = msgspec.structs.replace(shape, styles=styles)
+    v6 = 0.5 if shape.tenants_have_v6 else 0.0
     tenants = [one.name for one in TENANTS[: shape.tenants]]
     is_gentle = scenario.is_gentle
     machines = [
-        (f"host{host}", tenant, _address(host, number))
+        (f"host{host}", tenant, _address(host, number, is_v6=chance.random() < v6))
         for host in range(shape.hosts)
         for tenant in tenants
         for number in range(1 if is_gentle else chance.randrange(_ADDRESSES + 1))
@@ -56,21 +59,13 @@ def with_tenants(scenario: Scenario) -> Scenario:
                     kind=kind,
                     host=f"host{chance.randrange(shape.hosts)}",
                     tenant=chance.choice(tenants),
-                    address=_address(host, number + (_OTHERS if is_gentle else 0)),
+                    address=_address(host, number + (_OTHERS if is_gentle else 0), is_v6=chance.random() < v6),
                     value=chance.choice(_MOVES_S) if kind is Kind.MACHINE_MOVES else 0.0,
                 )
             )
         rounds.append(tuple(sorted((*events, *more), key=lambda event: event.at_s)))
-    claims = tuple(one for one in scenario.claims if ":" not in one[1])
-    return msgspec.structs.replace(
-        scenario, shape=shape, claims=claims, machines=tuple(machines), rounds=tuple(map(_numbered, rounds))
-    )
+    return msgspec.structs.replace(scenario, shape=shape, machines=tuple(machines), rounds=tuple(rounds))
 
 
-def _address(host: int, number: int) -> str:
-    return f"10.64.{host}.{number + 1}/32"
-
-
-def _numbered(events: tuple[Event, ...]) -> tuple[Event, ...]:
-    """Without IPv6, which a numbered fabric does not carry."""
-    return tuple(event for event in events if ":" not in event.address)
+def _address(host: int, number: int, *, is_v6: bool) -> str:
+    return f"fd65::{host + 1:x}:{number + 1:x}/128" if is_v6 else f"10.64.{host}.{number + 1}/32"

@@ -1,8 +1,9 @@
 """Tenants of a fabric: VRFs with the same addresses on all hosts and leaves, what hosts announce of them by EVPN, and
 where packets of a tenant should go.
 
-Of each host, VLANs to each leaf, one for each tenant, the same subnets in all: `172.20.LEAF.0/24`. A workload's address
-is 10.64.HOST.NUMBER; one that ends in 3 is a container's, of any number of hosts, others are machines with a MAC.
+Of each host, VLANs to each leaf, one for each tenant, the same subnets in all: `172.20.LEAF.0/24`, where tenants have
+IPv6 also `fd72:20:LEAF::/48`. A workload's address is 10.64.HOST.NUMBER or fd65::HOST:NUMBER; one that ends in 3 is a
+container's, of any number of hosts, others are machines with a MAC.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from bgpd.simulation.host import SimulatedHost
     from bgpd.simulation.router import Router
 
-ELSEWHERE = "203.0.113.0/24"
-"""What each leaf announces in each tenant."""
+ELSEWHERE, ELSEWHERE_V6 = "203.0.113.0/24", "2001:db8::/48"
+"""What each leaf announces in each tenant; the second where tenants have IPv6."""
+_BITS = {False: 31, True: 127}
 _UPLINKS, _TAPS = 100, 200
 _ASN = 65000
 
@@ -76,19 +78,36 @@ class Tenant(msgspec.Struct, frozen=True):
 TENANTS = Tenant("blue", 0), Tenant("red", 1)
 
 
-def host_end(leaf: int, host: int) -> bytes:
+def host_end(leaf: int, host: int, *, is_v6: bool = False) -> bytes:
     """The address of a host on its VLANs to a leaf; one less is the leaf's."""
-    return bytes((172, 20, leaf, 2 * host + 1))
+    last = 2 * host + 1
+    return bytes((0xFD, 0x72, 0, 0x20, 0, leaf, *bytes(9), last)) if is_v6 else bytes((172, 20, leaf, last))
 
 
-def leaf_end(leaf: int, host: int) -> bytes:
-    return bytes((172, 20, leaf, 2 * host))
+def leaf_end(leaf: int, host: int, *, is_v6: bool = False) -> bytes:
+    packed = host_end(leaf, host, is_v6=is_v6)
+    return packed[:-1] + bytes((packed[-1] - 1,))
+
+
+def leaf_of(end: bytes) -> int:
+    """The leaf of such an address, by number."""
+    return end[5] if len(end) == 16 else end[2]
 
 
 def mac_of(address: str) -> bytes:
     """A workload's; b"" of a container."""
-    packed = socket.inet_aton(address.partition("/")[0])
-    return b"" if packed[3] == 3 else bytes((2, 0)) + packed
+    packed = _packed(address)
+    return b"" if packed[-1] == 3 else bytes((2, len(packed))) + packed[-4:]
+
+
+def _packed(address: str) -> bytes:
+    bare = address.partition("/")[0]
+    return socket.inet_pton(socket.AF_INET6 if ":" in bare else socket.AF_INET, bare)
+
+
+def families(fabric: Fabric) -> tuple[bool, ...]:
+    """Of IPv4 (False) and IPv6 (True) those that tenants have."""
+    return (False, True) if fabric.tenants_have_v6 else (False,)
 
 
 def number_of(name: str) -> int:
@@ -112,22 +131,25 @@ def configs(tenants: tuple[Tenant, ...], leaves: int, resolve: str) -> tuple[Vrf
     )
 
 
-def add_links(host: SimulatedHost, tenants: tuple[Tenant, ...], parents: dict[int, int]) -> None:
+def add_links(fabric: Fabric, host: SimulatedHost, parents: dict[int, int]) -> None:
     """Their VLANs, by the indexes of the links to leaves, and the interfaces of their workloads."""
     kernel, number = host.kernel, number_of(host.name)
-    for one in tenants:
+    for one in fabric.tenants:
         for leaf, parent in parents.items():
             index, name, mac = one.uplink(leaf), one.uplink_name(leaf), one.uplink_mac(leaf, number)
             kernel.change_link(Link(index=index, name=name, up=True, mac=mac, kind="vlan", parent=parent))
-            kernel.add_address(index, host_end(leaf, number), 31)
+            for is_v6 in families(fabric):
+                kernel.add_address(index, host_end(leaf, number, is_v6=is_v6), _BITS[is_v6])
         kernel.set_link(one.tap, one.tap_name, up=True)
 
 
-def announce_elsewhere(leaf: Router, tenants: tuple[Tenant, ...]) -> None:
+def announce_elsewhere(fabric: Fabric, leaf: Router) -> None:
     """What a leaf announces of its own."""
-    for one in tenants:
-        name = evpn.ip_prefix(evpn.distinguisher(leaf.router_id, one.table), ELSEWHERE)
-        leaf.own[name] = Route(peer=None, extended=evpn.carried(one.target), label=one.label)
+    for one in fabric.tenants:
+        for is_v6 in families(fabric):
+            prefix = ELSEWHERE_V6 if is_v6 else ELSEWHERE
+            name = evpn.ip_prefix(evpn.distinguisher(leaf.router_id, one.table), prefix)
+            leaf.own[name] = Route(peer=None, extended=evpn.carried(one.target), label=one.label)
 
 
 # What should be
@@ -183,7 +205,7 @@ def owners(fabric: Fabric, tenant: Tenant, address: str) -> list[str]:
 
 def is_frozen(fabric: Fabric, tenant: Tenant, address: str) -> bool:
     """Whether a host counts it as a duplicate: then nobody can say who has it."""
-    packed = socket.inet_aton(address.partition("/")[0])
+    packed = _packed(address)
     return any(
         verdict.state.value == "frozen"
         for host in fabric.hosts.values()

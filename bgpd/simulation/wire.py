@@ -19,11 +19,14 @@ AS_TRANS = 23456
 END_OF_RIB = b"\0\0\0\0"
 """The body of the marker of IPv4 unicast (RFC 4724 section 2)."""
 V4, V6, EVPN = (1, 1), (2, 1), (25, 70)
+DEFAULTS = ("0.0.0.0/0", "::/0")
 Codes = tuple[int, int]
 """AFI and SAFI."""
 _EVPN_CODES = struct.pack("!HB", *EVPN)
 GRACEFUL_SHUTDOWN = 0xFFFF0000
 """RFC 8326."""
+LLGR_STALE, NO_LLGR = 0xFFFF0006, 0xFFFF0007
+"""RFC 9494."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +46,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     clusters: tuple[bytes, ...] = ()
 
     @property
-    def rank(self) -> tuple[bool, int, int, bool]:
-        return GRACEFUL_SHUTDOWN in self.communities, -self.preference, len(self.as_path), self.is_internal
+    def rank(self) -> tuple[bool, bool, int, int, bool]:
+        last, lowered = LLGR_STALE in self.communities, GRACEFUL_SHUTDOWN in self.communities
+        return last, lowered, -self.preference, len(self.as_path), self.is_internal
 
 
 def message(kind: int, body: bytes = b"") -> bytes:

@@ -1,11 +1,15 @@
-"""Tenants, services, feeds and BFD in the simulation: its checks find faults that are planted in bgpd."""
+"""What there is in the simulation beside addresses: its checks find faults that are planted in bgpd."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
 
+from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.simulation.bfd_seeds import DETECTION_S
+from bgpd.simulation.offers import BOTH, KEPT
+from bgpd.simulation.policies import EXPORTED, IMPORTED, IMPORTS
+from bgpd.simulation.router import Style
 from bgpd.simulation.run import run
 from bgpd.simulation.scenario import Event, Kind, Scenario
 from bgpd.simulation.seeds import usual_scenario_of
@@ -35,6 +39,13 @@ def of(shape: dict[str, object], *events: Event, **fields: object) -> Scenario:
 MACHINES = (("host0", "blue", "10.64.0.1/32"), ("host1", "blue", "10.64.1.1/32"))
 VRFS = of({"tenants": 2}, machines=MACHINES)
 RULES = of({"tenants": 2, "has_vrf_devices": False}, machines=MACHINES)
+DUAL_STACK = (*MACHINES, ("host0", "blue", "fd65::1:1/128"), ("host1", "red", "fd65::2:3/128"))
+VRFS_V6 = of({"tenants": 2, "tenants_have_v6": True}, machines=DUAL_STACK)
+VRFS_UNNUMBERED = of(
+    {"tenants": 2, "tenants_have_v6": True, "is_unnumbered": True, "resolve": "peer"},
+    Event(at_s=0, kind=Kind.MACHINE_MOVES, host="host1", tenant="blue", address="fd65::1:1/128", value=1),
+    machines=DUAL_STACK,
+)
 MOVED = of(
     {"tenants": 2},
     Event(at_s=0, kind=Kind.MACHINE_MOVES, host="host1", tenant="blue", address="10.64.0.1/32", value=5),
@@ -79,11 +90,117 @@ DEAD = of(
     bound_s=DETECTION_S + 1.0,
 )
 BFD_ANEW = of({"bfd": "strict"}, Event(at_s=0, kind=Kind.BFD_RESTARTS, host="host0", value=5), is_gentle=True)
-
-
-@pytest.mark.parametrize(
-    "scenario", [VRFS, RULES, MOVED, TWICE, ENDED, SICK, LAST_DRAINED, HALF, OLD, MISSED, DEAD, BFD_ANEW]
+BFD_SHUT = of(
+    {"bfd": "strict"},
+    Event(at_s=0, kind=Kind.BFD_SHUT, host="host0", leaf="leaf0"),
+    Event(at_s=5, kind=Kind.BFD_OPENED, host="host0", leaf="leaf0"),
+    Event(at_s=20, kind=Kind.BFD_SHUT, host="host0", leaf="leaf0"),
+    is_gentle=True,
 )
+CLAIMS = (("host0", "10.64.0.1/32"), ("host0", "10.64.0.2/32"), ("host1", "10.64.1.1/32"))
+TWO_LEAVES: dict[str, object] = {"styles": (Style(), Style())}
+LONG: dict[str, object] = {"styles": (Style(long_lived_s=600),) * 2, "long_lived_s": 600}
+ASKED = of(
+    {"styles": (Style(marks_refresh=True),) * 2, "is_unnumbered": True},
+    Event(at_s=0, kind=Kind.LEAF_ASKS, host="host0", leaf="leaf0"),
+    claims=(*CLAIMS, ("host0", "fd64::1:2/128")),
+    is_gentle=True,
+)
+AWAY = of(LONG, Event(at_s=0, kind=Kind.LEAF_LEAVES, leaf="leaf0"), claims=CLAIMS, is_gentle=True)
+BACK = of(
+    LONG,
+    Event(at_s=0, kind=Kind.LEAF_LEAVES, leaf="leaf0"),
+    Event(at_s=20, kind=Kind.HAND_OVER, host="host0", value=0.1),
+    Event(at_s=30, kind=Kind.LEAF_RETURNS, leaf="leaf0"),
+    claims=CLAIMS,
+    is_gentle=True,
+)
+GONE_FOR_LONG = of(
+    {"styles": (Style(long_lived_s=600),), "long_lived_s": 600},
+    Event(at_s=0, kind=Kind.KILL, host="host0"),
+    Event(at_s=25, kind=Kind.START, host="host0"),
+    claims=CLAIMS,
+    is_gentle=True,
+)
+PREFERRED = of(
+    {**TWO_LEAVES, "has_policies": True},
+    Event(at_s=0, kind=Kind.RELOAD_IMPORT_POLICY, host="host1", leaf="leaf0", value=IMPORTED.index("prefer")),
+    claims=CLAIMS,
+    is_gentle=True,
+)
+OTHER_RULES = of(
+    {**TWO_LEAVES, "has_policies": True},
+    Event(at_s=0, kind=Kind.RELOAD_IMPORT_POLICY, host="host1", leaf="leaf0", value=IMPORTED.index("changing")),
+    Event(at_s=5, kind=Kind.RELOAD_RULES, host="host1", value=list(IMPORTS).index("without-first")),
+    claims=CLAIMS,
+)
+MARKED = of(
+    {**TWO_LEAVES, "has_policies": True},
+    Event(at_s=0, kind=Kind.RELOAD_EXPORT_POLICY, host="host0", leaf="leaf0", value=EXPORTED.index("mark")),
+    Event(at_s=5, kind=Kind.RELOAD_EXPORT_POLICY, host="host0", leaf="leaf1", value=EXPORTED.index("prepend")),
+    claims=CLAIMS,
+    is_gentle=True,
+)
+NOT_TOLD = of(
+    {**TWO_LEAVES, "has_policies": True},
+    Event(at_s=0, kind=Kind.RELOAD_EXPORT_POLICY, host="host0", leaf="leaf0", value=EXPORTED.index("without-second")),
+    Event(at_s=5, kind=Kind.LEAF_ASKS, host="host0", leaf="leaf0"),
+    claims=CLAIMS,
+)
+SUMMARY = of(
+    TWO_LEAVES,
+    Event(at_s=0, kind=Kind.RELOAD_AGGREGATES, host="host0", value=3),
+    Event(at_s=5, kind=Kind.RELEASE, host="host0", address="10.64.0.1/32"),
+    claims=CLAIMS,
+)
+COVER = of(
+    TWO_LEAVES,
+    Event(at_s=0, kind=Kind.RELOAD_AGGREGATES, host="host0", value=4),
+    Event(at_s=5, kind=Kind.CLAIM, host="host0", address="10.64.0.3/32"),
+    claims=CLAIMS,
+)
+EMPTIED = of(
+    TWO_LEAVES,
+    Event(at_s=0, kind=Kind.RELOAD_AGGREGATES, host="host0", value=1),
+    Event(at_s=5, kind=Kind.RELEASE, host="host0", address="10.64.0.1/32"),
+    claims=CLAIMS[:1],
+)
+TOO_FEW = of({}, Event(at_s=0, kind=Kind.BACKEND_SICK, host="host0"), services=(("host0", BOTH, 2), ("host1", BOTH, 2)))
+ALL_SICK = of({}, Event(at_s=0, kind=Kind.BACKENDS_SICK, host="host0", address=KEPT), services=(("host0", KEPT, 2),))
+SLOW = of(
+    TWO_LEAVES,
+    Event(at_s=0, kind=Kind.SLOW, host="host0", leaf="leaf0", value=0.4),
+    Event(at_s=1, kind=Kind.STALL, host="host0", value=2.0),
+    claims=CLAIMS,
+    is_gentle=True,
+)
+MOVED_LIVE = of(
+    TWO_LEAVES, Event(at_s=0, kind=Kind.MOVE_LIVE, host="host1", address="10.64.0.1/32", value=2.0), claims=CLAIMS
+)
+WITHOUT_FAULT = (
+    *(
+        VRFS,
+        VRFS_V6,
+        VRFS_UNNUMBERED,
+        RULES,
+        MOVED,
+        TWICE,
+        ENDED,
+        SICK,
+        LAST_DRAINED,
+        HALF,
+        OLD,
+        MISSED,
+        DEAD,
+        BFD_ANEW,
+        BFD_SHUT,
+    ),
+    *(ASKED, AWAY, BACK, GONE_FOR_LONG, PREFERRED, OTHER_RULES, MARKED, NOT_TOLD, SUMMARY, COVER, EMPTIED),
+    *(TOO_FEW, ALL_SICK, SLOW, MOVED_LIVE),
+)
+
+
+@pytest.mark.parametrize("scenario", WITHOUT_FAULT)
 def test_nothing_is_found_without_a_fault(scenario: Scenario) -> None:
     assert run(scenario).found == ()
 
@@ -99,11 +216,39 @@ def test_nothing_is_found_without_a_fault(scenario: Scenario) -> None:
         ("bgpd.workload.service.services.Services.check_result", SICK, "to 10.65.0.1/32 of"),
         ("bgpd.workload.feed.generations.Generations._apply", MISSED, "which owns"),
         ("bgpd.speaker.neighbor.Neighbor.path_failed", DEAD, "after 4.2 s"),
+        ("bgpd.rib.adj_rib_in.AdjRibIn.enter_long_lived", AWAY, "and should have it by"),
+        ("bgpd.rib.received.forbids_long_lived", AWAY, "a stale route"),
+        ("bgpd.rib.aggregates.Aggregation._suppress", SUMMARY, "which owns"),
+        ("bgpd.rib.aggregates.Aggregation.contributors_changed", EMPTIED, "which owns []"),
+        ("bgpd.workload.service.last_resort._are_all", ALL_SICK, "no route to 10.65.0.3/32 of"),
     ],
 )
 def test_planted_faults_are_found(what: str, scenario: Scenario, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(what, lambda *_arguments, **_options: None)
     assert says in "\n".join(run(scenario).found)
+
+
+@pytest.mark.parametrize(
+    ("what", "scenario", "says"),
+    [
+        ("bgpd.rib.aggregates.Aggregation._take_over", SUMMARY, "which owns ['10.64.0.0/24']"),
+        ("bgpd.rib.received.ReceivedRoutes._revise", PREFERRED, "and should have it by"),
+        ("bgpd.rib.received.ReceivedRoutes._revise", OTHER_RULES, "and should have it by"),
+    ],
+)
+def test_reloads_that_are_not_carried_out_are_found(
+    what: str, scenario: Scenario, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(what, lambda *_arguments: iter(()))
+    assert says in "\n".join(run(scenario).found)
+
+
+def test_a_refresh_that_says_nothing_between_its_marks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def owe(export: AdjRibOut) -> None:
+        export.refresh_owed = True
+
+    monkeypatch.setattr("bgpd.rib.adj_rib_out.AdjRibOut.resend_all", owe)
+    assert "leaf0 has no route" in "\n".join(run(ASKED).found)
 
 
 def test_a_drain_that_takes_the_last_announcer_away_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
