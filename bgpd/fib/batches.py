@@ -446,8 +446,12 @@ class TableWriter:
     # What follows from the kernel's answers and from looks at the kernel (AnsweredTable, ExaminedTable).
 
     def acknowledged(self, family: Family, keys: Sequence[bytes]) -> None:
-        """The kernel forwards these as desired."""
-        self._owner.acknowledged(self.vrf, family, keys)
+        """The kernel forwards these as desired; but what is blocked meanwhile was refused, and is on its way out."""
+        blocked = self.families[family].blocked
+        if blocked:
+            keys = [key for key in keys if key not in blocked]
+        if keys:
+            self._owner.acknowledged(self.vrf, family, keys)
 
     def refused(self, family: Family, keys: Sequence[bytes], why: str) -> None:
         """These are desired, and not in the kernel."""

@@ -52,6 +52,29 @@ async def test_route_is_created_only_where_none_is(family: Family, leaf1: NextHo
 
 
 @both_families
+async def test_route_that_is_blocked_while_it_is_written_is_not_acknowledged_afterwards(
+    family: Family, leaf1: NextHop, leaf2: NextHop, prefix: str
+) -> None:
+    key = parse_prefix(prefix)[1]
+    async with running() as it:
+        it.kernel.bulk.hold()
+        it.want({key: (leaf1,)}, family)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        route = it.kernel.add_foreign(prefix, metric=METRIC + 1, told=True)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert it.state_of(prefix)[0] == "blocked"
+        it.kernel.bulk.release()
+        await it.settle()
+        assert [one[:2] for one in it.refused] == [(family, key)]
+        assert it.acknowledged == []
+        it.kernel.remove_foreign(route)
+        await it.settle()
+        assert it.acknowledged == [(family, key)]
+
+
+@both_families
 async def test_route_is_changed_beside_one_that_took_its_place(
     family: Family, leaf1: NextHop, leaf2: NextHop, prefix: str
 ) -> None:
