@@ -329,17 +329,14 @@ class Session:
     def next_output(self, now: float) -> Output | None:
         """What the driver has to do next; reads received bytes only as far as needed. None: nothing."""
         while not self._outputs:
-            if not any(self._read(number, now) for number in list(self._connections)):
+            if not any(self._read(number, one, now) for number, one in list(self._connections.items())):
                 break
         return self._outputs.popleft() if self._outputs else None
 
     # The machine
 
-    def _read(self, number: int, now: float) -> bool:
+    def _read(self, number: int, connection: Connection, now: float) -> bool:
         """Handle the next message of one connection; whether there was one."""
-        connection = self._connections.get(number)
-        if connection is None:
-            return False
         self._reading = connection
         event = connection.next_event(now)
         if event is None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bgpd.message.exabgp_codec import KEEPALIVE, Notification, encode_notification
-from bgpd.model.iana import CeaseSubcode, ErrorCode
+from bgpd.model.iana import CeaseSubcode, ErrorCode, Role
 from bgpd.speaker.collision import SIMULTANEOUS_S
 from bgpd.speaker.connection import Connection, State, UpdateReceived
 from bgpd.speaker.retries import FIRST_RETRY_S
@@ -198,6 +198,37 @@ def test_neighbor_that_connects_within_a_pause_is_not_dialed_at_its_end() -> Non
     driver.receive(second, open_bytes(graceful=True))
     assert not any(isinstance(one, Dial) for one in driver.wait(5.0))
     assert driver.session.state is State.OPEN_CONFIRM
+
+
+def test_dial_goes_on_when_a_connection_that_came_meanwhile_is_lost() -> None:
+    driver = Driver()
+    driver.session.start(driver.now)
+    (dial,) = driver.outputs()
+    assert isinstance(dial, Dial)
+    number = driver.session.accepted(driver.now)
+    assert number is not None
+    driver.session.closed(number, driver.now, "reset")
+    assert Close(dial.connection) not in driver.outputs()
+    assert driver.session.state is State.CONNECT
+    driver.session.connected(dial.connection, driver.now)
+    driver.receive(dial.connection, open_bytes() + KEEPALIVE)
+    assert driver.session.state is State.ESTABLISHED
+
+
+def test_connection_that_is_lost_waits_for_nothing_more() -> None:
+    driver, number = graceful_driver()
+    connection = driver.session.established
+    assert connection is not None
+    driver.session.received(number, UPDATE * 1000)
+    driver.session.closed(number, driver.now, "reset")
+    assert (connection.state, connection.deadline()) == (State.IDLE, None)
+    assert connection.next_event(driver.now) is None
+
+
+def test_a_role_may_be_unanswered_unless_it_is_said_otherwise() -> None:
+    """RFC 9234 section 4.2."""
+    driver = Driver(settings(role=Role.CUSTOMER))
+    driver.established()
 
 
 def test_attempt_of_long_ago_makes_way_for_a_new_one_and_one_of_just_now_does_not() -> None:
