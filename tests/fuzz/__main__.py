@@ -55,14 +55,20 @@ def search(name: str, target: Target, seconds: int) -> bool:
     return not (status or judged.returncode)
 
 
-def thin_out(name: str, target: Target) -> None:
-    """Write a target's corpus anew, from what has a share in what all inputs reach."""
-    fewer = FOLDER / f"{name}.fewer"
+def thin_out(name: str, target: Target) -> bool:
+    """Write a target's corpus anew, from what has a share in what all inputs reach; whether there is any."""
+    fewer, again = FOLDER / f"{name}.fewer", FOLDER / f"{name}.sh"
     fewer.mkdir(exist_ok=True)
     for path in fewer.iterdir():
         path.unlink()
-    searched(target, ["-merge=1", "-verbosity=0", str(fewer), str(FOLDER / name)], FOLDER / f"{name}.log")
-    keep(name, (path.read_bytes() for path in fewer.iterdir()))
+    again.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.fuzz.worker {name} "$@"\n')
+    again.chmod(0o755)
+    options = ["-merge=1", "-verbosity=0", str(fewer), str(FOLDER / name)]
+    searched(target, options, FOLDER / f"{name}.log", again=str(again))
+    found = [path.read_bytes() for path in fewer.iterdir()]
+    if found:
+        keep(name, found)
+    return bool(found)
 
 
 def main() -> int:
@@ -79,8 +85,7 @@ def main() -> int:
     second = 60 * chosen.minutes / sum(targets[name].share for name in names)
     wrong = [name for name in names if not search(name, targets[name], max(1, round(second * targets[name].share)))]
     if chosen.keep:
-        for name in names:
-            thin_out(name, targets[name])
+        wrong += [name for name in names if not thin_out(name, targets[name]) and name not in wrong]
     print(f"FAILED: {', '.join(wrong)}" if wrong else "nothing went wrong")
     return 1 if wrong else 0
 

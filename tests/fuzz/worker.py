@@ -1,4 +1,9 @@
-"""Searches by atheris: the targets are imported once, with bytecode that counts branches, and each search is a fork."""
+"""Searches by atheris: the targets are imported once, with bytecode that counts branches, and each search is a fork.
+
+    python -m tests.fuzz.worker TARGET OPTION...
+
+Runs libFuzzer with these options in this process: a search that merges inputs starts itself again.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +38,9 @@ def instrumented_targets() -> Mapping[str, Any]:
     return TARGETS
 
 
-def searched(target: Any, options: Sequence[str], log: Path) -> int:
-    """The exit status of a search with these options of libFuzzer; what it says is in `log`."""
+def searched(target: Any, options: Sequence[str], log: Path, *, again: str = "") -> int:
+    """The exit status of a search with these options of libFuzzer; what it says is in `log`. `again`: the file that
+    starts this module with the target, for searches that start themselves again."""
     child = os.fork()
     if not child:
         os.nice(10)
@@ -42,11 +48,11 @@ def searched(target: Any, options: Sequence[str], log: Path) -> int:
         said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(said, 1)
         os.dup2(said, 2)
-        _search(target, options)
+        _search(target, [again, *options])
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _search(target: Any, options: Sequence[str]) -> None:
+def _search(target: Any, arguments: Sequence[str]) -> None:
     """Never returns."""
     import atheris
 
@@ -57,5 +63,9 @@ def _search(target: Any, options: Sequence[str]) -> None:
         if took > target.messages * SLOW_S:
             raise RuntimeError(f"{took:.2f} s of CPU")
 
-    atheris.Setup([sys.argv[0], *options], timed)
+    atheris.Setup(list(arguments), timed)
     atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    _search(instrumented_targets()[sys.argv[1]], ["", *sys.argv[2:]])
