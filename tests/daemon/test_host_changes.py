@@ -17,6 +17,7 @@ from bgpd.model.iana import Family
 from labs.daemons import Frr
 from labs.namespace import Namespace, link
 from tests.daemon.fabric import Fabric, Host, RouteWatch, frr_paths, heard_from_host, kernel_hops, leaf, started, table
+from tests.daemon.wire_peer import WirePeer, attribute, update
 
 pytestmark = pytest.mark.netns
 
@@ -24,6 +25,7 @@ POD4 = table("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
 POD6 = table("[[workload.static]]", prefix="2001:db8:64::5/128", interface="pod1")
 V4, V6 = "10.64.1.5/32", "2001:db8:64::5/128"
 NETWORKS = ("10.9.0.0/16", "2001:db8:9::/48")
+EMPTY_PATH = attribute(0x40, 2, b"")
 
 
 @pytest.fixture
@@ -308,3 +310,22 @@ def flood(namespace: Namespace) -> None:
         for start in range(0, len(keys), 1000):
             opened.send(encode_adds(Family.IPV4_UNICAST, keys[start : start + 1000], 0, form))
     namespace.ip("route", "flush", "table", "9999")
+
+
+def test_routes_follow_a_next_hop_that_is_on_another_interface_than_before(fabric: Fabric) -> None:
+    """Two interfaces in one network, as with two cables to one switch; the session of the AS is over another one."""
+    fabric.host.batch("addr add 10.7.0.1/24 dev eth0", "addr add 10.7.0.2/24 dev eth1")
+    neighbor = leaf(2, asn="internal")
+    preference = attribute(0x40, 5, (100).to_bytes(4))
+    with WirePeer(fabric.leaf2, "10.0.2.2", asn=65203) as peer, started(fabric, neighbor) as host:
+        session = peer.establish()
+        announced = update(("10.9.0.0/16",), asn=0, next_hop="10.7.0.9", as_path=EMPTY_PATH, extra=preference)
+        session.sendall(announced)
+        host.wait_hops("10.9.0.0/16", "10.7.0.9%eth0")
+        fabric.host.batch("addr del 10.7.0.1/24 dev eth0")
+        host.wait_hops("10.9.0.0/16", "10.7.0.9%eth1")
+        fabric.host.batch("addr add 10.7.0.8/29 dev eth0")
+        host.wait_hops("10.9.0.0/16", "10.7.0.9%eth0")
+        fabric.host.batch("link set eth0 down")
+        host.wait_hops("10.9.0.0/16", "10.7.0.9%eth1")
+        assert sessions(host, "leaf2") == 1
