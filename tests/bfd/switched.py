@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from labs.daemons import Frr
-from labs.namespace import Namespace, link
-from tests.daemon.fabric import Fabric, frr_config
+from labs.namespace import link
+from tests.daemon.fabric import FabricWithSwitch, frr_config
 
 LEARNED = "10.9.0.0/16"
 
 
-class SwitchedFabric(Fabric):
-    """As Fabric; `cut(1)` loses all packets between the host and leaf1, `mend(1)` ends that."""
-
-    def __enter__(self) -> SwitchedFabric:
-        self._switches = contextlib.ExitStack()
-        self.switch = self._switches.enter_context(Namespace("switch", prefix="t"))
-        super().__enter__()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        super().__exit__(None, None, None)
-        self._switches.close()
+class SwitchedFabric(FabricWithSwitch):
+    """`cut(1)` loses all packets between the host and leaf1, `mend(1)` ends that."""
 
     def link_leaf(self, number: int) -> None:
         leaf = (self.leaf1, self.leaf2)[number - 1]

@@ -11,6 +11,7 @@ from labs.daemons import Frr
 from tests.daemon.fabric import Fabric
 from tests.daemon.feed import Orchestrator
 from tests.daemon.planted import Planted
+from tests.daemon.wire_peer import WirePeer
 
 LEARNED = "10.9.0.0/16"
 """What leaves announce."""
@@ -34,6 +35,13 @@ def leaf2(fabric: Fabric) -> Iterator[Frr]:
     """The good neighbor beside one that a test plays."""
     with fabric.frr(2, networks=(LEARNED,)) as frr:
         yield frr
+
+
+@pytest.fixture
+def peer(fabric: Fabric) -> Iterator[WirePeer]:
+    """The test itself, as leaf1."""
+    with WirePeer(fabric.leaf1) as peer:
+        yield peer
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import socket
 import urllib.parse
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from labs.daemons import Bgpd, Frr
 from labs.namespace import Namespace, link
@@ -41,7 +41,7 @@ class Fabric:
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
 
-    def __enter__(self) -> Fabric:
+    def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             self.host, self.leaf1, self.leaf2, self.pods = (
                 stack.enter_context(Namespace(label, prefix="t")) for label in ("host", "leaf1", "leaf2", "pods")
@@ -69,6 +69,21 @@ class Fabric:
         """FRR as leaf1 or leaf2, announcing `networks`; `lines` are further ones of the router block."""
         leaf = (self.leaf1, self.leaf2)[number - 1]
         return Frr(leaf, frr_config(number, *lines, peer=peer, networks=networks))
+
+
+class FabricWithSwitch(Fabric):
+    """As Fabric; there is one more namespace when the links are made, for switches in them."""
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self.switch = stack.enter_context(Namespace("switch", prefix="t"))
+            super().__enter__()
+            self._switches = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__(None, None, None)
+        self._switches.close()
 
 
 def frr_config(number: int, *lines: str, peer: str = "", networks: tuple[str, ...] = ()) -> str:

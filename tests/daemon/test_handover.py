@@ -53,12 +53,6 @@ POD = table("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
 
 
 @pytest.fixture
-def peer(fabric: Fabric) -> Iterator[WirePeer]:
-    with WirePeer(fabric.leaf1) as peer:
-        yield peer
-
-
-@pytest.fixture
 def other(fabric: Fabric) -> Iterator[WirePeer]:
     with WirePeer(fabric.leaf2, "10.0.2.2", asn=65202) as peer:
         yield peer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,12 +15,6 @@ from tests.daemon.test_handover import IPV4, POD, last_of, spoken
 from tests.daemon.wire_peer import KEEPALIVE, NOTIFICATION, WirePeer, update
 
 pytestmark = pytest.mark.netns
-
-
-@pytest.fixture
-def peer(fabric: Fabric) -> Iterator[WirePeer]:
-    with WirePeer(fabric.leaf1) as peer:
-        yield peer
 
 
 def pid(host: Host) -> int:

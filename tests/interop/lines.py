@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from labs.namespace import Namespace, link
-from tests.daemon.fabric import Fabric, Host, config, kernel_hops, table
+from labs.namespace import link
+from tests.daemon.fabric import Fabric, FabricWithSwitch, Host, config, kernel_hops, table
 from tests.interop.matrix import CANNOT, CAPABILITIES
 
 ASN, HOST_ASN = 65201, 65203
@@ -151,21 +151,11 @@ KEEPALIVES_ONLY = 90
 """Bytes of IP: those of a TCP segment without data or with a KEEPALIVE or a short NOTIFICATION, but not of an OPEN."""
 
 
-class LinedFabric(Fabric):
+class LinedFabric(FabricWithSwitch):
     """A fabric whose link between host and leaf1 has the addresses of the lines.
 
     There are two more links: eth9 - swp9 without addresses, and eth8 - swp8 of the line "crossed", with a switch in it.
     """
-
-    def __enter__(self) -> LinedFabric:
-        self._switches = contextlib.ExitStack()
-        self.switch = self._switches.enter_context(Namespace("switch", prefix="t"))
-        super().__enter__()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        super().__exit__(None, None, None)
-        self._switches.close()
 
     def narrow(self, longest: int) -> None:
         """Have the switch lose frames with more than so many bytes of IP, without a word."""
