@@ -545,7 +545,7 @@ class VrfsOwner(ScriptedOwner):
 
 
 def configured_vrfs(it: Host, owner: VrfsOwner, fibs: dict[str, Fib]) -> ConfiguredVrfs:
-    return ConfiguredVrfs(
+    found = ConfiguredVrfs(
         FibConfig(table=254),
         dataplane=it.dataplane,
         owner=owner,
@@ -554,6 +554,8 @@ def configured_vrfs(it: Host, owner: VrfsOwner, fibs: dict[str, Fib]) -> Configu
         interfaces=lambda vrf: (),
         probe_tables=frozenset,
     )
+    found._vrfs._devices.are_possible &= it.vrfs._devices.are_possible
+    return found
 
 
 @pytest.mark.usefixtures("net")
