@@ -158,6 +158,19 @@ def test_neighbor_goes_into_a_vrf_that_is_renamed_and_comes_back(host: Host) -> 
     assert sessions(host)["leaf2"] == before
 
 
+@pytest.mark.vm
+def test_leaf_can_connect_in_a_vrf_whose_table_changes(host: Host, leaves: tuple[Frr, Frr]) -> None:
+    """The device is another one then. Nobody could connect by the sockets that were bound to the former one."""
+    neighbor = leaf(1, interface="eth0", vrf="blue", passive=True)
+    run, connect = leaves[0].namespace.run, "exec 3<>/dev/tcp/10.0.1.1/179 && echo connected"
+    for number in (1001, 1002):
+        blue = table("[[vrf]]", name="blue", table=number, vni=5001, uplinks=["eth0"])
+        assert reload(host, neighbor, leaf(2), POD, blue)["problems"] == []
+        host.wait(lambda: "connected" in run("bash", "-c", connect, check=False), f"a connection in table {number}")
+    reload(host, *BASE)
+    host.wait_hops("10.9.0.0/16", *BOTH)
+
+
 def routes_of(host: Host, number: int) -> bool:
     """Whether the prefixes of the leaves are in a table."""
     found = host.namespace.run("ip", "route", "show", "table", str(number), check=False)
