@@ -336,7 +336,7 @@ class Writer:
 
 
 class Monitor:
-    """KernelMonitor over the model: events come late, in order, and some are lost."""
+    """KernelMonitor over the model: events come late, in order, and some are lost. What is read together is a burst."""
 
     def __init__(self, kernel: Kernel, process: Process) -> None:
         self.host = Host(self._publish)
@@ -349,9 +349,10 @@ class Monitor:
         self.is_behind = False
         self._kernel = kernel
         self._process = process
-        self._subscribers: list[Callable[[KernelEvent], None]] = []
+        self._subscribers: list[tuple[Callable[[KernelEvent], None], Callable[[KernelEvent], None] | None]] = []
+        self._postponed: list[RouteChanged] = []
         self._waiting: deque[Callable[[], None]] = deque()
-        self._is_due = False
+        self._is_due = self._is_in_burst = False
 
     async def start(self, _protocols: Iterable[int] = ()) -> None:
         await asyncio.sleep(self._kernel.lateness())
@@ -380,7 +381,7 @@ class Monitor:
         replay_routes: bool = False,
         gather: Callable[[KernelEvent], None] | None = None,
     ) -> None:
-        self._subscribers.append(subscriber)
+        self._subscribers.append((subscriber, gather))
         routes: Iterator[RouteChanged] = self.routes.events() if replay_routes else iter(())
         for event in chain(self.host.events() if replay else (), routes):
             subscriber(event)
@@ -423,16 +424,34 @@ class Monitor:
         if self.is_behind:
             self._waiting.clear()
             return
+        self._is_in_burst = True
         while self._waiting:
             self._waiting.popleft()()
         for callback in self.burst_ended:
             callback()
+        self._is_in_burst = False
+        self._hand_on_postponed()
 
     def _publish(self, event: KernelEvent) -> None:
         if isinstance(event, RouteChanged):
             self.host.route_changed(event.route, gone=event.gone)
-        for subscriber in self._subscribers:
+            if self._is_in_burst:
+                self._postponed.append(event)
+                for _, gather in self._subscribers:
+                    if gather is not None:
+                        gather(event)
+                return
+        else:
+            self._hand_on_postponed()
+        for subscriber, _ in self._subscribers:
             subscriber(event)
+
+    def _hand_on_postponed(self) -> None:
+        events, self._postponed = self._postponed, []
+        for event in events:
+            for subscriber, gather in self._subscribers:
+                if gather is None:
+                    subscriber(event)
 
 
 class Reader:
