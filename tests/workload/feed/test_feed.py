@@ -99,12 +99,23 @@ class FeedRig(Rig):
         return "".join(sorted(self.feed.workloads))
 
 
-def test_lost_connection_deletes_nothing() -> None:
+MANY = {f"w{i:03}": f"10.0.{i >> 8}.{i & 255}" for i in range(SLICE + 2)}
+"""More workloads than are removed in one step, with their addresses."""
+
+
+def rejoined(addresses: dict[str, str]) -> FeedRig:
+    """Generation 1 has these workloads ("": any address), and was applied; the connection is another one by now."""
     rig = FeedRig()
-    rig.hear("a")
-    rig.sync(1, 1)
+    for id, address in addresses.items():
+        rig.hear(id, address)
+    rig.sync(1, len(addresses))
     rig.wait()
     rig.rejoin()
+    return rig
+
+
+def test_lost_connection_deletes_nothing() -> None:
+    rig = rejoined({"a": ""})
     rig.wait(1000)
     assert rig.ids == "a"
 
@@ -127,12 +138,7 @@ def test_complete_later_generation_deletes_what_it_lacks() -> None:
 
 
 def test_thousands_that_a_generation_lacks_are_removed_in_steps_but_not_what_is_heard_again() -> None:
-    rig = FeedRig()
-    for i in range(SLICE + 2):
-        rig.hear(f"w{i:03}", f"10.0.{i >> 8}.{i & 255}")
-    rig.sync(1, SLICE + 2)
-    rig.wait()
-    rig.rejoin()
+    rig = rejoined(MANY)
     rig.sync(2, 0)
     rig.wait()
     assert (len(rig.feed.workloads), rig.stream.timer()) == (2, 0.0)
@@ -143,12 +149,7 @@ def test_thousands_that_a_generation_lacks_are_removed_in_steps_but_not_what_is_
 
 def test_a_generation_is_applied_once_all_that_it_lacks_is_gone() -> None:
     """A connection, or a process, that ends in between leaves nothing of the former generation for good."""
-    rig = FeedRig()
-    for i in range(SLICE + 2):
-        rig.hear(f"w{i:03}", f"10.0.{i >> 8}.{i & 255}")
-    rig.sync(1, SLICE + 2)
-    rig.wait()
-    rig.rejoin()
+    rig = rejoined(MANY)
     rig.sync(2, 0)
     rig.wait()
     assert (len(rig.feed.workloads), rig.feed.generation, rig.on_disk.generation) == (2, 1, 1)
@@ -192,12 +193,7 @@ def test_what_waits_for_its_vrf_can_be_changed_also_where_there_may_be_no_more()
 
 
 def test_the_same_generation_deletes_nothing() -> None:
-    rig = FeedRig()
-    for id in "ab":
-        rig.hear(id)
-    rig.sync(1, 2)
-    rig.wait()
-    rig.rejoin()
+    rig = rejoined({"a": "", "b": ""})
     rig.hear("a")
     rig.sync(1, 1)
     rig.wait()
@@ -205,12 +201,7 @@ def test_the_same_generation_deletes_nothing() -> None:
 
 
 def test_count_that_is_right_only_for_a_moment_deletes_nothing() -> None:
-    rig = FeedRig()
-    for id in "ab":
-        rig.hear(id)
-    rig.sync(1, 2)
-    rig.wait()
-    rig.rejoin()
+    rig = rejoined({"a": "", "b": ""})
     rig.sync(2, 2)
     rig.hear("x")
     rig.hear("a")
@@ -233,11 +224,7 @@ def test_feed_that_is_never_quiet_is_applied_all_the_same() -> None:
 
 
 def test_wrong_payload_counts_as_present_and_leaves_the_former_claim() -> None:
-    rig = FeedRig()
-    rig.hear("a")
-    rig.sync(1, 1)
-    rig.wait()
-    rig.rejoin()
+    rig = rejoined({"a": ""})
     rig.stream.workload_received("a", b"{", rig.at)
     rig.sync(2, 1)
     rig.wait()
