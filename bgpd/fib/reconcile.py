@@ -204,11 +204,12 @@ class Upkeep:
         refused a dump."""
         is_known = known is not None and known.is_of(self._form)
         self._is_told = self.is_uncompared = is_known
-        for family in self._families:
-            if known is not None and is_known:
-                self._take(family, self._known(known, family))
-            else:
-                self._take(family, await self._read(family))
+        found = {
+            family: self._known(known, family) if known is not None and is_known else await self._read(family)
+            for family in self._families
+        }
+        for family, adoption in found.items():  # once all were read: a table that cannot be had holds no group
+            self._take(family, adoption)
 
     def _known(self, known: KnownTable, family: Family) -> Adoption:
         objects = self._dataplane.objects

@@ -242,3 +242,23 @@ async def test_next_hop_that_another_program_made_a_blackhole_before_the_start_i
         assert [interfaces(kernel, family, key) for key in (old, other, new)] == [[2], [3], [2, 3]]
         assert changed.id not in kernel.objects
         assert [group.members for group in kernel.objects.values() if group.members == ((changed.id, 1),)] == []
+
+
+async def test_table_that_cannot_be_read_whole_holds_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again, and would hold each group twice."""
+    kernel = two_leaf_kernel()
+    async with running(kernel) as before:
+        before.want({keys_of(CASES[0][3], 1)[0]: (LEAF1,)})
+        await before.settle()
+    it = Harness(kernel)
+
+    async def interrupted(family: Family, form: RouteForm) -> list[RouteRun]:
+        if family is V6:
+            raise OSError("it changed during each of 20 dumps")
+        return kernel.routes_of(family, form)
+
+    monkeypatch.setattr(kernel, "dumped", interrupted)
+    with pytest.raises(OSError, match="20 dumps"):
+        await it.fib.start()
+    assert [group.routes for group in it.dataplane.objects.groups.values()] == [0]
+    await it.fib.stop()
