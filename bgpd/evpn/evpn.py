@@ -96,6 +96,7 @@ class Evpn:
 
     def _use(self, config: EvpnConfig) -> None:
         wanted = {one.name: one for one in config.vrf}
+        before = {vrf.rd: (vrf.name, vrf.gateway_ips) for vrf in self.vrfs.values()}
         for name in [name for name in self.vrfs if name not in wanted]:
             self._remove(name)
         changed = []
@@ -109,6 +110,7 @@ class Evpn:
         changed += [self._add(settings, config) for name, settings in wanted.items() if name not in self.vrfs]
         self.importer.use(self.vrfs.values())
         self._refresh_uplinks(changed)
+        self._say_gateways_again(before)
         self._advertise_memberships(config)
         self._imports += 1
         self._walks.run(self._import_anew())
@@ -300,6 +302,17 @@ class Evpn:
             self._send_again(due)
         if is_import_due:
             self._walks.run(self._import_all())
+
+    def _say_gateways_again(self, before: Mapping[bytes, tuple[str, set[tuple[str, bytes]]]]) -> None:
+        """A route may be another VRF's now, which has the route distinguisher; with equal attributes it did not change,
+        and its gateway IP did. `before`: whose each was, and the gateway IP that neighbors had."""
+        due: set[str] = set()
+        for vrf in self.vrfs.values():
+            name, gateways = before.get(vrf.rd, (vrf.name, set()))
+            if name != vrf.name:
+                due.update(neighbor for neighbor, _ in gateways ^ vrf.gateway_ips)
+        if not self._is_adopting:
+            self._send_again(sorted(due))
 
     def _send_again(self, neighbors: Iterable[str]) -> None:
         for name in neighbors:

@@ -266,3 +266,28 @@ def test_a_type_5_route_of_this_host_is_known_by_its_prefix_and_no_other_is() ->
     host.workload("10.64.1.5/32", mac="02:00:00:00:00:aa")
     found = {host.evpn.prefix_of(key) for key in host.announced_to("leaf1")}
     assert found == {None, ("blue", V4, parse_prefix("10.64.1.5/32")[1])}
+
+
+def test_a_route_that_is_another_vrfs_since_a_reload_has_the_gateway_of_that_one() -> None:
+    """With equal targets and VNI it is the same route to the RIB, which sent nothing."""
+    both = CONFIG.replace("65201:5002", "65201:5001").replace("vni = 5002", "vni = 5001")
+    both = both.replace('"eth0.102", ', "")
+    first = both.replace('name = "blue"', 'name = "blue"\nrd = "7:1"').replace(
+        'name = "red"', 'name = "red"\nrd = "7:2"'
+    )
+    swapped = both.replace('name = "blue"', 'name = "blue"\nrd = "7:2"').replace(
+        'name = "red"', 'name = "red"\nrd = "7:1"'
+    )
+    host, fresh = Host(first), Host(swapped)
+    host.up(1), fresh.up(1)
+    for one in (host, fresh):
+        one.workload("10.64.1.5/32")
+        one.workload("10.64.1.5/32", vrf="red")
+
+    def gateways(one: Host) -> dict[bytes, bytes]:
+        told = {key: batch.overlay for key, batch in one.announced_to("leaf1").items()}
+        return {key: overlay.gateway_ip for key, overlay in told.items() if overlay is not None and key[0] == 5}
+
+    assert len(gateways(host)) == len(gateways(fresh)) == 1
+    host.reconfigure(swapped)
+    assert gateways(host) == gateways(fresh)
