@@ -125,6 +125,8 @@ async def _measured(
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _PANEL, _FLOOR = 760, 330, 60, 50, 280, 240
 _GAP = 90
+_NUMBER = 38
+"""Wide enough for a number of hosts: where two are nearer, only one is written."""
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328; }
 .middle { text-anchor: middle; } .end { text-anchor: end; } .title { font-size: 14px; }
@@ -171,10 +173,13 @@ def _panel(left: int, title: str, hosts: list[int], lines: dict[str, list[float]
         parts.append(f'<line class="grid" x1="{left}" x2="{left + _PANEL}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text class="end" x="{left - 6}" y="{y + 4}">{tick:,.10g}</text>')
     ends = [min(hosts), max(hosts)]
-    for host in hosts:
+    last = math.inf
+    for host in reversed(hosts):
         x = _at(host, ends, left, left + _PANEL)
         parts.append(f'<line class="axis" x1="{x}" x2="{x}" y1="{_FLOOR}" y2="{_FLOOR + 4}"/>')
-        parts.append(f'<text class="middle" x="{x}" y="{_FLOOR + 18}">{host:,}</text>')
+        if last - x >= _NUMBER:
+            parts.append(f'<text class="middle" x="{x}" y="{_FLOOR + 18}">{host:,}</text>')
+            last = x
     parts.append(f'<line class="axis" x1="{left}" x2="{left + _PANEL}" y1="{_FLOOR}" y2="{_FLOOR}"/>')
     parts.append(f'<text class="middle" x="{left + _PANEL / 2}" y="{_FLOOR + 38}">hosts</text>')
     for key, values in lines.items():

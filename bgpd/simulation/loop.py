@@ -73,11 +73,12 @@ _Loop: Any = asyncio.AbstractEventLoop
 
 class VirtualLoop(_Loop):  # type: ignore[misc]
     """The common loop. `now` is its time in seconds, `errors` are exceptions that nobody has taken. `slow_looks`: the
-    share of looks at the clock that take long."""
+    share of looks at the clock that take long; `look_s`: what any other one takes."""
 
     def __init__(self, chance: random.Random, *, slow_looks: float = 0.01) -> None:
         self._slow_looks = slow_looks
         self.now = FIRST_S
+        self.look_s = LOOK_S
         self.most_s = MOST_S
         self.errors: list[str] = []
         self.chance = chance
@@ -87,7 +88,7 @@ class VirtualLoop(_Loop):  # type: ignore[misc]
         self._random = chance.random
 
     def time(self) -> float:
-        self.now += SLOW_LOOK_S if self._random() < self._slow_looks else LOOK_S
+        self.now += SLOW_LOOK_S if self._random() < self._slow_looks else self.look_s
         return self.now
 
     def note(self, who: str, context: dict[str, Any]) -> None:

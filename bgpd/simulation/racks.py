@@ -16,7 +16,7 @@ from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.config.schema_workloads import KernelWorkloadConfig, WorkloadConfig
 from bgpd.model.prefix import format_address
 from bgpd.simulation.fabric import Fabric
-from bgpd.simulation.loop import VirtualLoop
+from bgpd.simulation.loop import LOOK_S, VirtualLoop
 from bgpd.simulation.network import Port
 from bgpd.simulation.router import Router, Style
 from bgpd.simulation.wire import Route
@@ -26,6 +26,8 @@ _LINKS, _WORKLOADS = 10 << 24, (10 << 24) + (128 << 16)
 _LEAVES = 2
 """Of a rack."""
 _UPLINK, _VETH = 2, 20
+_HOSTS_AT_ONCE = 10
+"""Of more hosts all looks at the clock together take no longer: each host has a processor of its own."""
 _DEFAULT = "0.0.0.0/0"
 _STYLE = Style(restarts=False, by_notification=False)
 """As FRR is without more words: it helps neighbors that restart, and does not do so itself."""
@@ -54,6 +56,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 def large_fabric(size: Size, loop: VirtualLoop, *, chance: random.Random, directory: Path) -> Fabric:
     """One of this size; hosts keep their state in `directory`."""
     fabric = Fabric(loop, chance=chance)
+    loop.look_s = LOOK_S / max(1.0, size.hosts / _HOSTS_AT_ONCE)
     spines = [_router(fabric, f"spine{number}", _SPINE_ASN, number) for number in range(size.spines)]
     for number in range(size.leaves):
         leaf = _router(fabric, f"leaf{number}", _LEAF_ASN + number, number + 250)
