@@ -174,11 +174,12 @@ def _paths(fabric: Fabric, expected: Expected) -> Iterator[str]:
     from the owners' doors; of many hosts behind the same routers, whose own routes are looked at one by one, the first.
     """
     sent_away = {one for host in fabric.hosts.values() for one in host.sent_away()}
+    aggregates = {one for host in fabric.hosts.values() if host.config.aggregate for one in host.originated.aggregates}
     sources = list(_sources(fabric))
     for prefixes in expected.alike():
         followed = set()
         for prefix in prefixes:
-            if prefix in sent_away:
+            if prefix in sent_away or prefix in aggregates:
                 continue
             packets = Packets(fabric, prefix)
             alike = tuple(router.fib.get(prefix) for router in fabric.routers.values())

@@ -66,9 +66,7 @@ class Packets:
                 yield from (f"{name} {wrong}" for wrong in self._at(way))
 
     def _received_by_host(self, name: str) -> Iterator[str]:
-        host, target = self._fabric.hosts[name], self._target(name)
-        if host.config.aggregate and self._prefix in host.originated.aggregates:
-            return  # what is inside is followed by itself
+        target = self._target(name)
         if target is None:
             yield f"{name} has no route"
         elif target == BLACKHOLE:

@@ -91,10 +91,21 @@ async def _drain_services(fabric: Fabric, event: Event) -> None:
     daemon = host.daemon
     if daemon is None or not daemon.is_started:
         return
-    beside = frozenset(one for one in ADDRESSES if any(name != event.host for name in announcers(fabric, one)))
+    beside = frozenset(one for one in ADDRESSES if _others_announce(fabric, event.host, one))
     with contextlib.suppress(Rejected):
         await daemon.process.start(daemon.drain.on(DrainRequest(), who="test"))
         host.offers.is_lowered, host.offers.left_to_others = True, beside
+
+
+def _others_announce(fabric: Fabric, host: str, address: str) -> bool:
+    """Whether another host should announce a service, or still does: that its backends fail is found out later."""
+    still = (
+        name
+        for name in fabric.hosts
+        for leaf in fabric.leaves_of(name)
+        if address in fabric.routers[leaf].peers[name].routes
+    )
+    return any(name != host for name in (*announcers(fabric, address), *still))
 
 
 SERVICES: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
