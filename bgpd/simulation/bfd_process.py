@@ -65,6 +65,7 @@ class BfdProcess:
         return self._daemon
 
     def greeted(self, daemon: DaemonEnd) -> None:
+        """A daemon has connected: it is told the version, and all sessions."""
         daemon.say(hello_line(), *self._lines(), END)
 
     def follow(self, wishes: dict[Key, Wish]) -> None:
@@ -219,4 +220,5 @@ class _Credentials:
     """What the kernel says of who is at the other end: the same user."""
 
     def getsockopt(self, _level: int, _option: int, _length: int = 0) -> bytes:
+        """SO_PEERCRED: who is at the other end (unix(7))."""
         return struct.pack("3i", 1, os.geteuid(), 0)

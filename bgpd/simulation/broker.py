@@ -103,11 +103,13 @@ class Broker:
         self._say(session, waiting)
 
     def detach(self, client: Client, identifier: str) -> None:
+        """The connection of a client has ended; its session stays."""
         session = self._sessions.get(identifier)
         if session is not None and session.client is client:
             session.client = None
 
     def subscribe(self, identifier: str, filters: Iterable[str], *, is_retained_wanted: bool) -> None:
+        """Send a session what comes to these topics, and what they retain if that is wanted (MQTT 5 section 3.8)."""
         session = self._sessions.get(identifier)
         if session is None:
             return
@@ -219,6 +221,7 @@ class Client:
         self._check()
 
     def probe(self, topic: str, _body: bytes, *, retain: bool) -> None:
+        """Publish, and call `verdict` with the topic once the broker has said what it made of it."""
         self._check()
         asyncio.get_running_loop().call_later(self._broker.chance.uniform(0, _LATE_S), self.verdict, topic, "")
 

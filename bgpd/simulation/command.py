@@ -71,6 +71,7 @@ class _Told:
             print(text, flush=True)
 
     def began(self, built: Built) -> None:
+        """Say what is simulated, and what is not."""
         fabric = built.fabric
         self._say(f"{len(fabric.hosts)} hosts, {len(fabric.routers)} routers, {len(fabric.links)} links")
         for one in built.remarks:
@@ -79,6 +80,7 @@ class _Told:
             self._say(f"routes are not checked one by one: {one}")
 
     def step(self, report: StepReport) -> None:
+        """Say how a step went."""
         settled = f"settled after {report.settled_s:.3f} s" if report.settled_s is not None else "goes on"
         updates = f"{report.updates} UPDATE{'s' if report.updates != 1 else ''}"
         self._say(f"\n{report.at_s:9.3f} s  {report.step}: {settled}, {updates}")
@@ -88,6 +90,7 @@ class _Told:
             self._say(f"    WRONG: {wrong}")
 
     def ended(self, report: SimulationReport) -> None:
+        """Say the sum of all steps, or all of it as JSON."""
         if self._is_json:
             print(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
             return

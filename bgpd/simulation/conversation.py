@@ -45,6 +45,7 @@ class Conversation:
         end.pause(False)
 
     def send(self, kind: int, body: bytes = b"") -> None:
+        """Send one message (RFC 4271 section 4.1)."""
         self.end.send(message(kind, body))
 
     def notify(self, code: int, subcode: int, *, is_graceful: bool = False) -> None:
@@ -156,6 +157,7 @@ class PeerRestart(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, value: bytes) -> PeerRestart:
+        """What a graceful restart capability says (RFC 4724 section 3)."""
         (head,) = struct.unpack_from("!H", value)
         listed = list(struct.iter_unpack("!HBB", value[2:]))
         families = tuple((afi, safi) for afi, safi, _flags in listed)
@@ -171,6 +173,7 @@ class LongLived(msgspec.Struct, frozen=True):
 
     @classmethod
     def read(cls, value: bytes) -> Iterator[tuple[Codes, LongLived]]:
+        """What the capability says of each family (RFC 9494 section 3.1)."""
         for at in range(0, len(value), 7):
             afi, safi, flags = struct.unpack_from("!HBB", value, at)
             yield (afi, safi), cls(int.from_bytes(value[at + 4 : at + 7]), bool(flags & 0x80))

@@ -127,6 +127,7 @@ class _Listed(NamedTuple):
     most: int
 
     def has(self, network: _Network) -> bool:
+        """Whether an entry of a prefix list is about a network."""
         if self.whole is None:
             return True
         is_inside = self.whole.version == network.version and network.subnet_of(self.whole)  # type: ignore[arg-type]

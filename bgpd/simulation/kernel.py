@@ -381,12 +381,14 @@ class Monitor:
         replay_routes: bool = False,
         gather: Callable[[KernelEvent], None] | None = None,
     ) -> None:
+        """As `KernelMonitor.subscribe`."""
         self._subscribers.append((subscriber, gather))
         routes: Iterator[RouteChanged] = self.routes.events() if replay_routes else iter(())
         for event in chain(self.host.events() if replay else (), routes):
             subscriber(event)
 
     def foreign_protocols(self) -> list[int]:
+        """The protocols of other programs' routes, ascending."""
         return sorted({route.protocol for route in self._kernel.foreign})
 
     def look_at_all_routes(self) -> None:
@@ -473,16 +475,19 @@ class Reader:
             raise OSError(errno.EBUSY, "it changed during each of 20 dumps")
 
     async def nexthops(self) -> list[NexthopObject]:
+        """All nexthop objects; what changes meanwhile may or may not be among them."""
         await self._pause()
         objects = list(self._kernel.objects.values())
         await self._pause()
         return objects
 
     async def nexthops_gone(self, identifiers: Iterable[int]) -> list[int]:
+        """Those of these nexthop objects that are not there."""
         await self._pause()
         return [one for one in identifiers if one not in self._kernel.objects]
 
     async def rules(self) -> set[RoutingRule]:
+        """The policy rules."""
         await self._pause()
         return set(self._kernel.vrfs.rules)
 

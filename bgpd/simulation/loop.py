@@ -61,9 +61,11 @@ class Handle:
         self.arguments = ()
 
     def cancelled(self) -> bool:
+        """Whether it is not to be run any more."""
         return self.callback is None
 
     def when(self) -> float:
+        """The loop's time at which it is run, in seconds."""
         return self.at
 
 

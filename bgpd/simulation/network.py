@@ -55,6 +55,7 @@ class Port:
 
     @property
     def is_up(self) -> bool:
+        """Whether its link has a carrier."""
         return self.link is not None and self.link.is_up
 
     def passes(self) -> bool:
@@ -152,6 +153,7 @@ class Stack:
             at += max(int.from_bytes(data[at + 16 : at + 18]), _HEADER)
 
     def ephemeral(self) -> int:
+        """A port number that nothing has used yet."""
         self._next_port += 1
         return self._next_port
 

@@ -105,6 +105,7 @@ class Peer:
     # Its session
 
     def open_message(self) -> bytes:
+        """The body of its OPEN, by what the router can."""
         router = self.router
         restart = Restart(
             restarted=router.is_restarting,
@@ -164,6 +165,7 @@ class Peer:
         return True
 
     def notification_is_graceful(self, conversation: Conversation) -> bool:
+        """Whether a NOTIFICATION on this connection keeps routes (RFC 8538)."""
         restart = conversation.restart
         return restart is not None and restart.by_notification and self.router.style.by_notification
 
@@ -188,6 +190,7 @@ class Peer:
         self.router.session_changed(self)
 
     def conversation_over(self, conversation: Conversation, *, is_graceful: bool) -> None:
+        """A connection has ended; if it was the session, its routes go or become stale."""
         self._conversations.remove(conversation)
         if self.session is not conversation:
             return
@@ -220,6 +223,7 @@ class Peer:
         self._drop(set(self.routes))
 
     def end_all(self, how: Callable[[Conversation], None]) -> None:
+        """End all connections in one way."""
         for conversation in list(self._conversations):
             how(conversation)
 
@@ -268,6 +272,7 @@ class Peer:
     # What it says
 
     def update(self, body: bytes) -> None:
+        """An UPDATE came: its routes, or End-of-RIB."""
         ended = ends_of_rib(self.families).get(body)
         if ended is not None:
             self._end_of_rib(ended)

@@ -59,6 +59,7 @@ class Sort(NamedTuple):
 
     @classmethod
     def of(cls, prefix: str) -> Sort:
+        """What they see of this one."""
         is_first = prefix.startswith(("10.64.0.", "fd64::1:")) and prefix.endswith(("/32", "/128"))
         return cls(is_first, prefix in _SECOND)
 

@@ -46,10 +46,12 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def racks(self) -> int:
+        """How many there are; the last one may not be full."""
         return -(-self.hosts // self.hosts_per_rack)
 
     @property
     def leaves(self) -> int:
+        """How many there are in all racks."""
         return _LEAVES * self.racks
 
 

@@ -214,6 +214,7 @@ class Router:
             peer.begin(end, is_ours=False)
 
     def link_down(self, port: Port) -> None:
+        """The carrier of a port is lost: neighbors behind it that are one hop away, too."""
         for peer in self.peers.values():
             if peer.port is port:
                 peer.link_down()
@@ -230,6 +231,7 @@ class Router:
             peer.is_awaited = False
 
     def end_of_rib(self, peer: Peer) -> None:
+        """A neighbor has sent all; once all that are awaited have, best paths are chosen (RFC 4724 section 4.1)."""
         peer.is_awaited = False
         if self.is_deferring and not any(one.is_awaited or one.session is None for one in self.peers.values()):
             self._deferral_over()

@@ -139,4 +139,5 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def events(self) -> int:
+        """How many there are in all rounds."""
         return sum(map(len, self.rounds))

@@ -68,6 +68,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def leaves(self) -> int:
+        """How many there are."""
         return len(self.styles)
 
 

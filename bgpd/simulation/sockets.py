@@ -40,20 +40,24 @@ class SimulatedSocket:
         """It never blocks."""
 
     def setsockopt(self, level: int, option: int, value: object = 0, _length: int = 0) -> None:
+        """TCP_USER_TIMEOUT counts; all else is taken and changes nothing."""
         if level == socket.IPPROTO_TCP and option == socket.TCP_USER_TIMEOUT and isinstance(value, int):
             self._user_timeout_s = value / 1000
             if self.end is not None:
                 self.end.user_timeout_s = self._user_timeout_s
 
     def getsockopt(self, _level: int, option: int, length: int = 0) -> bytes | int:
+        """Nothing is set. Raises: OSError: TCP_INFO, which is not simulated."""
         if option == socket.TCP_INFO:
             raise OSError(errno.ENOPROTOOPT, "not simulated")
         return b"" if length else 0
 
     def bind(self, address: tuple[str, int]) -> None:
+        """Have a port; the address does not count."""
         self._port = address[1]
 
     def listen(self, _backlog: int) -> None:
+        """Have connections to the port offered."""
         self._stack.listening[self.family, self._port] = self._offered
 
     def _offered(self, end: End) -> None:
@@ -71,6 +75,7 @@ class SimulatedSocket:
             self.readable()
 
     def accept(self) -> tuple[SimulatedSocket, Name]:
+        """A connection that was offered, and by whom. Raises: BlockingIOError: there is none."""
         if not self._accepted:
             raise BlockingIOError
         made = SimulatedSocket(self._stack, self._process, self.family)
@@ -78,17 +83,20 @@ class SimulatedSocket:
         return made, made.getpeername()
 
     async def connect(self, address: Name) -> None:
+        """Connect. Raises: OSError: there is no way to it, or nobody listens."""
         packed = socket.inet_pton(self.family, address[0])
         index = address[3] if len(address) == 4 else 0
         self.end = await self._stack.dial(packed, address[1], self._process, index)
 
     def getsockname(self) -> Name:
+        """Its own address and port. Raises: OSError: it is not connected."""
         end = self.end
         if end is None:
             raise OSError(errno.ENOTCONN, "not connected")
         return _name(end.port.address, end.number, end.port.index)
 
     def getpeername(self) -> Name:
+        """The other end's address and port. Raises: OSError: it is not connected."""
         end = self._known()
         assert end.peer is not None
         return _name(end.peer.port.address, end.peer.number, end.port.index)
@@ -111,6 +119,7 @@ class SimulatedSocket:
         return self.end.unread[0] if flags & socket.MSG_PEEK else self.end.unread.popleft()
 
     def close(self) -> None:
+        """End the connection, or listen no more and reset what nobody has accepted."""
         door = (self.family, self._port)
         if self._stack.listening.get(door) == self._offered:
             del self._stack.listening[door]
@@ -159,6 +168,7 @@ class DiscoverySocket:
     def sendmsg(
         self, buffers: list[bytes], _ancillary: object, _flags: int, address: tuple[str, int, int, int]
     ) -> None:
+        """Send over the link of the interface with the index in `address`."""
         port = next((one for one in self._stack.ports if one.index == address[3]), None)
         if port is not None and port.other is not None and port.link is not None and port.passes():
             other, message = port.other, b"".join(buffers)
@@ -174,6 +184,7 @@ class DiscoverySocket:
             self.readable()
 
     def recvmsg(self, _size: int, _ancillary: int) -> tuple[bytes, list[tuple[int, int, bytes]], int, Name]:
+        """The oldest message, with its interface and hop limit. Raises: BlockingIOError: there is none."""
         if not self._waiting:
             raise BlockingIOError
         index, message, source = self._waiting.popleft()
@@ -184,6 +195,7 @@ class DiscoverySocket:
         return message, ancillary, 0, _name(source, 0, index)
 
     def close(self) -> None:
+        """Hear nothing any more."""
         if self._stack.discovery is self:
             self._stack.discovery = None
 

@@ -139,6 +139,7 @@ class _Reader:
         return ImportFailed(Place(self._file, line_of(self._lines, path)), what, right)
 
     def read(self, data: dict[str, Any]) -> Iterator[Step]:
+        """The steps of a scenario, in order."""
         for key in data:
             if key != "step":
                 raise self._fail(key, f'there is no key "{key}"', "a scenario has [[step]] only")
@@ -192,23 +193,27 @@ class _Reader:
         raise self._fail("link", f"link = {value} is no link of two nodes that is simulated", _listed(known))
 
     def node(self, value: str) -> str:
+        """The name of a host or router. Raises: ImportFailed: there is none."""
         if value not in self._fabric.hosts and value not in self._fabric.routers:
             known = [*self._fabric.hosts, *self._fabric.routers]
             raise self._fail("node", f'there is no host and no router "{value}"', _choice(value, known))
         return value
 
     def address(self, value: str) -> str:
+        """A prefix, in canonical form. Raises: ImportFailed."""
         try:
             return format_key(*parse_prefix(value))
         except ValueError as error:
             raise self._fail("address", f'address = "{value}" is none: {error}', 'such as "10.64.1.1/32"') from None
 
     def mac(self, value: str) -> str:
+        """A MAC address. Raises: ImportFailed: it is none."""
         if not _MAC.fullmatch(value):
             raise self._fail("mac", f'mac = "{value}" is none', 'such as "02:00:00:00:01:14"')
         return value
 
     def path(self, value: str) -> str:
+        """A file, as seen from the folder of the scenario. Raises: ImportFailed: there is none."""
         path = Path(self._file).parent / value
         if not path.is_file():
             raise self._fail("file", f"there is no file {path}", "name one, as seen from the folder of the scenario")

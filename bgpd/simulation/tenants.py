@@ -39,10 +39,12 @@ class Tenant(msgspec.Struct, frozen=True):
 
     @property
     def table(self) -> int:
+        """Its kernel table."""
         return 1001 + self.number
 
     @property
     def vni(self) -> int:
+        """Its VNI."""
         return 5001 + self.number
 
     @property
@@ -62,6 +64,7 @@ class Tenant(msgspec.Struct, frozen=True):
 
     @property
     def tap_name(self) -> str:
+        """The interface of its machines, on each host."""
         return f"tap{self.number}"
 
     def uplink(self, leaf: int) -> int:
@@ -69,9 +72,11 @@ class Tenant(msgspec.Struct, frozen=True):
         return _UPLINKS + 10 * self.number + leaf
 
     def uplink_name(self, leaf: int) -> str:
+        """The interface of the VLAN to a leaf, on each host."""
         return f"eth{leaf}.{101 + self.number}"
 
     def uplink_mac(self, leaf: int, host: int) -> bytes:
+        """The MAC address of a host's end of the VLAN to a leaf."""
         return bytes((2, 1, self.number, leaf, 0, host))
 
 
@@ -85,6 +90,7 @@ def host_end(leaf: int, host: int, *, is_v6: bool = False) -> bytes:
 
 
 def leaf_end(leaf: int, host: int, *, is_v6: bool = False) -> bytes:
+    """The leaf's address on its VLAN to a host."""
     packed = host_end(leaf, host, is_v6=is_v6)
     return packed[:-1] + bytes((packed[-1] - 1,))
 

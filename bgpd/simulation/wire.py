@@ -47,6 +47,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rank(self) -> tuple[bool, bool, int, int, bool]:
+        """What is compared to find the best of several, lower is better."""
         last, lowered = LLGR_STALE in self.communities, GRACEFUL_SHUTDOWN in self.communities
         return last, lowered, -self.preference, len(self.as_path), self.is_internal
 
@@ -67,6 +68,7 @@ class Restart(msgspec.Struct, frozen=True):
     long_lived_s: int = 0
 
     def capabilities(self) -> bytes:
+        """The graceful restart capability, and that of long-lived stale routes (RFC 4724, RFC 9494)."""
         flags = self.forwarding << 7
         value = struct.pack("!H", self.restarted << 15 | self.notification << 14 | self.time_s)
         value += b"".join(struct.pack("!HBB", afi, safi, flags) for afi, safi in self.families)
@@ -101,6 +103,7 @@ def open_message(
 
 
 def attribute(flags: int, kind: int, value: bytes) -> bytes:
+    """One path attribute, with a length of two bytes where it needs that (RFC 4271 section 4.3)."""
     if len(value) > 255:
         return struct.pack("!BBH", flags | 0x10, kind, len(value)) + value
     return bytes((flags, kind, len(value))) + value
