@@ -23,7 +23,8 @@ from bgpd.simulation.shape import fabric_of
 
 START_S = 12.0
 REST_S = 55.0
-"""Longer than hold, restart and stale times together."""
+"""Longer than hold, restart and stale times together, and than hold and restart times and the up to 20 s after which
+groups go that no route uses any more."""
 _LOOK_S = 0.01
 """After a change, so that many are one look."""
 _LOOKS, _WALK_S = 3, 0.3
@@ -147,12 +148,18 @@ async def _happen(fabric: Fabric, events: tuple[Event, ...]) -> None:
 
 
 async def _rest(fabric: Fabric, look: Callable[[Fabric], list[str]]) -> list[str]:
-    await asyncio.sleep(REST_S)
+    await asyncio.sleep(_stalled_s(fabric) + REST_S)
     for _ in range(_LOOKS):
         if not any(host.daemon is not None and host.daemon.walks for host in fabric.hosts.values()):
             break
         await asyncio.sleep(_WALK_S)
     return look(fabric)
+
+
+def _stalled_s(fabric: Fabric) -> float:
+    """For how long yet a daemon gets no processor: it does not begin to come to rest before."""
+    daemons = [host.daemon for host in fabric.hosts.values() if host.daemon is not None]
+    return max((0.0, *(daemon.process.stalled_until - fabric.loop.now for daemon in daemons)))
 
 
 async def _empty(fabric: Fabric) -> None:
