@@ -22,7 +22,8 @@ _KNOWN_S = 11.0
 
 class Offers:
     """What one host offers. `backends`: of each service address those that should be there; `sick`: those that answer
-    no check. `left_to_others`: the addresses that other hosts announced when this one was last asked to be drained.
+    no check. `left_to_others`: the addresses that other hosts announced, or this one did not, when it was asked to be
+    drained, at one time or another.
     `must_keep`: services of which all backends failed at once, and nothing has changed since. `changed_at`: when
     something last did."""
 
@@ -30,7 +31,7 @@ class Offers:
         self.backends: dict[str, tuple[str, ...]] = {}
         self.sick: set[str] = set()
         self.is_lowered = False
-        self.left_to_others: frozenset[str] = frozenset()
+        self.left_to_others: set[str] = set()
         self.must_keep: set[str] = set()
         self.changed_at = 0.0
         self._host = host

@@ -9,8 +9,11 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from bgpd.api.backend import Rejected
+from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN
+from bgpd.model.prefix import parse_prefix
 from bgpd.model.views.orders import DrainRequest
 from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.offers import ADDRESSES, TERMS
 from bgpd.simulation.scenario import Event, Kind
 
@@ -86,26 +89,41 @@ async def _backend_starts(fabric: Fabric, event: Event) -> None:
 
 
 async def _drain_services(fabric: Fabric, event: Event) -> None:
-    """`bgpd drain`: refused where this host is the last that announces a service."""
+    """`bgpd drain`: refused where this host is the last that announces a service. A host that is drained already stays
+    so, whatever has become of the others since; a service that begins on it waits for the end of the drain."""
     host = fabric.hosts[event.host]
     daemon = host.daemon
     if daemon is None or not daemon.is_started:
         return
-    beside = frozenset(one for one in ADDRESSES if _others_announce(fabric, event.host, one))
+    offers = host.offers
+    left = {one for one in ADDRESSES if not _is_last(fabric, event.host, one)}
     with contextlib.suppress(Rejected):
         await daemon.process.start(daemon.drain.on(DrainRequest(), who="test"))
-        host.offers.is_lowered, host.offers.left_to_others = True, beside
+        offers.left_to_others = left | (offers.left_to_others if offers.is_lowered else set[str]())
+        offers.is_lowered = True
 
 
-def _others_announce(fabric: Fabric, host: str, address: str) -> bool:
-    """Whether another host should announce a service, or still does: that its backends fail is found out later."""
+def _is_last(fabric: Fabric, host: str, address: str) -> bool:
+    """Whether a host serves an address and nobody else should announce it, still does, or does as far as the host was
+    told: that backends fail, or a leaf is dead, is found out later."""
+    those = announcers(fabric, address)
     still = (
         name
         for name in fabric.hosts
         for leaf in fabric.leaves_of(name)
         if address in fabric.routers[leaf].peers[name].routes
     )
-    return any(name != host for name in (*announcers(fabric, address), *still))
+    is_alone = not any(name != host for name in (*those, *still))
+    return host in those and is_alone and not _is_told_of_others(fabric.hosts[host], address)
+
+
+def _is_told_of_others(host: SimulatedHost, address: str) -> bool:
+    """Whether a leaf has told a host of another one that stays with a service."""
+    entry = host.daemon.routing.rib.decision("", *parse_prefix(address)) if host.daemon is not None else None
+    return any(
+        not (path.source.is_local or path.received.has_community(COMMUNITY_GRACEFUL_SHUTDOWN))
+        for path in (entry.candidates if entry is not None else ())
+    )
 
 
 SERVICES: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
@@ -135,7 +153,8 @@ def serving(fabric: Fabric, name: str, address: str) -> list[str]:
 
 def announcers(fabric: Fabric, address: str) -> list[str]:
     """The hosts that should announce a service: those that serve it; of those that are being drained only while no
-    other does. Once a host says that it is drained, and has left the address to others, it need not come back to it."""
+    other does. Once a host says that it is drained, and has left the address to others, it does not come back to it
+    (docs/decisions/0022)."""
     those = [
         name
         for name, host in fabric.hosts.items()

@@ -7,7 +7,7 @@ import pytest
 
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.simulation.bfd_seeds import DETECTION_S
-from bgpd.simulation.offers import BOTH, KEPT
+from bgpd.simulation.offers import BOTH, KEPT, PLAIN
 from bgpd.simulation.policies import EXPORTED, IMPORTED, IMPORTS
 from bgpd.simulation.router import Style
 from bgpd.simulation.run import run
@@ -67,6 +67,26 @@ LAST_DRAINED = of(
     {},
     Event(at_s=0, kind=Kind.DRAIN_SERVICES, host="host0"),
     services=OFFERED[:1],
+)
+DRAINED_TWICE = of(
+    {},
+    Event(at_s=0, kind=Kind.DRAIN_SERVICES, host="host0"),
+    Event(at_s=15, kind=Kind.SERVICE_ENDS, host="host1", address=PLAIN),
+    Event(at_s=20, kind=Kind.DRAIN_SERVICES, host="host0"),
+    services=OFFERED,
+)
+BEGUN_WHILE_DRAINED = of(
+    {},
+    Event(at_s=0, kind=Kind.DRAIN_SERVICES, host="host0"),
+    Event(at_s=15, kind=Kind.SERVICE_STARTS, host="host0", address=PLAIN, value=1),
+)
+LAST_SAID_BY_A_DEAD_LEAF = of(
+    {"styles": (Style(), Style())},
+    Event(at_s=0, kind=Kind.LOSSY, host="host0", leaf="leaf0", value=1.0),
+    Event(at_s=0.5, kind=Kind.SERVICE_ENDS, host="host0", address=PLAIN),
+    Event(at_s=1, kind=Kind.LEAF_DIES, host="host0", leaf="leaf0"),
+    Event(at_s=1.1, kind=Kind.DRAIN_SERVICES, host="host1"),
+    services=OFFERED,
 )
 FED = (("host0", "10.66.0.1/32"), ("host0", "10.66.0.2/32"))
 HALF = of({"has_feed": True}, Event(at_s=0, kind=Kind.FEED_SAYS_HALF), fed=FED, is_gentle=True)
@@ -188,6 +208,9 @@ WITHOUT_FAULT = (
         ENDED,
         SICK,
         LAST_DRAINED,
+        DRAINED_TWICE,
+        BEGUN_WHILE_DRAINED,
+        LAST_SAID_BY_A_DEAD_LEAF,
         HALF,
         OLD,
         MISSED,
