@@ -241,7 +241,7 @@ async def test_a_source_that_another_hand_changed_is_set_right(host: None) -> No
         it.want(ROUTES)
         await it.routes_are(named("10.255.1.1", "fd00::1"))
         ip("addr add 10.255.1.2/32 dev lo")
-        ip("addr add fd00::2/128 dev lo")
+        ip("addr add fd00::2/128 dev lo nodad")
         for prefix, other in (("10.64.0.0/16", "10.255.1.2"), ("2001:db8:7::/48", "fd00::2")):
             family, key = parse_prefix(prefix)
             group = it.fib.families[family].installed[key]
