@@ -157,6 +157,11 @@ class TableWriter:
             self._ended = asyncio.get_running_loop().create_future()
             await self._ended
 
+    def forget(self) -> None:
+        """Another one adopts the table: what is recorded here holds no group any more."""
+        for routes in self.families.values():
+            routes.forget()
+
     # What is desired.
 
     def update(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:

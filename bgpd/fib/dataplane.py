@@ -126,6 +126,8 @@ class Dataplane:
         self.reader = reader or KernelReader()
         self.vrf_requests = vrf_requests
         self.messages = 0
+        self.stopped: dict[int, Callable[[], None]] = {}
+        """By kernel table whose routes stay though nobody writes them: these do not hold their groups any more."""
         self._tables: dict[WritingTable, _Attached] = {}
         self._due: dict[WritingTable, None] = {}
         self._listeners: list[HostEvents] = []

@@ -208,6 +208,9 @@ class Upkeep:
             family: self._known(known, family) if known is not None and is_known else await self._read(family)
             for family in self._families
         }
+        former = self._dataplane.stopped.pop(self._form.table, None)
+        if former is not None:
+            former()
         for family, adoption in found.items():  # once all were read: a table that cannot be had holds no group
             self._take(family, adoption)
 

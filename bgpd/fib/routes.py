@@ -167,6 +167,12 @@ class FamilyRoutes:
             if target < 0:
                 self.direct.setdefault(-target, set()).add(key)
 
+    def forget(self) -> None:
+        """Have no record, whatever the kernel has."""
+        for target, count in Counter(self.installed.values()).items():
+            self._objects.count_routes(target, -count)
+        self.installed = ShardedDict()
+
     def is_kept_out(self, key: bytes) -> bool:
         """Whether a desired route is not written for a known reason."""
         return key in self.failed or key in self.obstructed or key in self.blocked

@@ -62,10 +62,13 @@ class Fib:
         self.upkeep.start()
 
     async def stop(self) -> None:
-        """Write what is queued and close; routes stay in the kernel, so that a restart loses no packet."""
+        """Write what is queued and close; routes stay in the kernel, so that a restart loses no packet. They hold their
+        groups until the table is adopted anew. Also after a `start` that failed."""
         await self.upkeep.stop()
         self.events.stop()
         await self.writer.stop()
+        if any(routes.installed for routes in self.families.values()):
+            self.dataplane.stopped[self.form.table] = self.writer.forget
         await self.dataplane.stop()
 
     def next_hops_lost(self, next_hops: Collection[NextHop], fallback: Callable[[NextHops], NextHops | None]) -> None:

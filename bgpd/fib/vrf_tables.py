@@ -141,8 +141,8 @@ class ConfiguredVrfs:
             for table, device in (await self._vrfs.left(self._configured | self._probe_tables())).items():
                 left = msgspec.structs.replace(self._config, table=table, preferred_source="")
                 fib = Fib(left, dataplane=self._dataplane, owner=_Nobody(), vrf=device)
-                await fib.start()
                 try:
+                    await fib.start()
                     fib.sweep()
                     await self._vrfs.remove_left(table, device, fib)
                 finally:
@@ -253,8 +253,8 @@ class ConfiguredVrfs:
         own = msgspec.structs.replace(self._config, table=config.table)
         fib = Fib(own, dataplane=self._dataplane, owner=self._owner, vrf=config.name)
         fib.events.depend_on(self._needs(config.name))
-        await fib.start()
         try:
+            await fib.start()
             await self._vrfs.check(_spec(config), fib)
         except BaseException:
             await fib.stop()

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from bgpd.config.schema import FibConfig
+from bgpd.fib.table import Fib
 from bgpd.kernel.netlink import MessageKind
 from bgpd.kernel.nexthop_messages import NexthopObject
 from bgpd.kernel.route_decoder import RouteRun
@@ -262,3 +264,38 @@ async def test_table_that_cannot_be_read_whole_holds_no_group(monkeypatch: pytes
         await it.fib.start()
     assert [group.routes for group in it.dataplane.objects.groups.values()] == [0]
     await it.fib.stop()
+
+
+async def test_table_that_is_stopped_and_adopted_anew_holds_each_group_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a VRF of which the kernel would not tell all is: tried again, by a table that knows nothing of the former."""
+    kernel = two_leaf_kernel()
+    key = keys_of(CASES[0][3], 1)[0]
+    async with running(kernel, table=1001) as before:
+        before.want({key: (LEAF1,)})
+        await before.settle()
+    async with running(kernel) as it:
+
+        def routes_of_groups() -> list[int]:
+            return [group.routes for group in it.dataplane.objects.groups.values()]
+
+        def table() -> Fib:
+            return Fib(FibConfig(table=1001), dataplane=it.dataplane, owner=it.owner, vrf="blue")
+
+        async def interrupted(family: Family, form: RouteForm) -> list[RouteRun]:
+            raise OSError("it changed during each of 20 dumps")
+
+        first, second, third = table(), table(), table()
+        await first.start()
+        await first.stop()
+        assert routes_of_groups() == [1], "the kernel has its route"
+        with monkeypatch.context() as patched:
+            patched.setattr(kernel, "dumped", interrupted)
+            with pytest.raises(OSError, match="20 dumps"):
+                await second.start()
+        await second.stop()
+        assert routes_of_groups() == [1]
+        await third.start()
+        assert routes_of_groups() == [1]
+        await third.withdraw_all()
+        assert routes_of_groups() == [0]
+        await third.stop()

@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 
 import msgspec
@@ -24,10 +24,13 @@ from bgpd.fib.vrf_devices import VrfRefused
 from bgpd.fib.vrf_tables import ConfiguredVrfs
 from bgpd.fib.vrfs import KernelVrfs, VrfSpec
 from bgpd.kernel.monitor import KernelMonitor
+from bgpd.kernel.route_decoder import RouteRun
+from bgpd.kernel.route_messages import RouteForm
 from bgpd.model.iana import Family
 from bgpd.model.kernel import RoutingRule
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.runtime.rates import Share
 from labs.namespace import CLONE_NEWNET, NETNS_DIR, Namespace
 from tests.fib.harness import ScriptedOwner
 from tests.own_network import ip
@@ -627,3 +630,36 @@ async def test_vrf_of_which_the_kernel_would_not_tell_at_the_start_comes_without
         await fibs["blue"].stop()
         await configured.stop()
         assert owner.filled == ["blue"]
+
+
+@pytest.mark.usefixtures("net")
+async def test_table_that_could_not_be_read_once_does_not_keep_the_dataplane_from_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is queued is written when the last table has stopped."""
+    monkeypatch.setattr(vrf_tables, "RETRY_S", 0.05)
+    async with running(use_devices=False) as it:
+        owner, fibs = VrfsOwner(), dict(it.fibs)
+        read, refused = it.dataplane.reader.routes, [3]
+
+        async def routes(
+            family: Family,
+            form: RouteForm,
+            begin: Callable[[], Callable[[RouteRun], None]],
+            *,
+            share: Share | None = None,
+        ) -> None:
+            if refused[0] and form.table == 1003:
+                refused[0] -= 1
+                raise OSError(errno.EBUSY, "the table changed during each of 20 dumps")
+            await read(family, form, begin, share=share)
+
+        monkeypatch.setattr(it.dataplane.reader, "routes", routes)
+        configured = configured_vrfs(it, owner, fibs)
+        await configured.start([VrfConfig(name="green", table=1003)])
+        assert "changed during" in configured.problems["green"]
+        await until(lambda: owner.filled == ["green"])
+        await configured.stop_trying()
+        await fibs["green"].stop()
+        await configured.stop()
+    assert (await it.dataplane.change(b"")).lost == "bgpd ends"
