@@ -248,8 +248,8 @@ class Drain:
         raise Rejected(
             409,
             f"no other host is seen to announce {shown}: the service would be gone",
-            "what neighbors announce counts, rejected or not, but for routes with graceful-shutdown or this host's own "
-            "AS: bgpd show routes PREFIX; --force drains all the same",
+            "what neighbors announce counts, rejected or not, but for stale routes and those with graceful-shutdown or "
+            "this host's own AS: bgpd show routes PREFIX; --force drains all the same",
         )
 
     def _to_save(self) -> Saved:

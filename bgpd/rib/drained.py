@@ -70,13 +70,16 @@ class DrainedRoutes:
     def is_last(self, place: VrfKey, own_asns: Collection[bytes]) -> bool:
         """Whether no other host is seen to announce a service address for longer than a drain of its own.
 
-        What a neighbor says counts although policy rejects it. A path with one of this host's own AS numbers (packed)
-        that is rejected may be what this host announced itself, come back.
+        What a neighbor says counts although policy rejects it. What one said that is away now (a stale route, RFC 4724)
+        does not: nobody says that it still holds. A path with one of this host's own AS numbers (packed) that is
+        rejected may be what this host announced itself, come back.
         """
-        decision = self._tables[place[:2]].routes.get(place[2])
+        table, key = self._tables[place[:2]], place[2]
+        decision, stale_of = table.routes.get(key), table.stale_of()
         for path in decision.candidates if decision is not None else ():
             received = path.received
             is_echo = bool(path.rejected) and any(asn in received.packed_as_path for asn in own_asns)
-            if not (path.source.is_local or is_echo or received.has_community(COMMUNITY_GRACEFUL_SHUTDOWN)):
+            is_lowered = received.has_community(COMMUNITY_GRACEFUL_SHUTDOWN)
+            if not (path.source.is_local or is_echo or is_lowered or stale_of(path, key)):
                 return False
         return True

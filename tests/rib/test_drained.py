@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from bgpd.message.open import GracefulRestart
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, Family
 from bgpd.model.path import Source, SourceKind
+from tests.message.decoding import negotiated
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, hop, key, leaf, session
+from tests.rib.build import drain as walk
 
 HOP1, HOP2 = hop("10.0.1.2"), hop("10.0.2.2")
 POD, SERVICE, OTHERS = "10.64.1.5/32", "10.64.100.1/32", "10.9.0.0/16"
@@ -137,6 +140,25 @@ def test_the_last_host_with_a_service_is_the_one_that_sees_no_other_that_stays()
     assert last(recorder), "the other one is about to leave, too"
     recorder.announce(leaf2, attributes(65201, 65203), HOP2, SERVICE)
     assert last(recorder), "it may be this host's own announcement"
+
+
+def test_what_a_neighbor_said_that_restarts_shows_no_other_host_until_it_has_said_it_again() -> None:
+    recorder, _ = host()
+    config, received = session("leaf2"), recorder.rib.received
+    restart = GracefulRestart(restart_time_s=100, families=((1, 1, True),))
+    restarts = negotiated(families=(V4,), graceful_restart=restart)
+    leaf2 = leaf(2)
+    received.neighbor_up(leaf2, restarts, config)
+    recorder.announce(leaf2, attributes(65201, 65204), HOP2, SERVICE)
+    assert not last(recorder)
+    walk(received.remove(received.session_lost(leaf2, is_graceful=True, now=0.0)))
+    assert recorder.rib.table("", V4).routes[key(SERVICE)].path_of(leaf2.name) is not None, "it is kept"
+    assert last(recorder)
+    back = leaf(2)
+    received.neighbor_up(back, restarts, config)
+    assert last(recorder)
+    recorder.announce(back, attributes(65201, 65204), HOP2, SERVICE)
+    assert not last(recorder)
 
 
 def test_differing_routes_are_judged_by_the_stage() -> None:
