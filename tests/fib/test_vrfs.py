@@ -520,8 +520,8 @@ async def test_rules_that_cannot_be_read_once_cost_nothing_for_good(monkeypatch:
         unknown(1)
         await it.vrfs.add(BLUE, it.fibs["blue"])
         assert "changed during" in it.vrfs.problem("blue")
+        await until(lambda: {"b1", "b2"} <= {rule.split()[3] for rule in bgpd_rules() if "iif" in rule})
         await until(lambda: not it.vrfs.problem("blue"))
-        assert {"b1", "b2"} <= {rule.split()[3] for rule in bgpd_rules() if "iif" in rule}
         unknown(1)
         await it.vrfs.change(VrfSpec("blue", 1001, ("b1",)))
         await until(lambda: not it.vrfs.problem("blue"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -200,6 +201,12 @@ class Rig:
 
     def wait_established(self) -> None:
         self.unit.wait(lambda: len(self.established()) == 4, "all four to be established")
+
+    def is_quiet(self) -> bool:
+        """Whether nothing changes for a while: a leaf sends routes up to a second after its session has begun."""
+        before = Seen(self).all()
+        time.sleep(1.2)
+        return Seen(self).all() == before
 
     def received(self) -> int:
         """How many routes the server has of BIRD."""

@@ -48,6 +48,7 @@ def settled(server: Rig, logs: None) -> None:
     server.wait_established()
     server.unit.wait(lambda: server.received() == ROUTES + 200, "all routes of BIRD")
     server.unit.wait(lambda: server.status()["fib_pending"] == 0, "the kernel to have all")
+    server.unit.wait(server.is_quiet, "leaves to have said all")
 
 
 def test_restart_is_seen_by_nobody(server: Rig) -> None:
