@@ -129,7 +129,7 @@ async def test_a_disk_that_hangs_does_not_hold_what_leaves(
     made.close()
     hangs.set()
     await writing
-    assert made.written == 1
+    assert made.written >= 1  # what `close` has warned of, too, if the disk answers just then
 
 
 async def test_a_text_that_is_no_unicode_is_kept_as_far_as_it_is(tmp_path: Path, ring: EventRing) -> None:
