@@ -465,7 +465,7 @@ class Dataplane:
 
     def _try_refused(self) -> None:
         """Have gateways made, without any route, that the kernel has refused: its reason may be gone without a word."""
-        for address, ifindex in self.objects.take_refusals():
+        for address, ifindex in self.objects.refusals_to_try():
             scope = self.host.name_of(ifindex) if is_link_local(address) else ""
             tried = self.objects.nexthop_of(NextHop(address, scope), ifindex)
             self._tried.update(() if tried is None else (tried,))

@@ -297,9 +297,12 @@ class NexthopObjects:
         """The kernel has made these objects."""
         for identifier in identifiers:
             self._ahead.discard(identifier)
-            found = self.nexthops.get(identifier) or self.groups.get(identifier)
+            nexthop = self.nexthops.get(identifier)
+            found = nexthop or self.groups.get(identifier)
             if found is not None:
                 found.present = True
+            if nexthop is not None and self.refusals:
+                self.refusals.pop((nexthop.hop.address, nexthop.ifindex), None)
 
     def refused(self, identifier: int, why: str, *, may_be_there: bool = False, is_unusable: bool = False) -> None:
         """The kernel would not make an object, or change it: it is forgotten, with the groups that contained it.
@@ -325,11 +328,12 @@ class NexthopObjects:
         """The kernel may take gateways on an interface now that it has refused (0: on all)."""
         self.refusals = {place: why for place, why in self.refusals.items() if ifindex not in (0, place[1])}
 
-    def take_refusals(self) -> list[tuple[bytes, int]]:
-        """Some of the refused gateways, by address and interface index, which count as refused no more."""
+    def refusals_to_try(self) -> list[tuple[bytes, int]]:
+        """Some of the refused gateways, by address and interface index, others the next time. They count as refused
+        until the kernel takes them."""
         places = list(self.refusals)[:MOST_TRIED]
         for place in places:
-            del self.refusals[place]
+            self.refusals[place] = self.refusals.pop(place)
         return places
 
     def doubt(self, identifiers: Iterable[int]) -> None:
