@@ -40,14 +40,17 @@ def shape_config(data: dict[str, Any]) -> tuple[Config, list[Finding]]:
 
 def did_you_mean(word: str, known: list[str]) -> str:
     """A hint after an unknown word: the nearest known one, or all of them."""
+    near = nearest(word.replace("-", "_"), known) or nearest(word, known)
+    if near:
+        return f'did you mean "{near}"?'
+    return f"one of: {', '.join(sorted(known))}" if known else ""
+
+
+def nearest(word: str, known: list[str], *, likeness: float = 0.6) -> str:
+    """The known word that is nearest to another; "" if none is as near as that (0 to 1, as difflib has it)."""
     import difflib  # 0.2 MB, for mistakes only
 
-    near = difflib.get_close_matches(word.replace("-", "_"), known, n=1, cutoff=0.6) or difflib.get_close_matches(
-        word, known, n=1, cutoff=0.6
-    )
-    if near:
-        return f'did you mean "{near[0]}"?'
-    return f"one of: {', '.join(sorted(known))}" if known else ""
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=likeness)), "")
 
 
 def _shape(value: Any, expected: inspect.Type, path: KeyPath, findings: list[Finding]) -> Any:

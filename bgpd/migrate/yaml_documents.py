@@ -42,7 +42,7 @@ class Mapping(dict[str, Any]):
         if value is None:
             return Mapping(self.at(key))
         if not isinstance(value, Mapping):
-            raise ImportFailed(self.at(key), f'"{key}" is no mapping')
+            raise ImportFailed(self.at(key), f'"{key}" is no mapping', "it takes keys with values")
         return value
 
     def items_of(self, key: str) -> list[Any]:
@@ -51,7 +51,7 @@ class Mapping(dict[str, Any]):
         if value is None:
             return []
         if not isinstance(value, list):
-            raise ImportFailed(self.at(key), f'"{key}" is no list')
+            raise ImportFailed(self.at(key), f'"{key}" is no list', "it takes a list, even of one")
         return value
 
     def mappings(self, key: str) -> list[Mapping]:
@@ -59,7 +59,8 @@ class Mapping(dict[str, Any]):
         found = self.items_of(key)
         for value in found:
             if not isinstance(value, Mapping):
-                raise ImportFailed(self.at(key), f'"{key}" has something in it that is no mapping')
+                right = "each item has keys with values"
+                raise ImportFailed(self.at(key), f'"{key}" has something in it that is no mapping', right)
         return found
 
     def text(self, key: str) -> str:
@@ -70,14 +71,15 @@ class Mapping(dict[str, Any]):
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, dict | list):
-            raise ImportFailed(self.at(key), f'"{key}" is no text')
+            raise ImportFailed(self.at(key), f'"{key}" is no text', "it takes one value")
         return str(value)
 
     def texts(self, key: str) -> list[str]:
         """The list of texts under a key. Raises: ImportFailed: it is something else."""
         found = self.items_of(key)
         if any(isinstance(value, dict | list) for value in found):
-            raise ImportFailed(self.at(key), f'"{key}" has something in it that is no text')
+            right = "each item is a text; one with a colon and a space in it needs quotes"
+            raise ImportFailed(self.at(key), f'"{key}" has something in it that is no text', right)
         return ["" if value is None else str(value) for value in found]
 
     def number(self, key: str) -> int | None:
@@ -86,7 +88,7 @@ class Mapping(dict[str, Any]):
         if value is None:
             return None
         if isinstance(value, bool) or not _NUMBER.fullmatch(str(value)):
-            raise ImportFailed(self.at(key), f'"{key}" is no whole number')
+            raise ImportFailed(self.at(key), f'"{key}" is no whole number', "write a number")
         return int(value)
 
     def flag(self, key: str) -> bool | None:
@@ -96,7 +98,7 @@ class Mapping(dict[str, Any]):
             return value
         if str(value).lower() in ("true", "false"):
             return str(value).lower() == "true"
-        raise ImportFailed(self.at(key), f'"{key}" is neither true nor false')
+        raise ImportFailed(self.at(key), f'"{key}" is neither true nor false', "write true or false")
 
 
 def read_documents(text: str, file: str, *, lines_before: int = 0) -> list[Mapping]:
@@ -118,7 +120,11 @@ def read_documents(text: str, file: str, *, lines_before: int = 0) -> list[Mappi
                     Place(file, lines_before + _line_of(event)), "a document is no mapping", "give objects"
                 )
     except yaml.YAMLError as error:
-        raise ImportFailed(Place(file, lines_before + _error_line(error)), f"is no YAML: {_words_of(error)}") from None
+        at = _error_line(error)
+        place, what = Place(file, lines_before + at), f"is no YAML: {_words_of(error)}"
+        if text.split("\n")[at - 1 : at] and "\t" in text.split("\n")[at - 1]:
+            raise ImportFailed(place, what, "the line has a tab: write spaces") from None
+        raise ImportFailed(place, what) from None
     except RecursionError:
         raise ImportFailed(Place(file), "is nested too deeply") from None
     return found

@@ -196,7 +196,7 @@ class Builder:
             config = self._configs[node.name] = read_frr_router(node.binds[FRR_CONFIG])
             asn, style, router_id, own = config.asn, config.style, config.router_id, (*config.own, *own)
             self._remarks += [f"{node.name}: {one}" for one in config.unread]
-        elif label and not label.isdecimal():
+        elif label and not (label.isdecimal() and 0 < int(label) < 1 << 32):
             raise ImportFailed(node.place, f'the AS number of {node.name} is "{label}"', f"write {_LABELS}")
         else:
             asn = int(label) if label else self._asn_by_hosts(node, sessions) or _FIRST_ASN + number

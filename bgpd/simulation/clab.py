@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ _ROUTER_IMAGES = ("frr", "bird", "gobgp", "openbgpd", "vyos", "sonic", "cumulus"
 _ROUTER_ROLES = ("leaf", "spine", "superspine", "tor", "router", "border")
 _OUTSIDE = ("host", "mgmt-net", "macvlan", "vxlan", "vxlan-stitch", "dummy")
 """What stands in place of a node where a link leads out of the topology."""
+_LAST_VLAN = 4094
+MOST_LISTED = 40
+"""So many names are told where one is wrong."""
 
 
 class Interface(msgspec.Struct):
@@ -104,8 +107,11 @@ def _node(name: str, topology: Mapping, folder: Path) -> Node:
     defaults = topology.mapping("defaults")
     kind = own.text("kind") or defaults.text("kind")
     group = own.text("group")
+    groups = topology.mapping("groups")
+    if group and group not in groups:
+        raise ImportFailed(own.at("group"), f'there is no group "{group}"', listed(groups) or "write it below groups:")
     layers = [defaults, topology.mapping("kinds").mapping(kind)]
-    layers += [topology.mapping("groups").mapping(group)] if group else []
+    layers += [groups.mapping(group)] if group else []
     layers.append(own)
     made = Node(
         name=name,
@@ -141,7 +147,7 @@ def _carry_out(node: Node, line: str, place: Place) -> None:
         raise ImportFailed(place, f'"{line}" is no command: {error}', "close the quotes") from None
     words = [word for word in words if word not in ("-4", "-6")]
     if words[:3] == ["ip", "link", "add"] and "vlan" in words:
-        _add_vlan(node, words)
+        _add_vlan(node, words, place)
         return
     if len(words) < 4 or words[0] != "ip" or "dev" not in words[:-1]:
         return
@@ -161,14 +167,19 @@ def _carry_out(node: Node, line: str, place: Place) -> None:
         raise ImportFailed(place, f'"{line}": {error}', "write ADDRESS/LENGTH") from None
 
 
-def _add_vlan(node: Node, words: list[str]) -> None:
+def _add_vlan(node: Node, words: list[str], place: Place) -> None:
     """`ip link add link PARENT name NAME type vlan id NUMBER`."""
     after = dict(itertools.pairwise(words))
     name, number = after.get("name", words[3]), after.get("id", "")
-    if "link" in words[2:] and number.isdecimal():
-        made = interface_of(node, name)
-        made.vlan, made.parent = int(number), words[words.index("link", 2) + 1]
-        interface_of(node, made.parent)
+    if "link" not in words[2:-1] or not number:
+        return
+    parent = words[words.index("link", 2) + 1]
+    if not number.isdecimal() or not 1 <= int(number) <= _LAST_VLAN or parent == name:
+        what = f'"{" ".join(words)}" makes no VLAN of another interface'
+        raise ImportFailed(place, what, "write ip link add link PARENT name NAME type vlan id 1 (to 4094)")
+    made = interface_of(node, name)
+    made.vlan, made.parent = int(number), parent
+    interface_of(node, parent)
 
 
 def interface_of(node: Node, name: str) -> Interface:
@@ -176,9 +187,19 @@ def interface_of(node: Node, name: str) -> Interface:
     return node.interfaces.setdefault(name, Interface(name, []))
 
 
+def listed(names: Iterable[str]) -> str:
+    """What there is to choose from, in words; "" for nothing."""
+    known = list(names)
+    rest = f", and {len(known) - MOST_LISTED} more" if len(known) > MOST_LISTED else ""
+    return f"one of: {', '.join(known[:MOST_LISTED])}{rest}" if known else ""
+
+
 def _links(topology: Mapping, nodes: dict[str, Node], outside: list[str]) -> Iterator[Joint]:
     taken: dict[tuple[str, str], Place] = {}
     for link in topology.mappings("links"):
+        if "endpoint" in link:
+            outside.append(f"{link.at('endpoint')}: leads out of the topology")
+            continue
         place = link.at("endpoints")
         ends = [_end(one, place) for one in link.items_of("endpoints")]
         if len(ends) == 1 or any(node in _OUTSIDE and node not in nodes for node, _ in ends):
@@ -188,11 +209,13 @@ def _links(topology: Mapping, nodes: dict[str, Node], outside: list[str]) -> Ite
             raise ImportFailed(place, "a link has two endpoints", 'write endpoints: ["NODE:INTERFACE", ...]')
         for node, interface in ends:
             if node not in nodes:
-                raise ImportFailed(place, f'there is no node "{node}"', f"one of: {', '.join(nodes)}")
+                raise ImportFailed(place, f'there is no node "{node}"', listed(nodes))
             if (node, interface) in taken:
                 raise ImportFailed(place, f"{node}:{interface} has a link already", f"see {taken[node, interface]}")
             taken[node, interface] = place
             interface_of(nodes[node], interface)
+        if ends[0][0] == ends[1][0]:
+            raise ImportFailed(place, f"both ends of the link are at {ends[0][0]}", "a link is between two nodes")
         yield Joint(place, (ends[0], ends[1]))
 
 
@@ -202,5 +225,6 @@ def _end(one: Any, place: Place) -> tuple[str, str]:
     if not isinstance(one, Mapping):
         node, _, interface = str(one).partition(":")
     if not node or not interface:
-        raise ImportFailed(place, f'"{one}" is no endpoint', 'write "NODE:INTERFACE"')
+        shown = f"node {node!r}, interface {interface!r}" if isinstance(one, Mapping) else f'"{one}"'
+        raise ImportFailed(place, f"{shown} is no endpoint", 'write "NODE:INTERFACE"')
     return node, interface

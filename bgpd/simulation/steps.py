@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bgpd.config.shape import did_you_mean
+from bgpd.config.shape import nearest
 from bgpd.config.toml_errors import text_error
 from bgpd.config.toml_lines import key_lines, line_of
 from bgpd.migrate.draft import ImportFailed, Place
 from bgpd.model.prefix import format_key, parse_prefix
+from bgpd.simulation.clab import listed
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.interfaces import takes_workloads
 from bgpd.workload.feed.payload import PayloadRefused, decode_service, decode_workload
@@ -100,11 +101,14 @@ ACTIONS = {
 """The words of `do`."""
 _ALWAYS = ("do", "after_s")
 _SHOWN = ("link", "node", "address", "topic", "file")
-_FEW = 40
-"""So many names are listed where one is wrong."""
-_NUMBERS = ("loss", "down_s", "after_s")
+_LIKENESS = 0.7
+"""How near a word must be to what is known for it to be what was meant."""
+_NUMBERS = {"loss": "write a share, such as 0.1", "down_s": "write seconds, such as 2.5"}
+_NUMBERS["after_s"] = _NUMBERS["down_s"]
 _OF_ROUTERS = ("dies", "boots", "restart", "link-deaf")
 """What can be done to routers as well as hosts."""
+_OF_THE_LIVING = ("restart", "kill", "hand-over", "drain", "undrain", "reload", "bfd-dies", "dies")
+"""What cannot be done to a node that is dead."""
 _MOST_S = 86_400
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _ADDRESSES = ("203.0.113.1/32", "203.0.113.2/32")
@@ -133,6 +137,8 @@ class _Reader:
         self._lines = key_lines(text)
         self._fabric = fabric
         self._at: tuple[str | int, ...] = ()
+        self._dead: dict[str, int] = {}
+        """Nodes that are dead, by the steps read so far, and in which line each has died."""
 
     def _fail(self, key: str, what: str, right: str) -> ImportFailed:
         path = (*self._at, key) if key else self._at
@@ -142,8 +148,12 @@ class _Reader:
         """The steps of a scenario, in order."""
         for key in data:
             if key != "step":
-                raise self._fail(key, f'there is no key "{key}"', "a scenario has [[step]] only")
+                is_of_step = key in msgspec.structs.asdict(Step(do="wait"))
+                right = "write it below [[step]]" if is_of_step else "a scenario has [[step]] only, one for each step"
+                raise self._fail(key, f'there is no key "{key}"', right)
         steps = data.get("step", [])
+        if isinstance(steps, dict):
+            raise self._fail("step", "[step] is one table", "write [[step]], with two brackets, for each step")
         if not isinstance(steps, list) or not steps or not all(isinstance(one, dict) for one in steps):
             raise self._fail("step", "has no steps", 'write [[step]] with do = "link-down" and so on')
         for number, one in enumerate(steps):
@@ -152,8 +162,10 @@ class _Reader:
 
     def _step(self, table: dict[str, Any]) -> Step:
         do = table.get("do", "")
-        if not isinstance(do, str) or do not in ACTIONS:
-            right = _choice(str(do), list(ACTIONS))
+        if not isinstance(do, str):
+            raise self._fail("do", f"do = {do} is no text", _choice("", list(ACTIONS)))
+        if do not in ACTIONS:
+            right = _choice(do, list(ACTIONS))
             raise self._fail("do", f'do = "{do}" is nothing that can be done' if do else "has no do", right)
         action = ACTIONS[do]
         known = (*_ALWAYS, *action.needs, *action.may)
@@ -171,7 +183,7 @@ class _Reader:
         if key in _NUMBERS:
             most = 1 if key == "loss" else _MOST_S
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-                raise self._fail(key, f"{key} = {value!r} is no number from 0 to {most}", "write a number")
+                raise self._fail(key, f"{key} = {value!r} is no number from 0 to {most}", _NUMBERS[key])
             return float(value)
         if key == "graceful":
             if not isinstance(value, bool):
@@ -185,12 +197,14 @@ class _Reader:
 
     def _link(self, value: Any) -> tuple[str, str]:
         links = self._fabric.links
+        if isinstance(value, list):  # perhaps as topologies have them
+            value = [str(one).partition(":")[0] for one in value]
         if isinstance(value, list) and len(value) == 2 and all(isinstance(one, str) for one in value):
             one, two = value
             if (one, two) in links or (two, one) in links:
                 return (one, two) if (one, two) in links else (two, one)
         known = [f'["{one}", "{two}"]' for one, two in links]
-        raise self._fail("link", f"link = {value} is no link of two nodes that is simulated", _listed(known))
+        raise self._fail("link", f"link = {value} is no link of two nodes that is simulated", _choice("", known))
 
     def node(self, value: str) -> str:
         """The name of a host or router. Raises: ImportFailed: there is none."""
@@ -239,6 +253,22 @@ class _Reader:
             self._check_message(step)
         if step.do == "link-deaf" and step.node not in step.link:
             raise self._fail("node", f"{step.node} is not at that link", f"one of: {', '.join(step.link)}")
+        self._check_life(step)
+
+    def _check_life(self, step: Step) -> None:
+        """The dead do nothing, and only they boot."""
+        name, line = step.node, line_of(self._lines, self._at)
+        if step.do == "boots" and name not in self._dead:
+            raise self._fail(
+                "node", f"{name} is not dead", f'it boots after a step with do = "dies" and node = "{name}"'
+            )
+        if step.do in _OF_THE_LIVING and name in self._dead:
+            what = f"{name} is dead since line {self._dead[name]}"
+            raise self._fail("node", what, f'it needs a step before with do = "boots" and node = "{name}"')
+        if step.do == "dies":
+            self._dead[name] = line
+        elif step.do == "boots":
+            del self._dead[name]
 
     def _check_vrf(self, step: Step) -> None:
         vrfs = [one.name for one in self._fabric.hosts[step.node].config.vrf]
@@ -266,15 +296,10 @@ class _Reader:
             raise self._fail("file", what, "docs/orchestrator.md has them") from None
 
 
-def _listed(known: list[str]) -> str:
-    rest = f", and {len(known) - _FEW} more" if len(known) > _FEW else ""
-    return f"one of: {', '.join(known[:_FEW])}{rest}" if known else "there is none"
-
-
 def _choice(word: str, known: list[str]) -> str:
     """What was meant, perhaps, and all that there is."""
-    near = did_you_mean(word, known)
-    return f"{near} {_listed(known)}" if near.startswith("did") else _listed(known)
+    near = nearest(word.lower().replace("_", "-"), known, likeness=_LIKENESS) if word else ""
+    return f'did you mean "{near}"? {listed(known)}' if near else listed(known) or "there is none"
 
 
 def _same(_reader: _Reader, value: str) -> str:
