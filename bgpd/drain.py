@@ -132,6 +132,7 @@ class Drain:
         self._waiting_for: list[str] = []
         self._not_counted: list[str] = []
         self._not_saved = ""
+        self._unanswered: Saved | None = None
         self._wake = asyncio.Event()
         self._changing = asyncio.Lock()
 
@@ -193,6 +194,7 @@ class Drain:
                 return self.view()
             force = request.force or request.shutdown
             before, now = self._order, self._now()
+            held = self._to_save()
             order = Order(
                 since=before.since if before is not None else now,
                 until=now + request.for_s if request.for_s is not None else None,
@@ -207,7 +209,11 @@ class Drain:
                 self._drained_at = None
             self._set_stage(max(self._stage, DrainStage.LOWERED), frozenset() if order.force else self._kept)
             if not order.force and self._stage is DrainStage.LOWERED:
-                await self._refuse_if_last(before)
+                self._unanswered = held
+                try:
+                    await self._refuse_if_last(before)
+                finally:
+                    self._unanswered = None
             await self._save()
             self._wake.set()
             return self.view()
@@ -253,6 +259,9 @@ class Drain:
         )
 
     def _to_save(self) -> Saved:
+        """What holds: until an order has been answered, what held before it."""
+        if self._unanswered is not None:
+            return self._unanswered
         return Saved(self._order, self._stage, self._drained_at, tuple(self._kept))
 
     async def _save(self) -> None:

@@ -330,6 +330,19 @@ async def test_the_next_process_goes_on_though_the_file_could_not_be_written(tmp
     assert again.drain.view().drained_at == after.drain.view().drained_at
 
 
+async def test_an_order_that_is_not_answered_yet_is_none_for_the_next_process(tmp_path: Path) -> None:
+    """Who has ordered it is told that it failed; a crash meanwhile leaves no file of it either."""
+    site = Site(tmp_path, alone=True)
+    ordered = asyncio.create_task(site.on())
+    await until(lambda: site.drain.view().state == "draining")
+    after = Site(tmp_path, alone=True, left=site.drain.left())
+    assert after.drain.view().state == "off"
+    assert after.sent() == {POD: False, SERVICE: False}
+    site.other()
+    await ordered
+    assert Site(tmp_path, left=site.drain.left()).drain.view().state == "draining", "now it is in force"
+
+
 async def test_what_the_former_process_says_counts_and_not_an_older_file(tmp_path: Path) -> None:
     site = Site(tmp_path)
     await site.on()
