@@ -143,6 +143,7 @@ class Routing:
             sessions=self.speaker,
             guests=self.rib,
             host=monitor.host,
+            routes=monitor.routes,
             hostname=hostname,
             now=now,
             ways_out=ways_out,

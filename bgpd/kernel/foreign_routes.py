@@ -55,6 +55,10 @@ class ForeignRoutes:
             return [route for place, routes in self.routes.items() if place[1] == table for route in routes]
         return [route for place in self._elsewhere.get(table, ()) for route in self.routes[place]]
 
+    def at(self, place: Place) -> Routes:
+        """All of one prefix in one table."""
+        return self.routes.get(place, ())
+
     # What the kernel notifies.
 
     def changed(self, ways: Routes, *, gone: bool = False, replaces: bool = False, appends: bool = False) -> None:

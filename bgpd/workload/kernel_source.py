@@ -45,6 +45,7 @@ class KernelSource(ClaimSource):
         self._table = parts.table
         self._claims = parts.claims
         self._first_state = parts.first_state
+        self._all_routes = parts.routes
         self._globs = _globs(parts.config.workload)
         self._vrfs = parts.config.vrfs
         self._own_protocol = parts.config.fib.protocol
@@ -158,6 +159,8 @@ class KernelSource(ClaimSource):
         place = (route.table, route.family, route.key)
         routes = self._routes.get(place, ())
         if route not in routes:
+            if routes:  # it may be used in place of these
+                self._report(place)
             return
         left = tuple(one for one in routes if one != route)
         if left:
@@ -180,15 +183,17 @@ class KernelSource(ClaimSource):
         number, family, key = place
         vrf = self._vrfs[number]
         ways: Sequence[KernelRoute] = self._routes.get(place, ())
+        if ways:
+            ways = self._with_those_that_lead_elsewhere(place, ways)
         if len(ways) > 1:
             ways = _used(ways, self._table.is_up)
         best = ways[0] if ways else None
         foreign = None
-        if best is not None and not best.gateway:
+        if best is not None and not (best.gateway or best.drops):
             foreign = Foreign(best.interface, best.metric < self._own_metric)
         self._table.foreign_route_changed(vrf, family, key, foreign)
         id, match = _id(vrf, format_key(family, key)), self._match
-        if best is None or not match(best.interface) or not is_workload(family, key):
+        if best is None or best.drops or not match(best.interface) or not is_workload(family, key):
             self._claims.claim(KERNEL, id)
             return
         if len(ways) > 1 and not all(match(way.interface) for way in ways):
@@ -197,6 +202,13 @@ class KernelSource(ClaimSource):
         self._claims.claim(
             KERNEL, id, (Claim(source=KERNEL, id=id, family=family, key=key, interface=best.interface, vrf=vrf),)
         )
+
+    def _with_those_that_lead_elsewhere(self, place: _Place, ways: Sequence[KernelRoute]) -> Sequence[KernelRoute]:
+        """With the routes of the prefix that are no workload's and are not kept here, since there may be a million of
+        their kind: those that drop, and those by a gateway on another interface."""
+        number, family, key = place
+        present = self._all_routes.at((family, number, key))
+        return present if len(present) > len(ways) else ways
 
 
 def _id(vrf: str, prefix: str) -> str:
@@ -217,7 +229,7 @@ def _used(routes: Sequence[KernelRoute], is_up: Callable[[str], bool]) -> Sequen
     """
     least = min((route.tos, route.metric) for route in routes)
     rivals = [route for route in routes if (route.tos, route.metric) == least]
-    rivals.sort(key=lambda route: not is_up(route.interface))
+    rivals.sort(key=lambda route: not (route.drops or is_up(route.interface)))
     first = rivals[0]
     if first.multipath:
         return [one for one in rivals if one.multipath and one.nexthop == first.nexthop]

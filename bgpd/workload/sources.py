@@ -20,6 +20,7 @@ from bgpd.workload.ways_out import USUAL, WaysOut
 
 if TYPE_CHECKING:
     from bgpd.config.schema import WorkloadsConfig
+    from bgpd.kernel.foreign_routes import ForeignRoutes
     from bgpd.kernel.host import Host
     from bgpd.model.iana import Family
     from bgpd.model.kernel import AddressChanged, LinkChanged
@@ -64,7 +65,7 @@ class GuestRoutes(Protocol):
 
 
 class SourceParts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a source may use. `host` has the links and addresses of this host."""
+    """What a source may use. `host` has the links and addresses of this host, `routes` those of other programs."""
 
     claims: Claims
     table: WorkloadTable
@@ -75,6 +76,7 @@ class SourceParts(msgspec.Struct, frozen=True, kw_only=True):
     sessions: Sessions
     guests: GuestRoutes
     host: Host
+    routes: ForeignRoutes
     config: WorkloadsConfig
     hostname: str
     ways_out: WaysOut = USUAL

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from bgpd.config.schema import WorkloadsConfig
+from bgpd.kernel.foreign_routes import ForeignRoutes
 from bgpd.kernel.host import Host
 from bgpd.model.kernel import AddressChanged, LinkChanged
 from bgpd.runtime.events import log
@@ -75,6 +76,7 @@ class Workloads:
         sessions: Sessions,
         guests: GuestRoutes,
         host: Host,
+        routes: ForeignRoutes,
         hostname: str,
         now: Callable[[], float] = time.time,
         ways_out: WaysOut = USUAL,
@@ -117,6 +119,7 @@ class Workloads:
             sessions=sessions,
             guests=guests,
             host=host,
+            routes=routes,
             config=config,
             hostname=hostname,
             ways_out=ways_out,

@@ -116,6 +116,28 @@ def test_route_on_another_interface_is_not_announced(fabric: Fabric, host: Host,
     wait_forgotten(host, frr, "10.64.2.77/32")
 
 
+@pytest.mark.parametrize(
+    ("prefix", "other"),
+    [
+        ("10.64.2.78/32", "route add blackhole 10.64.2.78/32 metric 5"),
+        ("10.64.2.79/32", "route add 10.64.2.79/32 via 10.0.1.2 metric 5"),
+        ("2001:db8:64::78/128", "route add unreachable 2001:db8:64::78/128 metric 5"),
+    ],
+)
+def test_route_that_another_one_takes_the_place_of_is_not_announced(
+    fabric: Fabric, host: Host, frr: Frr, prefix: str, other: str
+) -> None:
+    mine = f"{prefix} dev pod2 metric 9"
+    fabric.host.ip("route", "add", *mine.split())
+    wait_heard(host, frr, prefix)
+    fabric.host.ip(*other.split())
+    wait_forgotten(host, frr, prefix)
+    fabric.host.ip(*other.replace("add", "del").split())
+    wait_heard(host, frr, prefix)
+    fabric.host.ip("route", "del", *mine.split())
+    wait_forgotten(host, frr, prefix)
+
+
 def test_kernel_routes_of_a_link_that_goes_down_are_withdrawn(fabric: Fabric, host: Host, frr: Frr) -> None:
     fabric.host.ip("route", "add", "10.64.2.9/32", "dev", "pod2")
     wait_heard(host, frr, "10.64.2.9/32")

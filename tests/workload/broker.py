@@ -16,6 +16,7 @@ import msgspec
 
 from bgpd.config.schema import Config, RouterConfig, StateConfig, VrfConfig
 from bgpd.config.schema_workloads import ApiWorkloadConfig, KernelWorkloadConfig, MqttWorkloadConfig, WorkloadConfig
+from bgpd.kernel.foreign_routes import ForeignRoutes
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Link
@@ -156,6 +157,7 @@ class Node(NoKernel):
             sessions=self,
             guests=self,
             host=self.host,
+            routes=ForeignRoutes(lambda event: None),
             hostname="node1",
         )
         self._task: asyncio.Task[None] | None = None

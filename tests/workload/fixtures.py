@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bgpd.config.schema import Config
+from bgpd.kernel.foreign_routes import ForeignRoutes
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, KernelEvent, Link, LinkChanged
@@ -57,6 +58,7 @@ class Rig:
         self.reserves: dict[bytes, str] = {}
         self._acknowledgements: list[tuple[str, Family, list[bytes]]] = []
         self.host = Host(self._host_changed)
+        self.routes = ForeignRoutes(lambda event: None)
         self.table = WorkloadTable(self, self, host=self.host, schedule=self._schedule)
         self.table.listeners.append(self)
         self.claims = self.table.claims
@@ -83,6 +85,7 @@ class Rig:
             sessions=self,
             guests=self,
             host=self.host,
+            routes=self.routes,
             config=config.workloads,
             hostname="node1",
         )

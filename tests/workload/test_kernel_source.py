@@ -10,9 +10,10 @@ import pytest
 
 from bgpd.config.schema import Config, FibConfig, RouterConfig, VrfConfig, WorkloadsConfig
 from bgpd.config.schema_workloads import KernelWorkloadConfig, WorkloadConfig
+from bgpd.kernel.foreign_routes import ForeignRoutes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelRoute, Link, RouteChanged
-from bgpd.model.prefix import parse_prefix
+from bgpd.model.prefix import format_key, parse_prefix
 from bgpd.model.workload import PLAIN
 from bgpd.workload.kernel_source import SLICE, KernelSource
 from tests.workload.fixtures import Rig, claim, on
@@ -42,6 +43,7 @@ def route(
     tos: int = 0,
     source: bytes = b"",
     multipath: bool = False,
+    details: bytes = b"",
 ) -> KernelRoute:
     family, key = parse_prefix(prefix)
     return KernelRoute(
@@ -55,6 +57,7 @@ def route(
         tos=tos,
         source=source,
         multipath=multipath,
+        details=details,
     )
 
 
@@ -63,9 +66,12 @@ def link(name: str = "pod1", *, up: bool = True, index: int = 5) -> Link:
 
 
 class KernelRig(Rig):
+    """`routes` is what the monitor knows: its changes arrive as events."""
+
     def __init__(self) -> None:
         super().__init__(sources=("kernel",))
         self.drains = 0
+        self.routes = ForeignRoutes(lambda event: self.source.event(event))
         self.source = KernelSource(self.parts(config()), schedule=self._schedule_drain)
         self.host.link(link())
         self.host.link(link("eth0", index=2))
@@ -392,6 +398,62 @@ def test_lowest_metric_is_the_route_that_counts() -> None:
     assert rig.announced == {}
     rig.delete(route(interface="eth0", metric=50))
     assert rig.announced == {("", POD): PLAIN}
+
+
+IPV6_POD = "2001:db8::9/128"
+BLACKHOLE, UNREACHABLE = b"\x06", b"\x07"
+UPLINK = b"\x0a\x00\x00\x01"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        route(interface="", details=BLACKHOLE),
+        route(interface="eth0", gateway=UPLINK),
+        route(IPV6_POD, "lo", details=UNREACHABLE),
+        route(IPV6_POD, "pod1", details=UNREACHABLE),
+        route(IPV6_POD, "eth0", gateway=bytes(16)),
+    ],
+    ids=["blackhole", "by a gateway", "unreachable", "unreachable by a workload's interface", "IPv6 by a gateway"],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_route_that_the_kernel_prefers_and_leads_elsewhere_is_no_workload(other: KernelRoute, is_first: bool) -> None:
+    rig = KernelRig()
+    place = format_key(other.family, other.key)
+    mine = route(place, metric=100)
+    for one in (other, mine) if is_first else (mine, other):
+        rig.routes.changed((one,))
+        rig.settle()
+    assert rig.announced == {}
+    rig.routes.changed((other,), gone=True)
+    rig.settle()
+    assert rig.announced == {("", place): PLAIN}
+    rig.routes.changed((msgspec.structs.replace(other, metric=200),))
+    rig.settle()
+    assert rig.announced == {("", place): PLAIN}
+    rig.routes.changed((mine,), gone=True)
+    rig.settle()
+    assert rig.announced == {}
+
+
+def test_blackhole_of_one_metric_counts_as_the_kernel_has_them_in_order() -> None:
+    rig = KernelRig()
+    drop = route(interface="", details=BLACKHOLE)
+    rig.routes.changed((route(),))
+    rig.routes.changed((drop,), appends=True)
+    rig.settle()
+    assert rig.announced == {("", POD): PLAIN}
+    rig.routes.changed((drop,), gone=True)
+    rig.routes.changed((drop,))
+    rig.settle()
+    assert rig.announced == {}
+
+
+def test_next_hop_by_a_gateway_elsewhere_is_one_of_several() -> None:
+    rig = KernelRig()
+    rig.routes.changed((route(multipath=True), route(interface="eth0", gateway=UPLINK, multipath=True)))
+    rig.settle()
+    assert rig.announced == {}
 
 
 def test_managed_claim_leaves_another_programs_route_alone() -> None:

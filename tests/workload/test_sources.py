@@ -69,6 +69,7 @@ def made(rig: Rig) -> Workloads:
         sessions=rig,
         guests=rig,
         host=rig.host,
+        routes=rig.routes,
         hostname="node1",
     )
 
