@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import bz2
 import contextlib
 import gzip
+import io
 import json
+import lzma
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -33,8 +37,13 @@ from bgpd.model.as_path import as_path_text, pack_as_path, unpack_as_path
 from bgpd.model.iana import AttributeType
 from bgpd.model.prefix import format_address
 
-_GZIP = b"\x1f\x8b"
-_WHAT_IS_READ = "name an MRT file (RFC 6396), which may be packed by gzip"
+_PACKED: Mapping[bytes, Callable[[BinaryIO], object]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
+}
+_WHAT_IS_READ = "name an MRT file (RFC 6396), which may be packed by gzip, bzip2 or xz"
+_OTHER_TYPES = {11: "OSPFv2", 12: "TABLE_DUMP", 13: "TABLE_DUMP_V2", 16: "BGP4MP", 17: "BGP4MP_ET", 32: "ISIS"}
 _STATES = {int(state): state.name.lower() for state in SessionState}
 
 
@@ -84,20 +93,44 @@ def _write(path: Path, parts: Iterator[bytes]) -> Iterator[int]:
 
 @contextlib.contextmanager
 def opened(name: str) -> Iterator[Iterator[Record]]:
-    """The records of an MRT file, which may be packed by gzip. Raises: CommandFailed: also while they are read."""
+    """The records of an MRT file, "-" for standard input, which may be packed. What is passed over is told at the end.
+
+    Raises: CommandFailed: also while they are read.
+    """
+    passed_over: Counter[tuple[int, int]] = Counter()
     try:
-        with open(name, "rb") as file:
-            packed = file.read(2) == _GZIP
-            file.seek(0)
-            yield read_records(cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file)
+        with _file(name) as file:
+            begin = file.peek(6)
+            unpacked = next((unpack for magic, unpack in _PACKED.items() if begin.startswith(magic)), lambda file: file)
+            yield read_records(cast(BinaryIO, unpacked(cast(BinaryIO, file))), passed_over)
     except MalformedMrt as error:
         raise CommandFailed(f"{name}: {error}", _WHAT_IS_READ) from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise CommandFailed(f"{name}: damaged: {error}", "it was cut short, or is no gzip: fetch it again") from None
     except OSError as error:
+        if error.errno is None:  # of gzip or bz2
+            raise _damaged(name, error) from None
         if error.filename is None:
             raise
         raise CommandFailed(f"{name}: {error.strerror}", "name an MRT file that you may read") from None
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise _damaged(name, error) from None
+    if passed_over:
+        types = ", ".join(f"{count:,} of {_type_text(*what)}" for what, count in passed_over.most_common(5))
+        print(f"{passed_over.total():,} records of types that are not read were passed over: {types}", file=sys.stderr)
+
+
+def _file(name: str) -> contextlib.AbstractContextManager[io.BufferedReader]:
+    """It may be a pipe: it cannot be read from its beginning again."""
+    if name == "-":
+        return contextlib.nullcontext(cast(io.BufferedReader, sys.stdin.buffer))
+    return open(name, "rb")
+
+
+def _damaged(name: str, error: Exception) -> CommandFailed:
+    return CommandFailed(f"{name}: damaged: {error}", "it was cut short, or is no packed file: fetch it again")
+
+
+def _type_text(kind: int, subtype: int) -> str:
+    return f"{_OTHER_TYPES.get(kind, 'type')} ({kind}) subtype {subtype}"
 
 
 def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
@@ -125,7 +158,7 @@ def _print_path(record: RibRecord, entry: RibEntry, peer: MrtPeer, hooks: Hooks,
         message = update_message(record.afi, record.safi, record.nlri, entry.attributes, next_hop=seen)
     except ValueError as error:
         raise CommandFailed(f"a path of {record.nlri.hex()} is malformed: {error}", _WHAT_IS_READ) from None
-    report = _report(message, hooks, extended_next_hop=record.afi == 1 and len(seen) == 16)
+    report = _report(message, hooks)
     routes = report["announced"] or report["withdrawn"]
     route = next(iter(next(iter(routes.values()), [])), record.nlri.hex())
     shown = {
@@ -151,14 +184,14 @@ def _print_message(record: MessageRecord, hooks: Hooks, *, as_json: bool) -> Non
     head = {"at": record.at, "peer": format_address(record.peer.address), "peer_asn": record.peer.asn}
     before, after = (_STATES.get(one, str(one)) for one in record.states)
     if as_json:
-        what = {"message": _report(record.message, hooks)} if record.message else {"states": [before, after]}
+        what = {"message": _report_of(record, hooks)} if record.message else {"states": [before, after]}
         print(json.dumps({**head, **what}))
         return
     text = f"{_time(record.at)} {head['peer']} AS{record.peer.asn} "
     if not record.message:
         print(f"{text}{before} to {after}")
         return
-    report = _report(record.message, hooks)
+    report = _report_of(record, hooks)
     words = [report["type"]]
     for sign, routes in (("+", report["announced"]), ("-", report["withdrawn"])):
         words += (
@@ -169,8 +202,13 @@ def _print_message(record: MessageRecord, hooks: Hooks, *, as_json: bool) -> Non
     print(text + " ".join(words))
 
 
-def _report(message: bytes, hooks: Hooks, *, extended_next_hop: bool = False) -> dict[str, Any]:
-    options = DecodeOptions(session="ibgp", extended_next_hop=extended_next_hop)
+def _report_of(record: MessageRecord, hooks: Hooks) -> dict[str, Any]:
+    return _report(record.message, hooks, two_octet_as=not record.four_octet_as, add_path=record.add_path)
+
+
+def _report(message: bytes, hooks: Hooks, *, two_octet_as: bool = False, add_path: bool = False) -> dict[str, Any]:
+    """What the decoder makes of it, for a session with all that a message may use: which had it, no file says."""
+    options = DecodeOptions(session="ibgp", two_octet_as=two_octet_as, add_path=add_path, extended_next_hop=True)
     report: dict[str, Any] = json.loads(hooks.report_message(message.hex(), options))
     return report
 

@@ -17,13 +17,15 @@ def mrt_options(parser: Parser) -> None:
     json_option(dump)
     show = actions.add_parser("show", help="print what a file has")
     show.set_defaults(runs="bgpd.cli.mrt:show")
-    show.add_argument("file", metavar="FILE", help="may be packed by gzip")
+    show.add_argument("file", metavar="FILE", help='may be packed by gzip, bzip2 or xz; "-" is standard input')
     show.add_argument("--json", action="store_true", help="all that bgpd's decoder makes of it")
 
 
 def replay_options(parser: Parser) -> None:
     """`bgpd replay`."""
-    parser.add_argument("file", metavar="FILE", help="MRT file; may be packed by gzip")
+    parser.add_argument(
+        "file", metavar="FILE", help='MRT file; may be packed by gzip, bzip2 or xz; "-" is standard input'
+    )
     parser.add_argument("--to", metavar="ADDRESS", required=True, help="the BGP speaker; no other is spoken to")
     parser.add_argument("--asn", metavar="ASN", type=_asn, required=True, help="the AS that it takes the routes from")
     parser.add_argument("--port", metavar="PORT", type=_port, default=179, help="default: 179")

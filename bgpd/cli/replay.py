@@ -219,6 +219,8 @@ def _said_again(record: Record, asn: int, hops: Mapping[int, bytes]) -> bytes:
         case MessageRecord() if record.message[18:19] == bytes((MessageType.UPDATE,)):
             if not record.four_octet_as:
                 raise ValueError("2-octet AS numbers")
+            if record.add_path:
+                raise ValueError("path identifiers")
             return readdressed(record.message[HEADER_LENGTH:], asn, hops)
         case PeerIndex() | RibRecord() | MessageRecord():
             return b""

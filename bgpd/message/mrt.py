@@ -1,13 +1,14 @@
-"""MRT records (RFC 6396): routing tables and BGP messages, as route collectors keep them. Written and read.
+"""MRT records (RFC 6396, RFC 8050): routing tables and BGP messages, as route collectors keep them. Written and read.
 
 Any bytes can be read: what is cut off or malformed is an error with its place, and record types that bgpd does not know
-are passed over. Decides nothing.
+are passed over, and counted. Decides nothing.
 """
 
 from __future__ import annotations
 
 import enum
 import struct
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final, NamedTuple
 
@@ -35,15 +36,22 @@ class TableSubtype(enum.IntEnum):
     RIB_IPV4_UNICAST = 2
     RIB_IPV6_UNICAST = 4
     RIB_GENERIC = 6
+    RIB_IPV4_UNICAST_ADDPATH = 8
+    RIB_IPV6_UNICAST_ADDPATH = 10
 
 
 class MessageSubtype(enum.IntEnum):
-    """Subtypes of BGP4MP (RFC 6396 section 4.4)."""
+    """Subtypes of BGP4MP (RFC 6396 section 4.4, RFC 8050 section 3)."""
 
     STATE_CHANGE = 0
     MESSAGE = 1
     MESSAGE_AS4 = 4
     STATE_CHANGE_AS4 = 5
+    MESSAGE_ADDPATH = 8
+    MESSAGE_AS4_ADDPATH = 9
+
+
+_OF_TWO_OCTETS: Final = (MessageSubtype.STATE_CHANGE, MessageSubtype.MESSAGE, MessageSubtype.MESSAGE_ADDPATH)
 
 
 class SessionState(enum.IntEnum):
@@ -107,6 +115,7 @@ class MessageRecord(NamedTuple):
     message: bytes
     four_octet_as: bool = True
     states: tuple[int, int] = (0, 0)
+    add_path: bool = False
 
 
 Record = PeerIndex | RibRecord | MessageRecord
@@ -171,8 +180,11 @@ def _of_session(at: float, subtype: MessageSubtype, peer: MrtPeer, local: MrtPee
 # Reading
 
 
-def read_records(file: BinaryIO) -> Iterator[Record]:
-    """The records of a file that bgpd knows, in order. Raises: MalformedMrt: after those that could be read."""
+def read_records(file: BinaryIO, passed_over: Counter[tuple[int, int]] | None = None) -> Iterator[Record]:
+    """The records of a file that bgpd knows, in order. `passed_over` counts the others by type and subtype.
+
+    Raises: MalformedMrt: after those that could be read.
+    """
     offset = 0
     while header := file.read(_HEADER.size):
         if len(header) < _HEADER.size:
@@ -189,6 +201,8 @@ def read_records(file: BinaryIO) -> Iterator[Record]:
             raise MalformedMrt(f"the record at byte {offset} is malformed: {error}") from None
         if record is not None:
             yield record
+        elif passed_over is not None:
+            passed_over[kind, subtype] += 1
         offset += _HEADER.size + length
 
 
@@ -224,6 +238,10 @@ def _parsed(at: int, kind: int, subtype: int, fields: Fields) -> Record | None:
                 return _rib(at, Family.IPV4_UNICAST.afi, 1, fields)
             case TableSubtype.RIB_IPV6_UNICAST:
                 return _rib(at, Family.IPV6_UNICAST.afi, 1, fields)
+            case TableSubtype.RIB_IPV4_UNICAST_ADDPATH:
+                return _rib(at, Family.IPV4_UNICAST.afi, 1, fields, add_path=True)
+            case TableSubtype.RIB_IPV6_UNICAST_ADDPATH:
+                return _rib(at, Family.IPV6_UNICAST.afi, 1, fields, add_path=True)
             case TableSubtype.RIB_GENERIC:
                 fields.take(4)
                 afi, safi = fields.number(2), fields.number(1)
@@ -244,13 +262,13 @@ def _peer_index(fields: Fields) -> PeerIndex:
     return PeerIndex(collector, view, peers)
 
 
-def _rib(at: int, afi: int, safi: int, fields: Fields) -> RibRecord:
+def _rib(at: int, afi: int, safi: int, fields: Fields, *, add_path: bool = False) -> RibRecord:
     fields.take(4)
     bits = fields.number(1)
     if bits > (32 if afi == Afi.IPV4 else 128):
         raise ValueError(f"a prefix of {bits} bits")
     nlri = bytes((bits,)) + fields.take((bits + 7) // 8)
-    return RibRecord(at, afi, safi, nlri, _entries(fields))
+    return RibRecord(at, afi, safi, nlri, _entries(fields, add_path=add_path))
 
 
 def _generic_nlri(afi: int, safi: int, fields: Fields) -> bytes:
@@ -262,16 +280,20 @@ def _generic_nlri(afi: int, safi: int, fields: Fields) -> bytes:
     return bytes((bits,)) + fields.take((bits + 7) // 8)
 
 
-def _entries(fields: Fields) -> list[RibEntry]:
-    return [
-        RibEntry(fields.number(2), fields.number(4), fields.take(fields.number(2))) for _ in range(fields.number(2))
-    ]
+def _entries(fields: Fields, *, add_path: bool = False) -> list[RibEntry]:
+    """Path identifiers are left out (RFC 8050 section 4)."""
+    found = []
+    for _ in range(fields.number(2)):
+        peer, originated_at = fields.number(2), fields.number(4)
+        fields.take(4 if add_path else 0)
+        found.append(RibEntry(peer, originated_at, fields.take(fields.number(2))))
+    return found
 
 
 def _message(at: float, subtype: int, fields: Fields) -> MessageRecord | None:
     if subtype not in tuple(MessageSubtype):
         return None
-    is_as4 = subtype in (MessageSubtype.MESSAGE_AS4, MessageSubtype.STATE_CHANGE_AS4)
+    is_as4 = subtype not in _OF_TWO_OCTETS
     size = 4 if is_as4 else 2
     asn, local_asn = fields.number(size), fields.number(size)
     fields.take(2)
@@ -282,4 +304,5 @@ def _message(at: float, subtype: int, fields: Fields) -> MessageRecord | None:
     peer, local = MrtPeer(b"", fields.take(length), asn), MrtPeer(b"", fields.take(length), local_asn)
     if subtype in (MessageSubtype.STATE_CHANGE, MessageSubtype.STATE_CHANGE_AS4):
         return MessageRecord(at, peer, local, b"", is_as4, (fields.number(2), fields.number(2)))
-    return MessageRecord(at, peer, local, fields.rest(), is_as4)
+    add_path = subtype in (MessageSubtype.MESSAGE_ADDPATH, MessageSubtype.MESSAGE_AS4_ADDPATH)
+    return MessageRecord(at, peer, local, fields.rest(), is_as4, add_path=add_path)
