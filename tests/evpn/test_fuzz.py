@@ -154,6 +154,21 @@ class Wired(Host):
         for encoder in self.encoders:
             encoder.encode(batch)
 
+    def hear_all(self, source: Source, batches: Sequence[RouteBatch]) -> None:
+        """A neighbor says these, and the kernel has taken what follows from it."""
+        self.rib.received.routes_received(source, batches)
+        for table in self.rib.tables.values():
+            self.rib.fib_acknowledged(table.vrf, table.family, list(table.routes))
+        self.turn()
+
+    def assert_only_local(self) -> None:
+        """Nothing is left of what neighbors have said."""
+        for table in self.rib.tables.values():
+            for key, decision in table.routes.items():
+                assert all(path.source.is_local for path in decision.candidates), (table.vrf, table.family, key)
+            assert not any(count for source, count in table.received.items() if not source.is_local)
+        assert self.evpn.importer.gateways("blue") == set()
+
 
 def session(four_octet_as: bool = True) -> Negotiated:
     return Negotiated(
@@ -174,17 +189,9 @@ def play(bodies: Sequence[bytes], *, four_octet_as: bool) -> None:
     host.workload("10.64.1.9/32", mac="02:00:00:00:00:09")
     decoder = UpdateDecoder(session(four_octet_as), nlri_decoders=DECODERS)
     for body in bodies:
-        for batch in decoder.decode(body).batches:
-            host.rib.received.routes_received(leaf1, [batch])
-        for table in host.rib.tables.values():
-            host.rib.fib_acknowledged(table.vrf, table.family, list(table.routes))
-        host.turn()
+        host.hear_all(leaf1, decoder.decode(body).batches)
     host.down(leaf1)
-    for table in host.rib.tables.values():
-        for key, decision in table.routes.items():
-            assert all(path.source.is_local for path in decision.candidates), (table.vrf, table.family, key)
-        assert not any(count for source, count in table.received.items() if not source.is_local)
-    assert host.evpn.importer.gateways("blue") == set()
+    host.assert_only_local()
     host.down(leaf2)
 
 

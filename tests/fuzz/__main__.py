@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.fuzz.corpus import keep, kept
+from tests.fuzz.corpus import kept
 from tests.fuzz.target import Target
 from tests.fuzz.worker import instrumented_targets, searched
 
@@ -23,7 +24,10 @@ FOLDER = Path(".fuzz")
 LONGEST = 4096
 """Bytes of an input: a message of BGP without extensions."""
 MEMORY_MB = 1024
-JUDGE = ("nice", "-n", "10", sys.executable, "-m", "tests.fuzz.judge")
+WORD = re.compile(rb"[A-Za-z/][A-Za-z0-9_./:-]{2,30}")
+MOST_WORDS = 1000
+PLAINLY = ("nice", "-n", "10", sys.executable, "-m")
+"""What is done without instrumentation."""
 
 
 def search(name: str, target: Target, seconds: int) -> bool:
@@ -33,8 +37,11 @@ def search(name: str, target: Target, seconds: int) -> bool:
         one.mkdir(parents=True, exist_ok=True)
     for data in (*kept(name), *target.seeds()):
         (folder / hashlib.sha1(data, usedforsecurity=False).hexdigest()).write_bytes(data)
+    dictionary = FOLDER / f"{name}.words"
+    dictionary.write_bytes(words_of(target))
     options = [
         str(folder),
+        f"-dict={dictionary}",
         f"-max_total_time={seconds}",
         f"-max_len={LONGEST}",
         f"-rss_limit_mb={MEMORY_MB}",
@@ -51,24 +58,15 @@ def search(name: str, target: Target, seconds: int) -> bool:
         print(said)
         for path in sorted(found.iterdir()):
             print(f"{path}: a line for tests/fuzz/corpora/{name}.txt, below a comment:\n{path.read_bytes()!r}")
-    judged = subprocess.run([*JUDGE, name, str(folder)], check=False)
+    judged = subprocess.run([*PLAINLY, "tests.fuzz.judge", name, str(folder)], check=False)
     return not (status or judged.returncode)
 
 
-def thin_out(name: str, target: Target) -> bool:
-    """Write a target's corpus anew, from what has a share in what all inputs reach; whether there is any."""
-    fewer, again = FOLDER / f"{name}.fewer", FOLDER / f"{name}.sh"
-    fewer.mkdir(exist_ok=True)
-    for path in fewer.iterdir():
-        path.unlink()
-    again.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.fuzz.worker {name} "$@"\n')
-    again.chmod(0o755)
-    options = ["-merge=1", "-verbosity=0", str(fewer), str(FOLDER / name)]
-    searched(target, options, FOLDER / f"{name}.log", again=str(again))
-    found = [path.read_bytes() for path in fewer.iterdir()]
-    if found:
-        keep(name, found)
-    return bool(found)
+def words_of(target: Target) -> bytes:
+    """A dictionary of libFuzzer: the words of what is right."""
+    found = {word for data in target.seeds() for word in WORD.findall(data)}
+    chosen = sorted(found, key=lambda word: (len(word), word))[:MOST_WORDS]
+    return b"".join(b'"%b"\n' % word for word in chosen)
 
 
 def main() -> int:
@@ -85,7 +83,7 @@ def main() -> int:
     second = 60 * chosen.minutes / sum(targets[name].share for name in names)
     wrong = [name for name in names if not search(name, targets[name], max(1, round(second * targets[name].share)))]
     if chosen.keep:
-        wrong += [name for name in names if not thin_out(name, targets[name]) and name not in wrong]
+        subprocess.run([*PLAINLY, "tests.fuzz.reached", "--keep", str(FOLDER), *names], check=True)
     print(f"FAILED: {', '.join(wrong)}" if wrong else "nothing went wrong")
     return 1 if wrong else 0
 

@@ -13,9 +13,8 @@ from bgpd.bfd.session import Session as BfdSession
 from bgpd.message.exabgp_codec import KEEPALIVE, Notification, encode_message, encode_notification, encode_open
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.iana import Family, MessageType
+from bgpd.speaker import collision, connection, session
 from bgpd.speaker.session import Output, SessionUp, UpdateReceived
-from tests.evpn.test_fuzz import play
-from tests.fuzz.messages import NEXT, SHORTEST_UPDATE
 from tests.fuzz.target import OF_NEIGHBORS, Script, Target
 from tests.message.decoding import EVPN, MANDATORY, update
 from tests.speaker.checked_session import CheckedSession
@@ -161,46 +160,39 @@ def run_session(data: bytes) -> None:
         conversation.check()
 
 
-def run_routes(data: bytes) -> None:
-    """UPDATEs go through decoder, RIB and EVPN, and out to another neighbor; with their session all of them go."""
-    bodies = [body for body in data[1:].split(NEXT) if len(body) >= SHORTEST_UPDATE]
-    play(bodies[:MOST_UPDATES], four_octet_as=data[:1] >= b"\x80")
-
-
 def run_bfd(data: bytes) -> None:
     """A BFD session: each packet that it sends can be read, and its deadline lies ahead."""
     script, now = Script(data), 1000.0
-    session = BfdSession(7, interval_us=300_000, multiplier=3, random=lambda: 0.5, now=now)
+    machine = BfdSession(7, interval_us=300_000, multiplier=3, random=lambda: 0.5, now=now)
     while not script.is_over:
         match script.byte() % 6:
             case 0:
                 try:
-                    session.received(packet.decode(script.take(24)), now)
+                    machine.received(packet.decode(script.take(24)), now)
                 except packet.Discarded:
                     continue
             case 1:
                 now += script.choice(SECONDS)
-                session.tick(now)
-                assert session.deadline() > now or not session.transmit_interval_us
+                machine.tick(now)
+                assert machine.deadline() > now or not machine.transmit_interval_us
             case 2:
-                session.configure(interval_us=1000 + script.byte() * 4000, multiplier=script.byte() or 1, now=now)
+                machine.configure(interval_us=1000 + script.byte() * 4000, multiplier=script.byte() or 1, now=now)
             case 3:
-                session.disable(now)
+                machine.disable(now)
             case 4:
-                session.enable(now)
+                machine.enable(now)
             case 5:
-                if session.is_steady:
-                    session.heard(now)
-                repeated = session.repeat(now, script.byte() / 255)
-                assert not repeated or packet.decode(repeated).your_discriminator == session.remote_discriminator
-        for sent in session.take_output():
+                if machine.is_steady:
+                    machine.heard(now)
+                repeated = machine.repeat(now, script.byte() / 255)
+                assert not repeated or packet.decode(repeated).your_discriminator == machine.remote_discriminator
+        for sent in machine.take_output():
             assert packet.decode(sent).my_discriminator == 7
-        assert session.ups - session.downs == (session.state is packet.State.UP)
-        BfdSession(7, interval_us=1000, multiplier=1, random=lambda: 0.5, now=now).resume(session.saved())
+        assert machine.ups - machine.downs == (machine.state is packet.State.UP)
+        BfdSession(7, interval_us=1000, multiplier=1, random=lambda: 0.5, now=now).resume(machine.saved())
 
 
 TARGETS = {
-    "session": Target(run_session, messages=20, share=OF_NEIGHBORS),
-    "routes": Target(run_routes, messages=MOST_UPDATES, share=OF_NEIGHBORS),
-    "bfd-session": Target(run_bfd, messages=20),
+    "session": Target(run_session, (session, connection, collision), messages=20, share=OF_NEIGHBORS),
+    "bfd-session": Target(run_bfd, (BfdSession,), messages=20),
 }

@@ -1,7 +1,7 @@
 """The inputs that are kept, `corpora/NAME.txt`: one on each line, as Python writes bytes. Comments begin with `#`.
 
-Those that a search ended with were shrunk and thinned out; those that were found to go wrong stand below a comment that
-says how, and stay.
+Of those that a search ended with there are as many as reach all that the others reach (reached.py); those that were
+found to go wrong stand below a comment that says how, and stay.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def kept(name: str) -> list[bytes]:
     return [ast.literal_eval(line) for line in lines if line and not line.startswith("#")]
 
 
-def keep(name: str, found: Iterable[bytes]) -> None:
-    """Put what a search has found, the shortest first, in the place of what one had found before."""
+def keep(name: str, chosen: Iterable[bytes]) -> None:
+    """Put these, the shortest first, in the place of what a search had found before."""
     lines = path_of(name).read_text().splitlines() if path_of(name).exists() else []
     first = next((at for at, line in enumerate(lines) if line.startswith("#")), len(lines))
-    chosen = sorted({one for one in found if len(one) <= LONGEST}, key=lambda one: (len(one), one))[:MOST]
-    path_of(name).write_text("".join(f"{line}\n" for line in [*map(repr, chosen), *lines[first:]]))
+    ordered = sorted(chosen, key=lambda one: (len(one), one))
+    path_of(name).write_text("".join(f"{line}\n" for line in [*map(repr, ordered), *lines[first:]]))

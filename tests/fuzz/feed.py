@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
+from bgpd.workload.feed import feed, generations, payload, restart_notes
 from bgpd.workload.feed.saved import Saved
 from tests.fuzz.target import Script, Target
 from tests.workload.feed.test_feed import FeedRig
@@ -72,14 +73,14 @@ class Broker:
 
     def check(self) -> None:
         """What is in force is what the file says, and all of it can be told."""
-        feed, on_disk = self.rig.feed, self.rig.on_disk
-        saved = feed.saved()
+        ours, on_disk = self.rig.feed, self.rig.on_disk
+        saved = ours.saved()
         assert (saved.workloads, saved.services) == (on_disk.workloads, on_disk.services)
         assert (saved.generation, saved.epoch) == (on_disk.generation, on_disk.epoch)
         assert len(saved.workloads) <= 3
         assert len(saved.services) <= 3
-        assert self.rig.applied.keys() == feed.services.keys()
-        assert feed.workloads.keys() >= set(self.rig.claims.claimed("mqtt"))
+        assert self.rig.applied.keys() == ours.services.keys()
+        assert ours.workloads.keys() >= set(self.rig.claims.claimed("mqtt"))
         self.read_again()
 
 
@@ -107,4 +108,13 @@ def run_feed(data: bytes) -> None:
         broker.check()
 
 
-TARGETS = {"feed": Target(run_feed, messages=40)}
+def seeds() -> Iterator[bytes]:
+    """All that is said in one piece, before and after each other step."""
+    for step in range(len(STEPS)):
+        said = b"".join(bytes((0, name, number)) for name in range(len(IDS)) for number in range(len(SAID)))
+        services = b"".join(bytes((2, name, number)) for name in range(len(IDS)) for number in range(len(SERVICES)))
+        complete = bytes((3, 0x84, 5, 1))
+        yield said + bytes((step, 3)) + complete + services + bytes((step, 4)) + complete
+
+
+TARGETS = {"feed": Target(run_feed, (feed, generations, payload, restart_notes), seeds, messages=40)}

@@ -10,17 +10,20 @@ import queue
 import re
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from bgpd.api import access, app, connections, http_connection, server
 from bgpd.api.access import Access
 from bgpd.api.backend import Answer, Listing, Objects, Pager
 from bgpd.api.connections import Connections
 from bgpd.api.server import ApiServer, make_app
+from bgpd.cli import client, unix_http
 from bgpd.cli.client import Client, CommandFailed
 from bgpd.config.schema import ApiConfig
 from bgpd.model.service import CheckType, HealthCheck
+from bgpd.workload.service import probes
 from bgpd.workload.service.probes import _ask_status
 from tests.fuzz.target import Script, Target, directory
 from tests.scripted_backend import ScriptedBackend
@@ -107,15 +110,15 @@ class _Wire(asyncio.Transport):
 def _listener(over_tcp: bool) -> tuple[ScriptedBackend, Connections]:
     async def make() -> tuple[ScriptedBackend, Connections]:
         backend = _Backend()
-        app = make_app(backend, access=Access(token=TOKEN) if over_tcp else None)
-        return backend, ApiServer(ApiConfig(), backend)._set_up(app, most=8)
+        made = make_app(backend, access=Access(token=TOKEN) if over_tcp else None)
+        return backend, ApiServer(ApiConfig(), backend)._set_up(made, most=8)
 
     return _loop().run_until_complete(make())
 
 
-async def _converse(connections: Connections, pieces: list[bytes]) -> bytes:
+async def _converse(listener: Connections, pieces: list[bytes]) -> bytes:
     """What a client is answered that says this, and leaves when nothing more comes."""
-    protocol = connections()
+    protocol = listener()
     assert isinstance(protocol, asyncio.Protocol)
     wire = _Wire(protocol)
     protocol.connection_made(wire)
@@ -133,7 +136,7 @@ async def _converse(connections: Connections, pieces: list[bytes]) -> bytes:
         task.cancel()
     for _ in range(8):
         await asyncio.sleep(0)
-    assert not len(connections)
+    assert not len(listener)
     return wire.written
 
 
@@ -147,8 +150,8 @@ def run_request(data: bytes) -> None:
     if chosen & 2:
         said = _HEAD + said
     cut = len(said) * (chosen >> 4) // 16
-    backend, connections = _listener(over_tcp)
-    answer = _loop().run_until_complete(_converse(connections, [said[:cut], said[cut:]]))
+    backend, listener = _listener(over_tcp)
+    answer = _loop().run_until_complete(_converse(listener, [said[:cut], said[cut:]]))
     backend.orders.clear()
     assert not answer or (status := _STATUS.match(answer)) is not None
     assert not answer or status[1] != b"500", answer
@@ -190,15 +193,15 @@ def run_answer(data: bytes) -> None:
     if not data:
         return
     _answers().put(data[1:])
-    client = Client(str(directory() / "api.sock"))
+    asking = Client(str(directory() / "api.sock"))
     try:
         match data[0] % 3:
             case 0:
-                client.get("/v1/health")
+                asking.get("/v1/health")
             case 1:
-                list(client.views("/v1/routes"))
+                list(asking.views("/v1/routes"))
             case 2:
-                client.order("PUT", "/v1/workloads/a", body=b"{}")
+                asking.order("PUT", "/v1/workloads/a", body=b"{}")
     except CommandFailed as failed:
         str(failed).encode(errors="replace")
 
@@ -239,8 +242,46 @@ def run_status(data: bytes) -> None:
     assert why or b"HTTP/1." in data
 
 
+# What is right
+
+
+def request_seeds() -> Iterator[bytes]:
+    """Requests for each path that is served, with the token."""
+    paths = ("/v1/routes?limit=2", "/v1/neighbors", "/v1/services/web", "/v1/events?follow=true", "/metrics", "/", "/x")
+    birdwatcher = ("/status", "/protocols/bgp", "/symbols", "/routes/protocol/leaf1?page=1&page_size=2")
+    for number, path in enumerate((*paths, *(f"/birdwatcher{one}" for one in birdwatcher))):
+        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ".encode() + TOKEN
+        yield bytes((number & 1 | number << 4 & 0xF0,)) + head + b"\r\nAccept-Encoding: gzip\r\n\r\n"
+    body = b'{"addresses":["10.0.0.1"]}'
+    for method, path in (("PUT", "/v1/workloads/a"), ("POST", "/v1/drain"), ("DELETE", "/v1/workloads/a")):
+        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n".encode()
+        yield b"\0" + head + b"Content-Type: application/json\r\n\r\n" + body
+    chunked = b"PUT /v1/workloads/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    yield b"\x80" + chunked + b'5\r\n{"a":\r\n2\r\n1}\r\n0\r\n\r\n'
+    basic = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\nAuthorization: Basic eDp5\r\n\r\n"
+    yield b"\1" + basic * 2
+
+
+def answer_seeds() -> Iterator[bytes]:
+    """Of each length that HTTP can tell, of success and of failure."""
+    body = b'{"error":"x","hint":"y"}\n'
+    for status in (b"200 OK", b"404 Not Found"):
+        for number in range(3):
+            head = bytes((number,)) + b"HTTP/1.1 " + status + b"\r\n"
+            yield head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+            yield head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+            yield head + b"Connection: close\r\n\r\n" + body
+
+
+def status_seeds() -> Iterator[bytes]:
+    """What is well, what is not, and after an interim answer."""
+    for size in (b"\7", b"\xff"):
+        for status in (b"204 No Content", b"503 Busy", b"100 Continue\r\n\r\nHTTP/1.1 200 OK"):
+            yield size + b"HTTP/1.1 " + status + b"\r\nServer: x\r\n\r\n"
+
+
 TARGETS = {
-    "api-request": Target(run_request, messages=4),
-    "api-answer": Target(run_answer),
-    "http-check": Target(run_status),
+    "api-request": Target(run_request, (access, http_connection, connections, server, app), request_seeds, messages=4),
+    "api-answer": Target(run_answer, (unix_http, client), answer_seeds),
+    "http-check": Target(run_status, (_ask_status, probes._after_interim, probes._is_interim), status_seeds),
 }

@@ -6,6 +6,26 @@ import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from bgpd.migrate import (
+    bird,
+    bird_channels,
+    bird_filter,
+    bird_sessions,
+    bird_text,
+    calico,
+    calico_filters,
+    calico_selector,
+    frr,
+    frr_peers,
+    frr_policy,
+    frr_sessions,
+    frr_text,
+    gobgp,
+    gobgp_policy,
+    metallb,
+    metallb_old,
+    yaml_documents,
+)
 from bgpd.migrate.draft import ImportFailed
 from bgpd.migrate.importing import Settings
 from tests.fuzz.target import Target, directory
@@ -38,7 +58,14 @@ def _seeds(kind: str) -> Iterator[bytes]:
 
 def _target(kind: str) -> Target:
     run: Callable[[bytes], None] = partial(_run, kind)
-    return Target(run, partial(_seeds, kind), messages=10)
+    return Target(run, READ[kind], partial(_seeds, kind), messages=10)
 
 
+READ: dict[str, tuple[object, ...]] = {
+    "frr": (frr, frr_text, frr_sessions, frr_policy, frr_peers),
+    "bird": (bird, bird_text, bird_sessions, bird_channels, bird_filter),
+    "gobgp": (gobgp, gobgp_policy, yaml_documents),
+    "calico": (calico, calico_filters, calico_selector, yaml_documents),
+    "metallb": (metallb, metallb_old, yaml_documents),
+}
 TARGETS = {f"import-{kind}": _target(kind) for kind in GIVEN}

@@ -9,17 +9,35 @@ from functools import cache
 import msgspec
 
 from bgpd.cli.drain import drain_lines
+from bgpd.drain import Drain, LeftDrain, Order, Saved
 from bgpd.message.update_decoder import UpdateDecoder
+from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.model.path import Source
 from bgpd.model.service import Backend, LastResort, Service
 from bgpd.model.utf8 import as_json
+from bgpd.rib import policy, policy_match, prepared, restore, restored_table, saved
 from bgpd.rib.prepared import PreparedRib
 from bgpd.rib.saved import SavedRib
-from bgpd.workload.service.service_file import NAME, ServiceFile
+from bgpd.workload.service import saved_standing
+from bgpd.workload.service.saved_health import SavedHealth
+from bgpd.workload.service.service_file import NAME, SavedService, ServiceFile
+from bgpd.workload.service.services import Services
 from tests.fuzz.messages import NEXT, SHORTEST_UPDATE
 from tests.fuzz.target import OF_NEIGHBORS, Script, Target, directory
-from tests.message.decoding import EVPN, negotiated
+from tests.message.decoding import (
+    AS_PATH,
+    EVPN,
+    GLOBAL,
+    MANDATORY,
+    NEXT_HOP,
+    ORIGIN,
+    attribute,
+    negotiated,
+    reach,
+    update,
+)
+from tests.message.test_plain_updates import EVPN_ROUTES
 from tests.rib.build import Recorder, drain
 from tests.rib.test_restored_table import CONFIG, SESSIONS, described, sources
 from tests.test_drain import Site
@@ -63,12 +81,12 @@ class Process:
             self.rib.received.routes_received(source, [batch])
         self.rib.commit_gathered()
 
-    def leave(self, prepared: PreparedRib | None) -> SavedRib:
+    def leave(self, begun: PreparedRib | None) -> SavedRib:
         """What is left, as the next process reads it."""
-        rest, base = (prepared or self.rib.to_leave()).rest()
-        saved = msgspec.msgpack.decode(msgspec.msgpack.encode(rest), type=SavedRib)
-        saved.base = msgspec.msgpack.decode(base, type=SavedRib) if base else None
-        return saved
+        rest, base = (begun or self.rib.to_leave()).rest()
+        found = msgspec.msgpack.decode(msgspec.msgpack.encode(rest), type=SavedRib)
+        found.base = msgspec.msgpack.decode(base, type=SavedRib) if base else None
+        return found
 
     @property
     def tables(self) -> dict[Family, dict[bytes, object]]:
@@ -77,11 +95,11 @@ class Process:
 
 
 def _prepare(process: Process) -> PreparedRib | None:
-    prepared = process.rib.to_leave()
-    if not prepared.begin():
+    found = process.rib.to_leave()
+    if not found.begin():
         return None
-    prepared.packed = prepared.base()
-    return prepared
+    found.packed = found.base()
+    return found
 
 
 def run_handed_over(data: bytes) -> None:
@@ -96,10 +114,10 @@ def run_handed_over(data: bytes) -> None:
     at_base, at_end = first % (len(said) + 1), first % (len(said) + 1) + second % (len(said) + 1)
     for one in said[:at_base]:
         former.hear(*one)
-    prepared = _prepare(former) if pace & 1 else None
+    begun = _prepare(former) if pace & 1 else None
     for one in said[at_base:at_end]:
         former.hear(*one)
-    next_one = Process(former.leave(prepared))
+    next_one = Process(former.leave(begun))
     for number in set(next_one.speaking) - set(former.speaking):  # it was not adopted
         drain(next_one.rib.received.neighbor_down(next_one.speaking.pop(number)))
     steps = next_one.rib.received.restore_routes()
@@ -162,25 +180,82 @@ def run_services(data: bytes) -> None:
     rig.settle()
     clock.pass_(1e4, rig)
     as_json(rig.services.view("web"))
+    known = rig.services.saved_of("web")
+    assert known is not None
+    assert msgspec.json.decode(msgspec.json.encode(known), type=type(known)) == known
+
+
+def service_state(reason: str) -> SavedService:
+    """What is known of a service whose backend is well, or fails for this reason."""
+    rig, _ = clocked()
+    backends = (Backend(id="a", addresses=(A,)),)
+    rig.services.apply("mqtt", "web", Service(addresses=("10.64.9.1",), backends=backends, check=TCP))
+    rig.settle()
+    rig.result("a", reason)
     saved = rig.services.saved_of("web")
     assert saved is not None
-    assert msgspec.json.decode(msgspec.json.encode(saved), type=type(saved)) == saved
+    return saved
 
 
-def _seeds() -> Iterator[bytes]:
-    """What is known of a service that works, and of one whose backend has failed."""
+# What is right
+
+
+def service_seeds() -> Iterator[bytes]:
+    """Of a service that works, and of one whose backend has failed."""
     for reason in ("", "down"):
-        rig, _ = clocked()
-        rig.services.apply(
-            "mqtt", "web", Service(addresses=("10.64.9.1",), backends=(Backend(id="a", addresses=(A,)),), check=TCP)
-        )
-        rig.settle()
-        rig.result("a", reason)
-        yield msgspec.json.encode(rig.services.saved_of("web"))
+        yield msgspec.json.encode(service_state(reason))
+
+
+def drain_seeds() -> Iterator[bytes]:
+    """Orders as they are saved, at each stage, and what a process leaves of them."""
+    for stage in DrainStage:
+        for order in (Order(7.0, all=True), Order(7.0, until=4e9, boot_id="boot1", before=Order(6.0))):
+            noted = Saved(order, stage, 8.0, (("", Family.IPV4_UNICAST, b"\x20\x0a\x40\1\5"),))
+            yield b"\0" + msgspec.json.encode(noted)
+            yield b"\1" + msgspec.msgpack.encode(LeftDrain(noted, 7.0, "disk"))
+
+
+def _said() -> list[bytes]:
+    return [
+        update(MANDATORY, b"\x10\x0a\1\x10\x0a\3\x10\x0a\5"),
+        update(ORIGIN + attribute(2, bytes.fromhex("02020000feb10000ff14"), 0x40) + NEXT_HOP, b"\x10\x0a\1\x10\x0a\4"),
+        update(MANDATORY, b"\x10\x0a\3\x10\x0a\4"),
+        update(withdrawn=b"\x10\x0a\1"),
+        update(reach(2, 1, GLOBAL, b"\x20\x20\1\x0d\xb8") + ORIGIN + AS_PATH),
+        update(reach(25, 70, b"\x0a\0\1\2", b"".join(EVPN_ROUTES[:3])) + ORIGIN + AS_PATH),
+        update(MANDATORY + attribute(4, b"\0\0\0\7", 0x80), b"\x10\x0a\4"),
+    ]
+
+
+def handed_over_seeds() -> Iterator[bytes]:
+    """The same conversation, handed over at different points."""
+    for first, second in ((0, 0), (3, 2), (7, 0), (5, 1)):
+        for who in (0b00_01_10_00, 0b10_10_01_00):
+            for pace in (0, 1, 3, 7):
+                yield bytes((first, second, who, pace)) + NEXT.join(_said())
+
+
+def filled_rib() -> SavedRib:
+    """What a process leaves that has heard something of each neighbor."""
+    process = Process()
+    for number, body in enumerate(_said()):
+        process.hear(number % 3, body)
+    return process.leave(None)
 
 
 TARGETS = {
-    "handed-over": Target(run_handed_over, messages=2 * MOST_UPDATES, share=OF_NEIGHBORS),
-    "drain": Target(run_drain),
-    "services": Target(run_services, _seeds, messages=4),
+    "handed-over": Target(
+        run_handed_over,
+        (saved, restore, restored_table, prepared, policy, policy_match),
+        handed_over_seeds,
+        messages=2 * MOST_UPDATES,
+        share=OF_NEIGHBORS,
+    ),
+    "drain": Target(run_drain, (Drain.restore, Drain._read_file, Drain._go_on, Drain.view, drain_lines), drain_seeds),
+    "services": Target(
+        run_services,
+        (ServiceFile.load, SavedHealth, saved_standing, Services.remember_crashed, Services.apply, Services._stand),
+        service_seeds,
+        messages=4,
+    ),
 }

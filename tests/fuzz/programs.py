@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from bgpd.bfd import control, packet
+from bgpd.kernel import route_decoder
 from bgpd.kernel.counters import _each, _packets_of
-from bgpd.kernel.link_messages import read_address, read_link, read_rules
-from bgpd.kernel.netlink import MessageKind, messages, read_error
-from bgpd.kernel.nexthop_messages import read_object, read_objects
+from bgpd.kernel.link_messages import encode_add_rule, read_address, read_link, read_rules
+from bgpd.kernel.netlink import MessageKind, attribute, message, messages, read_error
+from bgpd.kernel.nexthop_messages import encode_group, encode_nexthop, read_object, read_objects
 from bgpd.kernel.route_decoder import expand, read_foreign_routes, read_routes, read_runs
 from bgpd.model.iana import Family
+from bgpd.model.kernel import RoutingRule
 from bgpd.model.service import DnsRecord
+from bgpd.speaker import lldp
 from bgpd.speaker.lldp import parse_lldp
-from bgpd.speaker.router_discovery import is_valid_advertisement, is_valid_solicitation
+from bgpd.speaker.router_discovery import (
+    encode_advertisement,
+    encode_solicitation,
+    is_valid_advertisement,
+    is_valid_solicitation,
+)
 from bgpd.workload.service import dns
 from tests.fuzz.target import Target
+from tests.kernel.test_link_messages import encoded
 
 QUERY = dns.encode_query("www.example.org", DnsRecord.A, 7)
 LINK_LOCAL = bytes.fromhex("fe80000000000000") + bytes(8)
@@ -125,11 +136,94 @@ def run_dns(data: bytes) -> None:
             continue
 
 
+# What is right
+
+
+def netlink_seeds() -> Iterator[bytes]:
+    """As the kernel writes it, by pyroute2's classes; for each reader."""
+    address = [("IFA_ADDRESS", "10.0.0.1"), ("IFA_LOCAL", "10.0.0.2"), ("IFA_FLAGS", 0x48)]
+    kind = [("IFLA_INFO_KIND", "vlan"), ("IFLA_INFO_SLAVE_KIND", "vrf")]
+    link = [("IFLA_IFNAME", "eth0"), ("IFLA_ADDRESS", "02:00:00:00:00:01"), ("IFLA_MTU", 1500), ("IFLA_LINK", 2)]
+    yield b"\0" + encoded(ifinfmsg, {"index": 3, "flags": 0x10001}, [*link, ("IFLA_LINKINFO", {"attrs": kind})])
+    yield b"\0" + _of_kind(MessageKind.NEW_ADDRESS, encoded(ifaddrmsg, {"family": 2, "prefixlen": 24}, address))
+    objects = encode_nexthop(7, 217, bytes((10, 0, 0, 1)), 3) + encode_group(9, 217, ((7, 1), (8, 3)))
+    for reader in (b"\0", b"\4"):
+        yield reader + objects
+    rules = (
+        RoutingRule(family=Family.IPV4_UNICAST, priority=1000, protocol=217, l3mdev=True),
+        RoutingRule(family=Family.IPV4_UNICAST, priority=7, protocol=217, table=1001, iif="eth0", to=b"\x18\x0a\1\2"),
+    )
+    yield b"\3" + b"".join(map(encode_add_rule, rules))
+    hops = b"".join(struct.pack("=HBBI", 16, 0, number, 3) + bytes((8, 0, 5, 0, 10, 0, 0, number)) for number in (1, 2))
+    found = attribute(1, b"\x0a\1\2\0"), attribute(15, struct.pack("=I", 254)), attribute(6, struct.pack("=I", 20))
+    ways = (
+        attribute(5, b"\x0a\0\0\1") + attribute(4, struct.pack("=I", 3)),
+        attribute(30, struct.pack("=I", 9)),
+        attribute(9, hops),
+        attribute(18, struct.pack("=H", 10) + b"\xfe\x80" + bytes(14)),
+    )
+    for way in ways:
+        for protocol in (4, 217):
+            head = struct.pack("=BBBBBBBBI", 2, 24, 0, 0, 254, protocol, 0, 1, 0)
+            one = message(MessageKind.NEW_ROUTE, 0, head + b"".join(found) + way)
+            for reader in (b"\0", b"\1", b"\2"):
+                yield reader + one * 3
+    refused = struct.pack("=i", -17) + message(MessageKind.NEW_ROUTE, 0, b"")
+    yield b"\0" + message(MessageKind.ERROR, 0x200, refused + attribute(1, b"because\0"))
+    yield b"\5" + attribute(1, attribute(2, bytes(8))) + attribute(1, attribute(2, b"\7\0\0\0"))
+
+
+def _of_kind(kind: int, data: bytes) -> bytes:
+    return data[:4] + struct.pack("=H", kind) + data[6:]
+
+
+def discovery_seeds() -> Iterator[bytes]:
+    """As bgpd sends it."""
+    for mac in (b"", b"\2\0\0\0\0\1"):
+        yield b"\xff" + encode_advertisement(mac)
+        yield b"\xff" + encode_solicitation(mac)
+
+
+def lldp_seeds() -> Iterator[bytes]:
+    """In each of the forms that versions of lldpd print."""
+    chassis: tuple[object, ...] = (
+        {"leaf1": {"id": {"type": "mac", "value": "02:00:00:00:00:01"}}},
+        [{"id": [{"value": "x"}], "name": [{"value": "leaf1"}, "leaf2"]}],
+        {"id": {"value": "x"}},
+        [7],
+    )
+    for one in chassis:
+        yield msgspec.json.encode({"lldp": {"interface": {"eth0": {"chassis": one}}}})
+        yield msgspec.json.encode({"lldp": [{"interface": [{"name": "eth0", "chassis": one}, 7, {"eth1": [one]}]}]})
+
+
+def dns_seeds() -> Iterator[bytes]:
+    """Answers with one record, and with an alias and a record."""
+    question, alias = QUERY[12:], b"\xc0\x0c\0\5\0\1\0\0\0\7\0\2\xc0\x10"
+    record = b"\xc0\x0c\0\1\0\1\0\0\0\7\0\4\x0a\1\2\3"
+    for flags in (b"\x81\x80", b"\x81\x83", b"\x83\x80"):
+        yield flags + b"\0\1\0\1\0\0\0\0" + question + record
+        yield flags + b"\0\1\0\2\0\0\0\0" + question + alias + record
+
+
+def control_seeds() -> Iterator[bytes]:
+    """A line for each reader."""
+    key = bytes((10, 0, 1, 1)), bytes((10, 0, 1, 2)), "eth0"
+    wish = control.Wish(local=key[0], peer=key[1], interface=key[2], interval_us=300_000, multiplier=3)
+    for number in range(len(READERS)):
+        for line in (wish.line(), control.Report(key, since=7.5, problem="why", state=3).line()):
+            yield bytes((number,)) + line.partition(" ")[2].encode()
+
+
 TARGETS = {
-    "bfd-packet": Target(run_bfd_packet),
-    "bfd-control": Target(run_bfd_control),
-    "netlink": Target(run_netlink),
-    "router-discovery": Target(run_discovery),
-    "lldp": Target(run_lldp),
-    "dns": Target(run_dns),
+    "bfd-packet": Target(run_bfd_packet, (packet,)),
+    "bfd-control": Target(run_bfd_control, (control,)),
+    "netlink": Target(
+        run_netlink,
+        (read_link, read_address, read_rules, read_objects, read_object, read_error, route_decoder, _packets_of, _each),
+        netlink_seeds,
+    ),
+    "router-discovery": Target(run_discovery, (is_valid_advertisement, is_valid_solicitation), discovery_seeds),
+    "lldp": Target(run_lldp, (parse_lldp, lldp._interfaces, lldp._names, lldp._items), lldp_seeds),
+    "dns": Target(run_dns, (dns,), dns_seeds),
 }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
+from bgpd import page_keys, table_pages
+from bgpd.api import view_filter
 from bgpd.api.backend import Rejected
 from bgpd.api.server import _decoded, _filter
 from bgpd.config.schema import Config
@@ -16,6 +19,7 @@ from bgpd.model.utf8 import as_json
 from bgpd.model.views.orders import DrainRequest, UpgradeRequest
 from bgpd.model.views.queries import PageQuery, ViewQuery
 from bgpd.model.workload import Workload
+from bgpd.workload.feed import payload
 from bgpd.workload.feed.payload import (
     PayloadRefused,
     claims_of,
@@ -116,8 +120,55 @@ def run_request(data: bytes) -> None:
         as_json((error.error, error.hint))
 
 
+# What is right
+
+
+def payload_seeds() -> Iterator[bytes]:
+    """A workload and a service with all that they may have, and checks of each type."""
+    workload = {
+        "addresses": ["10.64.1.5", "2001:db8::5"],
+        "interface": "pod1",
+        "vrf": "blue",
+        "mac": "02:00:00:00:00:05",
+        "communities": ["65000:1"],
+        "metadata": {"namespace": "default"},
+    }
+    yield b"\0" + msgspec.json.encode(workload)
+    yield b"\3vm7\n" + msgspec.json.encode(workload)
+    checks: tuple[dict[str, object], ...] = (
+        {"type": "tcp", "port": 80},
+        {"type": "http", "port": 80, "path": "/health", "host": "web", "status": [200, 204]},
+        {"type": "dns", "query": "www.example.org", "query_type": "AAAA"},
+        {"type": "exec", "command": "ask", "interval_s": 5, "timeout_s": 2, "rise": 2, "fall": 3},
+    )
+    for check in checks:
+        backends = [{"id": "a", "addresses": ["10.64.1.5"], "weight": 3}, {"id": "b", "addresses": ["10.64.1.6"]}]
+        service = {"addresses": ["10.64.9.1"], "backends": backends, "check": check, "last_resort": "keep"}
+        yield b"\1" + msgspec.json.encode(service)
+        yield b"\0" + msgspec.json.encode({**workload, "probe": check})
+    yield b"\2" + msgspec.json.encode({"generation": 7, "count": 2, "services": 1, "epoch": "a"})
+
+
+def request_seeds() -> Iterator[bytes]:
+    """Queries of listings, of pages, and orders."""
+    queries = (
+        "",
+        "prefix=10.0.0.0/8&longer_prefixes=true&family=ipv4-unicast&limit=3",
+        "neighbor=leaf1&vrf=blue&state=established",
+        "sort=prefix&page=2&size=10&search=leaf",
+        "after=10.0.0.0/24&before=x&limit=5",
+    )
+    for query in queries:
+        for kind in range(8):
+            yield bytes((kind,)) + query.encode()
+    for number, body in enumerate(
+        (b'{"reason":"x","all":true,"for_s":60}', b'{"force":true}', b'{"router":{"asn":1}}')
+    ):
+        yield bytes((192 + number,)) + body
+
+
 TARGETS = {
-    "payload": Target(run_payload),
-    "topic": Target(run_topic),
-    "request": Target(run_request),
+    "payload": Target(run_payload, (payload,), payload_seeds),
+    "topic": Target(run_topic, (is_publishable,)),
+    "request": Target(run_request, (view_filter, table_pages, page_keys), request_seeds),
 }

@@ -21,11 +21,13 @@ def _none() -> Iterable[bytes]:
 class Target(NamedTuple):
     """`run` takes any bytes, and raises where something is wrong that no peer, broker or file may bring about.
 
-    `seeds` are inputs to begin with, beside those of `corpora/`: of files that change with the product. `messages`: an
-    input may take as much time as so many messages. `share`: of the time of all, so many parts.
+    `reads`: the modules, classes and functions that it is to try. `seeds` are inputs to begin with, beside those of
+    `corpora/`: what is right, as the product itself or its tests write it. `messages`: an input may take as much time
+    as so many messages. `share`: of the time of all, so many parts.
     """
 
     run: Callable[[bytes], None]
+    reads: tuple[object, ...]
     seeds: Callable[[], Iterable[bytes]] = _none
     messages: int = 1
     share: int = 1

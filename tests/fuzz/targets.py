@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from tests.fuzz import conversations, feed, files, http, imports, left, messages, programs, requests
+from tests.fuzz import conversations, feed, files, http, imports, left, messages, programs, requests, routes
 from tests.fuzz.target import Target
 from tests.logs import log_nothing
 
 TARGETS: dict[str, Target] = {
     **messages.TARGETS,
     **conversations.TARGETS,
+    **routes.TARGETS,
     **programs.TARGETS,
     **requests.TARGETS,
     **http.TARGETS,

@@ -11,6 +11,7 @@ from bgpd.message.exabgp_codec import HEADER_LENGTH
 from tests.fuzz import corpus
 from tests.fuzz.judge import BLOCKS, LIMIT_S, growth, slow
 from tests.fuzz.longest import MESSAGES
+from tests.fuzz.reached import fewest, share
 from tests.fuzz.targets import TARGETS
 from tests.message.decoding import decoder
 
@@ -18,11 +19,11 @@ PAGE = (Path(__file__).parents[2] / "docs" / "proof.md").read_text()
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_inputs_that_are_kept_go_right(name: str) -> None:
-    inputs = [*corpus.kept(name), *TARGETS[name].seeds(), b""]
-    assert len(inputs) > 1
-    for data in inputs:
-        TARGETS[name].run(data)
+def test_inputs_that_are_kept_go_right_and_reach_most_of_what_their_target_tries(name: str) -> None:
+    """A search that begins with less looks at the surface only."""
+    target = TARGETS[name]
+    number, missed = share(target, [*corpus.kept(name), *target.seeds(), b""])
+    assert len(missed) < number / 2, sorted((code.co_filename, line) for code, line in missed)
 
 
 @pytest.mark.parametrize("name", MESSAGES)
@@ -74,3 +75,10 @@ def test_judge_tells_what_is_slow_and_what_grows() -> None:
     assert [data for _, data in slow(busy, [b"", b"x"])] == [b"x"]
     held: list[object] = []
     assert growth(lambda data: held.extend([[data] for _ in range(BLOCKS)]), [b"x"]) > BLOCKS
+
+
+def test_few_inputs_are_kept_that_reach_what_all_reach() -> None:
+    run = TARGETS["router-discovery"].run
+    known, valid, alike = b"", b"\xff\x85" + bytes(7), b"\xff\x85" + bytes(9)
+    assert fewest(run, [known, valid, alike], known=[known], most=5) == [valid]
+    assert fewest(run, [valid], known=[alike], most=5) == []

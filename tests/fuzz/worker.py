@@ -1,9 +1,4 @@
-"""Searches by atheris: the targets are imported once, with bytecode that counts branches, and each search is a fork.
-
-    python -m tests.fuzz.worker TARGET OPTION...
-
-Runs libFuzzer with these options in this process: a search that merges inputs starts itself again.
-"""
+"""Searches by atheris: the targets are imported once, with bytecode that counts branches, and each search is a fork."""
 
 from __future__ import annotations
 
@@ -11,7 +6,6 @@ import contextlib
 import io
 import os
 import resource
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,9 +32,8 @@ def instrumented_targets() -> Mapping[str, Any]:
     return TARGETS
 
 
-def searched(target: Any, options: Sequence[str], log: Path, *, again: str = "") -> int:
-    """The exit status of a search with these options of libFuzzer; what it says is in `log`. `again`: the file that
-    starts this module with the target, for searches that start themselves again."""
+def searched(target: Any, options: Sequence[str], log: Path) -> int:
+    """The exit status of a search with these options of libFuzzer; what it says is in `log`."""
     child = os.fork()
     if not child:
         os.nice(10)
@@ -48,7 +41,7 @@ def searched(target: Any, options: Sequence[str], log: Path, *, again: str = "")
         said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(said, 1)
         os.dup2(said, 2)
-        _search(target, [again, *options])
+        _search(target, ["", *options])
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -65,7 +58,3 @@ def _search(target: Any, arguments: Sequence[str]) -> None:
 
     atheris.Setup(list(arguments), timed)
     atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    _search(instrumented_targets()[sys.argv[1]], ["", *sys.argv[2:]])
