@@ -24,7 +24,7 @@ from bgpd.export.table_dump import table_dump
 from bgpd.fib import views as fib_views
 from bgpd.fib.table import Fib
 from bgpd.history.answers import about, sought
-from bgpd.history.changes import is_about_routes, merged, not_known
+from bgpd.history.changes import is_about_routes, is_notice, merged, not_known
 from bgpd.history.listings import KINDS as PAST_KINDS
 from bgpd.journal.journal import Journal
 from bgpd.journal.store import Sought
@@ -224,27 +224,25 @@ class DaemonBackend:
             one.since = since or None
 
     async def explain_past(self, address: bytes, vrf: str, at: float) -> PastView:
-        """What the RIB had at that time. Raises: Rejected: with 404, no such VRF, or it is not known, and why."""
-        self._refuse_unknown(vrf, "")
+        """What the RIB had at that time; a VRF may be one of then. Raises: Rejected: with 404, it is not known."""
         view = await self._past.ask(address, vrf, at)
         view.events = about(view, await self._journal.read(sought(at)))
         return view
 
     async def past_events(self, sought: Sought) -> list[EventView]:
         """Events of the journal; of a prefix also what became of its routes, as far as that is known."""
-        self._refuse_unknown(sought.vrf, "")
-        events = await self._journal.read(sought)
-        if not is_about_routes(sought) or not self._past.is_on:
-            return events
-        try:
-            changed = await self._past.changes(sought, self._vrfs(sought.vrf))
-        except Rejected as error:
-            changed = [not_known(error.error)]
+        events, changed = await self._journal.read(sought), list[EventView]()
+        if is_about_routes(sought) and self._past.is_on:
+            try:
+                changed = await self._past.changes(sought, self._vrfs(sought.vrf))
+            except Rejected as error:
+                changed = [not_known(error.error)]
+        if all(map(is_notice, (*events, *changed))):
+            self._refuse_unknown(sought.vrf, "")
         return merged(events, changed, sought.limit)
 
     async def past_routes(self, query: PastQuery) -> bytes:
         """The routes of an earlier time: JSON of a PastRoutesView. Raises: Rejected: with 404, they are not known."""
-        self._refuse_unknown(query.vrf, "")
         return await self._past.routes(query, self._vrfs(query.vrf))
 
     async def past_overview(self, at: float) -> bytes:
@@ -256,7 +254,6 @@ class DaemonBackend:
         if kind not in PAST_KINDS:
             raise Rejected(404, f'there is no "{kind}" of an earlier time', f"one of: routes, {', '.join(PAST_KINDS)}")
         refuse_words(kind, query)
-        self._refuse_unknown(query.vrf, "")
         return await self._past.table(kind, query)
 
     def _vrfs(self, asked: str | None) -> list[str]:

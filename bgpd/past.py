@@ -53,9 +53,10 @@ class Past:
         return msgspec.json.decode(said, type=PastView)
 
     async def changes(self, sought: Sought, vrfs: Sequence[str]) -> list[EventView]:
-        """What became of a prefix in these VRFs. Raises: Rejected: it is not known."""
+        """What became of a prefix in these VRFs; where none is asked for, in former ones, too. Raises: Rejected: it is
+        not known."""
         sought = msgspec.structs.replace(sought, until=min(sought.until, _LAST))
-        asked = Asked(sought=sought, vrfs=tuple(vrfs))
+        asked = Asked(sought=sought, vrfs=tuple(vrfs), also_former=sought.vrf is None)
         text = msgspec.json.encode(asked).decode()
         said = await self._said(["show", "events", f"--changes={text}", f"--state={self._directory}"], sought.since)
         lines = said.split("\n")[:-1]
@@ -66,10 +67,11 @@ class Past:
         return found
 
     async def routes(self, query: PastQuery, vrfs: Sequence[str]) -> bytes:
-        """The routes of an earlier time in these VRFs: a PastRoutesView, as it was said, since it may have megabytes.
-        Raises: Rejected: they are not known."""
+        """The routes of an earlier time in these VRFs, and where none is asked for in former ones: a PastRoutesView, as
+        it was said, since it may have megabytes. Raises: Rejected: they are not known."""
         query = msgspec.structs.replace(query, at=min(query.at, _LAST))
-        text = msgspec.json.encode(AskedRoutes(query=query, vrfs=tuple(vrfs))).decode()
+        asked = AskedRoutes(query=query, vrfs=tuple(vrfs), also_former=query.vrf is None)
+        text = msgspec.json.encode(asked).decode()
         said = await self._said(["show", "routes", f"--past={text}", f"--directory={self._directory}"], query.at)
         return said.encode()
 

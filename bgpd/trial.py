@@ -198,7 +198,7 @@ class Trial:
         if self.now.is_over:
             what = f"{self._file} was tried, not confirmed, and is not in force"
             return [f"{what}: change it, or bgpd reload applies it again"]
-        until = time.strftime("%H:%M:%S", time.localtime(self.until))
+        until = time.strftime("%H:%M:%S UTC", time.gmtime(self.until))
         return [f"the configuration is on trial: at {until} it goes back, unless bgpd confirm keeps it"]
 
     def _set(self, tried: Tried) -> None:

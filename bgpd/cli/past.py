@@ -10,7 +10,7 @@ import ipaddress
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -257,8 +257,17 @@ def _wire(view: dict[str, Any], hooks: Hooks) -> Iterator[str]:
             yield f"{one['source']}: the UPDATE is not in the history"
             continue
         yield f"{one['source']}, {moment(one['at'])}, UPDATE {one['digest']}: {one['data']}"
-        report = json.loads(hooks.report_message(one["data"], DecodeOptions()))
+        report = json.loads(hooks.report_message(one["data"], _decode_options(one.get("options", ()))))
         yield from (f"  {line}" for line in json.dumps(report, indent=1).splitlines())
+
+
+def _decode_options(given: Sequence[str]) -> DecodeOptions:
+    return DecodeOptions(
+        session="ibgp" if "--session=ibgp" in given else "ebgp",
+        two_octet_as="--two-octet-as" in given,
+        add_path="--add-path" in given,
+        extended_next_hop="--extended-next-hop" in given,
+    )
 
 
 def past_lines(view: dict[str, Any]) -> Iterator[str]:

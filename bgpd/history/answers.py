@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bgpd.history.course import Course
@@ -19,6 +19,7 @@ from bgpd.history.reading import (
     Progress,
     best_text,
     read_into,
+    refuse_unknown,
     unsaid,
     way_text,
     whether_it_ran,
@@ -30,6 +31,7 @@ from bgpd.history.segments import Segment, known_from
 from bgpd.history.wanted import Either, OfKind, These
 from bgpd.journal.journal import NAME as JOURNAL
 from bgpd.journal.store import JournalUnusable, Sought, read_copy
+from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.prefix import covering_keys, format_address, format_key
@@ -81,6 +83,8 @@ def past(
     )
     if not own.problem:
         view.claims = list(own.workloads({(vrf, str(family), one) for one in keys}))
+    if route is None and not view.claims:
+        refuse_unknown(state, vrf)
     view.verdict = _verdict(found, route, view.claims)
     for one in keys:
         view.announced += _announced(found, one)
@@ -183,7 +187,20 @@ def _message(source: str, message: Message | None) -> MessageView:
     """The UPDATE that a path came in; one from before the history has no bytes."""
     if message is None:
         return MessageView(source=source)
-    return MessageView(source=source, at=message.at, digest=message.digest, data=message.data.hex())
+    options = list(_decode_options(message.negotiated))
+    return MessageView(source=source, at=message.at, digest=message.digest, data=message.data.hex(), options=options)
+
+
+def _decode_options(negotiated: Negotiated) -> Iterator[str]:
+    """What `bgpd decode` is to know of a session."""
+    if negotiated.is_ibgp:
+        yield "--session=ibgp"
+    if not negotiated.four_octet_as:
+        yield "--two-octet-as"
+    if negotiated.add_path:
+        yield "--add-path"
+    if negotiated.extended_next_hop:
+        yield "--extended-next-hop"
 
 
 def sought(at: float) -> Sought:
@@ -197,5 +214,9 @@ def about(view: PastView, events: Iterable[EventView]) -> list[EventView]:
     family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
     prefixes = {format_key(family, one) for one in covering_keys(family, address)}
     names = {one.source for one in (*(view.route.candidates if view.route is not None else ()), *view.changes)}
-    found = [one for one in events if one.fields.get("neighbor") in names or str(one.fields.get("prefix")) in prefixes]
-    return found[-MOST_EVENTS:]
+
+    def is_about(fields: Mapping[str, object]) -> bool:
+        is_of_vrf = fields.get("vrf", "") == view.vrf
+        return fields.get("neighbor") in names or (is_of_vrf and str(fields.get("prefix")) in prefixes)
+
+    return [one for one in events if is_about(one.fields)][-MOST_EVENTS:]

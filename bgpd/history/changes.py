@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from bgpd.history.prefixes import MOST_KEYS, Change, TooMany
-from bgpd.history.reading import NotKnown, Progress, best_text, read, unsaid, vrfs_of, way_text
+from bgpd.history.reading import NotKnown, Progress, best_text, read, unsaid, vrfs_asked, way_text
 from bgpd.history.segments import known_from
 from bgpd.history.wanted import Inside, These, Wanted
 from bgpd.journal.store import Sought
@@ -27,10 +27,12 @@ _UNKNOWN = "history.not_known"
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the changes is looked for, in which VRFs; in none means in all that the history has."""
+    """What of the changes is looked for, in which VRFs; in none means in all that the history has. `also_former`: in
+    those that are not configured any more, too."""
 
     sought: Sought
     vrfs: tuple[str, ...] = ("",)
+    also_former: bool = False
 
 
 def is_about_routes(sought: Sought) -> bool:
@@ -51,7 +53,7 @@ def changes(state: Path, asked: Asked, progress: Progress = unsaid) -> list[Even
     since = sought.since or (until - MANY_S if sought.longer_prefixes else 0.0)
     wanted: Wanted = Inside(key) if sought.longer_prefixes else These([key])
     try:
-        vrfs = asked.vrfs or vrfs_of(state, wanted)
+        vrfs = vrfs_asked(state, asked.vrfs, wanted, also_former=asked.also_former)
         segments, found = read(state, vrfs, family, wanted, since=since, until=until, progress=progress)
     except TooMany:
         raise NotKnown(f"more than {MOST_KEYS:,} prefixes are inside {sought.prefix}: ask for a longer one") from None
@@ -75,6 +77,11 @@ def _notices(begins: float | None, since: float, is_said: bool, problems: Sequen
         reason = "changes before were not looked for: --since says how far back"
         yield EventView(sequence=0, at=since, level=_LEVEL, event=_BEGINS, fields={"reason": reason})
     yield from map(not_known, dict.fromkeys(filter(None, problems)))
+
+
+def is_notice(event: EventView) -> bool:
+    """Whether it is no change, but says where the answer is not whole."""
+    return event.event in (_BEGINS, _UNKNOWN)
 
 
 def not_known(reason: str, at: float | None = None) -> EventView:

@@ -16,7 +16,16 @@ from bgpd.evpn.views import route_view
 from bgpd.history.course import Course
 from bgpd.history.own import OwnTables
 from bgpd.history.prefixes import MOST_KEYS, TooMany
-from bgpd.history.reading import NotKnown, Progress, read, read_into, unsaid, whether_it_ran, why_not_known
+from bgpd.history.reading import (
+    NotKnown,
+    Progress,
+    read,
+    read_into,
+    refuse_unknown,
+    unsaid,
+    whether_it_ran,
+    why_not_known,
+)
 from bgpd.history.records import Mark
 from bgpd.history.segments import Segment, known_from
 from bgpd.history.wanted import OfKind
@@ -51,6 +60,8 @@ def table(state: Path, asked: AskedTable, progress: Progress = unsaid) -> PastTa
     if found.problem:
         raise NotKnown(why_not_known(found.problem, begins, query.at))
     chosen = [view for view in views if _is_meant(view, query)]
+    if not chosen:
+        refuse_unknown(state, query.vrf)
     return PastTableView(
         at=query.at,
         known_from=max([begins or found.at, *(gap for gap, _ in found.gaps)]),

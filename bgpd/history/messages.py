@@ -13,6 +13,7 @@ from bgpd.history.wanted import Wanted
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.exabgp_codec import encode_message
 from bgpd.message.nlri import RouteTargetNlri
+from bgpd.message.open import Negotiated
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.evpn import prefixes_of
 from bgpd.model.iana import Family, MessageType
@@ -28,6 +29,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     neighbor: str
     body: bytes
+    negotiated: Negotiated
 
     @property
     def data(self) -> bytes:
@@ -60,7 +62,7 @@ class Decoders:
 
     def forget(self) -> None:
         """Sessions are numbered anew."""
-        self._sessions: dict[int, tuple[str, UpdateDecoder]] = {}
+        self._sessions: dict[int, tuple[Session, UpdateDecoder]] = {}
         self._last: Heard | None = None
         self._said: list[tuple[Message, RouteBatch]] = []
         self._prefixes: list[tuple[Message, list[bytes]]] | None = None
@@ -76,7 +78,7 @@ class Decoders:
                 accept_martians=config.accept_martians,
                 accept_as_sets=config.accept_as_sets,
             )
-            self._sessions[session.number] = session.name, decoder
+            self._sessions[session.number] = session, decoder
 
     def read(self, record: Heard) -> Sequence[tuple[Message, RouteBatch]]:
         """The routes of all families in the messages of a record, and which they came in."""
@@ -98,9 +100,9 @@ class Decoders:
         return self._prefixes
 
     def _read(self, record: Heard) -> Iterator[tuple[Message, RouteBatch]]:
-        name, decoder = self._sessions[record.number]
+        session, decoder = self._sessions[record.number]
         for body in record.bodies:
-            message = Message(at=record.at, neighbor=name, body=body)
+            message = Message(at=record.at, neighbor=session.name, body=body, negotiated=session.negotiated)
             for batch in _batches(decoder, body):
                 yield message, batch
 

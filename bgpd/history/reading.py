@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from bgpd.history.course import Course
 from bgpd.history.messages import Decoders
-from bgpd.history.records import AnyRecord, BaseBegan
+from bgpd.history.records import AnyRecord, BaseBegan, Claimed, Tenants
 from bgpd.history.replay import Replay, replay
 from bgpd.history.segments import DIRECTORY, Segment, known_from, records_of, segments_of
-from bgpd.history.wanted import Wanted
+from bgpd.history.wanted import These, Wanted
 from bgpd.model.as_path import as_path_text
 from bgpd.model.iana import Family
 from bgpd.model.path import Path as Way
@@ -31,23 +31,48 @@ class NotKnown(Exception):
     """The history does not say it: why, and what it does say."""
 
 
-def vrfs_of(state: Path, wanted: Wanted) -> list[str]:
+def vrfs_of(state: Path, wanted: Wanted, *, also_empty: bool = False) -> list[str]:
     """The VRFs of which the history says something, the main table first; of those with nothing but routes, the ones
-    that may have a wanted key. Raises: NotKnown: it cannot be read."""
+    that may have a wanted key. `also_empty`: such as had nothing, too. Raises: NotKnown: it cannot be read."""
     found: dict[str, None] = {"": None}
     try:
         for segment in segments_of(state / DIRECTORY):
             for records in records_of(segment, wanted):
                 for record in records if not isinstance(records, str) else ():
-                    found |= dict.fromkeys(_vrfs_in(record), None)
+                    found |= dict.fromkeys(_vrfs_in(record, also_empty=also_empty), None)
     except OSError as error:
         raise NotKnown(f"the history of routes cannot be read: {state / DIRECTORY}: {error.strerror}") from None
     return list(found)
 
 
-def _vrfs_in(record: AnyRecord) -> Iterator[str]:
+def vrfs_asked(state: Path, given: Sequence[str], wanted: Wanted, *, also_former: bool) -> list[str]:
+    """The VRFs to look at: of none all that may have a wanted key, with `also_former` those that are not configured any
+    more beside the given ones. Raises: NotKnown: the history cannot be read."""
+    if not given:
+        return vrfs_of(state, wanted)
+    return list(dict.fromkeys([*given, *(all_vrfs_of(state) if also_former else ())]))
+
+
+def all_vrfs_of(state: Path) -> list[str]:
+    """The VRFs that the history names, the main table first: also such as are not configured any more, and such as had
+    nothing. Raises: NotKnown: it cannot be read."""
+    return vrfs_of(state, These(()), also_empty=True)
+
+
+def refuse_unknown(state: Path, vrf: str | None) -> None:
+    """Raises: NotKnown: there was no VRF of this name at any time that the history has."""
+    if vrf and vrf not in (known := all_vrfs_of(state)):
+        names = ", ".join(known[1:]) or "none"
+        raise NotKnown(f'there is no VRF "{vrf}", and was none as far as the history of routes goes; it has: {names}')
+
+
+def _vrfs_in(record: AnyRecord, *, also_empty: bool) -> Iterator[str]:
     if isinstance(record, BaseBegan):
         yield from (vrf for vrf, *_ in (*record.next_hops, *record.addresses))
+    elif isinstance(record, Tenants):
+        yield from (name for name, *_ in record.vrfs if also_empty)
+    elif isinstance(record, Claimed):
+        yield from (one.vrf for one in record.claims if also_empty)
     elif isinstance(vrf := getattr(record, "vrf", None), str):
         yield vrf
 
@@ -178,8 +203,8 @@ def whether_it_ran(found: Course) -> str:
 
 
 def time_text(at: float) -> str:
-    """A time of day with its date."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    """A time of day with its date, and with its distance from UTC: who reads it may live by another."""
+    return datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def way_text(path: Way | None) -> str:

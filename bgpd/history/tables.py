@@ -11,7 +11,16 @@ from pathlib import Path
 import msgspec
 
 from bgpd.history.prefixes import MOST_KEYS, TooMany
-from bgpd.history.reading import NotKnown, Progress, read, unsaid, vrfs_of, whether_it_ran, why_not_known
+from bgpd.history.reading import (
+    NotKnown,
+    Progress,
+    read,
+    refuse_unknown,
+    unsaid,
+    vrfs_asked,
+    whether_it_ran,
+    why_not_known,
+)
 from bgpd.history.segments import known_from
 from bgpd.history.wanted import Inside, These, Wanted
 from bgpd.model.iana import Family
@@ -24,10 +33,12 @@ _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 
 class AskedRoutes(msgspec.Struct, frozen=True, kw_only=True):
-    """Which routes of which VRFs; of none means of all that the history has."""
+    """Which routes of which VRFs; of none means of all that the history has. `also_former`: of those that are not
+    configured any more, too."""
 
     query: PastQuery
     vrfs: tuple[str, ...] = ("",)
+    also_former: bool = False
 
 
 def routes(state: Path, asked: AskedRoutes, progress: Progress = unsaid) -> PastRoutesView:
@@ -38,7 +49,7 @@ def routes(state: Path, asked: AskedRoutes, progress: Progress = unsaid) -> Past
     except ValueError as error:
         raise NotKnown(f'"{query.prefix}" is no prefix: {error}') from None
     try:
-        vrfs = asked.vrfs or vrfs_of(state, wanted)
+        vrfs = vrfs_asked(state, asked.vrfs, wanted, also_former=asked.also_former)
         segments, found = read(state, vrfs, family, wanted, since=query.at, until=query.at, progress=progress)
     except TooMany:
         raise NotKnown(f"more than {MOST_KEYS:,} prefixes are inside {query.prefix}: ask for a longer one") from None
@@ -46,9 +57,11 @@ def routes(state: Path, asked: AskedRoutes, progress: Progress = unsaid) -> Past
     known = [one for one in found if not one.problem]
     if not known:
         raise NotKnown(why_not_known(found[0].problem, since, query.at))
+    places = [(one.prefixes, key) for one in known for key in sorted(one.prefixes.table.routes, key=_by_address)]
+    if not places:
+        refuse_unknown(state, query.vrf)
     remarks = [whether_it_ran(known[0])]
     remarks += [f"VRF {one.prefixes.vrf or 'main'}: {one.problem}" for one in found if one.problem]
-    places = [(one.prefixes, key) for one in known for key in sorted(one.prefixes.table.routes, key=_by_address)]
     views = [route_view(one.table, family, key, vrf=one.vrf) for one, key in places[: query.limit]]
     return PastRoutesView(
         prefix=query.prefix,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
 import threading
 from argparse import Namespace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bgpd.__main__ import _report_message
 from bgpd.api.backend import Rejected
 from bgpd.cli.decode import Hooks
 from bgpd.cli.past import explain_past
@@ -25,6 +27,7 @@ from bgpd.history.records import AnyRecord, BaseEnded, Ended, Heard, Lost, Sessi
 from bgpd.history.replay import Replay
 from bgpd.history.segments import DIRECTORY, records_of, segments_of
 from bgpd.journal.store import Sought
+from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.attributes import Attributes
 from bgpd.model.path import NextHop
 from bgpd.model.views.explained import PastRoutesView
@@ -32,7 +35,7 @@ from bgpd.model.views.queries import PastQuery
 from bgpd.past import Past
 from bgpd.rib.adj_rib_out import Advertisement
 from bgpd.rib.next_hops import AllowedNextHops
-from tests.daemon.wire_peer import attribute, update, withdrawal
+from tests.daemon.wire_peer import UPDATE, attribute, message, update, withdrawal
 from tests.history.rig import ADDRESS, AGREED, LOCAL, TEXT, Recorded, config, wanted
 from tests.rib.build import V4, drain, key
 from tests.waiting import until
@@ -265,6 +268,29 @@ def test_an_answer_is_written_without_a_log_of_that_time(tmp_path: Path, capsys:
     hooks = Hooks(lambda: None, lambda *_: 0, lambda: None, lambda *_: b"", lambda _: "")
     assert explain_past(command, hooks, command.address) == 0
     assert "10.0.9.9" in json.loads(capsys.readouterr().out)["verdict"]
+
+
+def test_a_message_is_decoded_as_its_session_meant_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """IPv4 routes of an unnumbered session have IPv6 next hops (RFC 8950)."""
+    recorded = Recorded(tmp_path)
+    hop = bytes.fromhex("fe80") + bytes(13) + b"\1"
+    agreed = msgspec.structs.replace(AGREED["leaf1"], extended_next_hop=frozenset({V4}))
+    allowed = AllowedNextHops(peer=hop, interface="eth0", networks=frozenset())
+    source = recorded._source("leaf1")
+    recorded._decoders[source] = UpdateDecoder(agreed, nlri_decoders={}, interface="eth0")
+    recorded.history.session_up(source, agreed, recorded._section("leaf1"), allowed)
+    reach = attribute(0x80, 14, b"\0\1\1\x10" + hop + b"\0" + key("10.1.0.0/16"))
+    block = attribute(0x40, 1, b"\0") + attribute(0x40, 2, b"\2\1" + (65201).to_bytes(4)) + reach
+    recorded.record(source, message(UPDATE, struct.pack("!HH", 0, len(block)) + block))
+    recorded.write()
+    command = Namespace(
+        address="10.1.2.3", at=recorded.now, state=str(tmp_path), vrf="", no_events=True, json=False, wire=True
+    )
+    hooks = Hooks(lambda: None, lambda *_: 0, lambda: None, _report_message, lambda _: "")
+    assert explain_past(command, hooks, command.address) == 0
+    shown = capsys.readouterr().out
+    assert "10.1.0.0/16 went to fe80::1" in shown
+    assert '"reaction": "accept"' in shown
 
 
 async def test_a_time_that_nobody_can_write_is_the_last_one(tmp_path: Path) -> None:

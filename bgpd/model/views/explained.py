@@ -69,12 +69,14 @@ class RouteChangeView(msgspec.Struct, kw_only=True):
 
 class MessageView(msgspec.Struct, kw_only=True):
     """The UPDATE that the path of a source came in: `data` in hexadecimal with its header (`bgpd decode` reads it), ""
-    if that is not in the history or there was none. `digest`: the first 12 digits of its SHA-256."""
+    if that is not in the history or there was none. `options`: those that `bgpd decode` needs for this session's
+    messages. `digest`: the first 12 digits of its SHA-256."""
 
     source: str
     at: float = 0.0
     digest: str = ""
     data: str = ""
+    options: list[str] = []
 
 
 class PastView(msgspec.Struct, kw_only=True):
