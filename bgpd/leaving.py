@@ -131,6 +131,8 @@ class Leaving:
                     self._leave_behind(store, leave, began, prepared, kept)
             except (StoreUnusable, OSError, UnicodeEncodeError) as error:  # the name of an interface may be no UTF-8
                 raise HandOverFailed(str(error)) from error
+            except MemoryError as error:
+                raise HandOverFailed("there is no memory for the snapshot") from error
             finally:
                 prepared.end()
                 self._routing.speaker.hold(False)

@@ -112,12 +112,12 @@ class ExecStore:
 
         Raises: OSError: it cannot be run; nothing is kept any more.
         """
-        if signals is not None:
-            self._kept[_KEPT_SIGNALS] = os.dup(signals)
-        environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
-        environment[VARIABLE] = ",".join(f"{name}={descriptor}" for name, descriptor in self._kept.items())
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
+            if signals is not None:
+                self._kept[_KEPT_SIGNALS] = os.dup(signals)
+            environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+            environment[VARIABLE] = ",".join(f"{name}={descriptor}" for name, descriptor in self._kept.items())
             for descriptor in self._kept.values():
                 os.set_inheritable(descriptor, True)
             signal.setitimer(signal.ITIMER_REAL, BEGIN_S)  # goes on over the exec

@@ -72,7 +72,12 @@ class Left(Leaving):
 
 @pytest.mark.parametrize(
     "error",
-    [StoreUnusable("nobody keeps them"), OSError(28, "no room"), UnicodeEncodeError("utf-8", "\udcff", 0, 1, "no")],
+    [
+        StoreUnusable("nobody keeps them"),
+        OSError(28, "no room"),
+        UnicodeEncodeError("utf-8", "\udcff", 0, 1, "no"),
+        MemoryError(),
+    ],
 )
 async def test_what_cannot_be_left_is_no_end_of_the_process(error: Exception) -> None:
     left = Left(error=error)

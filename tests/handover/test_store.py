@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -219,3 +220,22 @@ def test_no_descriptor_left_is_said(monkeypatch: pytest.MonkeyPatch, memory: Cal
         ExecStore().keep(descriptors)
     assert len(os.listdir("/proc/self/fd")) == before
     assert signal.SIGTERM in store.SIGNALS
+
+
+def test_none_left_for_the_signals_costs_no_duplicate(memory: Callable[[bytes], int]) -> None:
+    """A duplicate that stays would keep a session's connection open after its end."""
+    descriptors = {"snapshot": memory(b""), "session-1": memory(b"")}
+    before = len(os.listdir("/proc/self/fd"))
+    one = ExecStore()
+    one.keep(descriptors)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            one.become(["/bin/true"], signals=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(store.SIGNALS)
