@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,11 +17,13 @@ from bgpd.config.schema import Config
 from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.migrate.draft import ImportFailed, Place
 from bgpd.model.prefix import is_link_local
-from bgpd.simulation.adapted import adapted
+from bgpd.simulation.adapted import Adapted, adapted
 from bgpd.simulation.broker import Broker
 from bgpd.simulation.clab import BGPD_CONFIG, FRR_CONFIG, Joint, Node, Topology
 from bgpd.simulation.fabric import FAMILIES, Fabric
-from bgpd.simulation.frr_router import FrrNeighbor, FrrRouter, read_frr_router
+from bgpd.simulation.frr_filters import overriding
+from bgpd.simulation.frr_neighbors import FrrNeighbor
+from bgpd.simulation.frr_router import FrrRouter, read_frr_router
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.interfaces import inner_interfaces, set_up
 from bgpd.simulation.leaf_bfd import Pace
@@ -29,7 +32,7 @@ from bgpd.simulation.network import Port
 from bgpd.simulation.orchestrator import Orchestrator
 from bgpd.simulation.peer import Peer
 from bgpd.simulation.router import Router, Style
-from bgpd.simulation.wire import EVPN, V4, V6, Codes, Route
+from bgpd.simulation.wire import DEFAULTS, EVPN, V4, V6, Codes, Route
 
 DELAY_S = 0.0002
 KERNEL_LATE_S = 0.002
@@ -56,6 +59,16 @@ class _Session(msgspec.Struct, kw_only=True):
     interface: str
     router: str
     port: str
+
+
+def _unread_files(node: Node) -> Iterator[str]:
+    """Configurations of a router that are not of FRR."""
+    said = "its AS number and families are those that hosts say, and it announces what its labels say"
+    if node.startup_config:
+        yield f"startup-config {node.startup_config} is not read: {said}"
+    for inside in node.binds:
+        if inside.startswith("/etc/") and inside.endswith((".conf", ".cfg", "config_db.json", "bird", "frr", "sonic")):
+            yield f"{inside} is not read: {said}"
 
 
 class Builder:
@@ -97,12 +110,10 @@ class Builder:
     def _add_host(self, node: Node) -> list[_Session]:
         directory = self._directory / node.name
         directory.mkdir()
-        config = match_neighbors(self.read(node, node.binds[BGPD_CONFIG]), dict.fromkeys(node.interfaces, "")).config
-        fitted = adapted(config, name=node.name, directory=str(directory))
+        fitted, sessions = self._fitted(node, node.binds[BGPD_CONFIG])
         self._remarks += [f"{node.name}: {one}" for one in fitted.left_out]
         self._unforeseen += [f"{node.name}: {one}" for one in fitted.unforeseen]
         host = self._fabric.add_host(node.name, config=fitted.config, directory=directory, most_late_s=KERNEL_LATE_S)
-        sessions = [self._session(node, one) for one in fitted.config.neighbor]
         if not sessions:
             right = f"a [[neighbor]] of the main table with one of: {', '.join(FAMILIES.values())}"
             raise ImportFailed(Place(str(node.binds[BGPD_CONFIG])), "has no neighbor that can be simulated", right)
@@ -110,6 +121,29 @@ class Builder:
         host.all_neighbors = host.neighbors
         set_up(node, host)
         return sessions
+
+    def _fitted(self, node: Node, file: Path) -> tuple[Adapted, list[_Session]]:
+        """The configuration of a host as it is run, and its sessions. Raises: ImportFailed: it has errors."""
+        config = match_neighbors(self.read(node, file), dict.fromkeys(node.interfaces, "")).config
+        fitted = adapted(config, name=node.name, directory=str(self._directory / node.name))
+        sessions: dict[str, _Session] = {}
+        for found in sorted(
+            (self._session(node, one) for one in fitted.config.neighbor), key=lambda one: ":" in one.neighbor.address
+        ):
+            first = sessions.setdefault(found.router, found)
+            if first is found:
+                continue
+            names = f"neighbors {first.neighbor.name} and {found.neighbor.name} are both {found.router}"
+            if first.interface == found.interface:
+                families = tuple(dict.fromkeys((*first.neighbor.families, *found.neighbor.families)))
+                first.neighbor = msgspec.structs.replace(first.neighbor, families=families)
+                fitted.left_out.append(f"{names}: they are simulated as one, {first.neighbor.name}, with all families")
+            else:
+                fitted.left_out.append(f"{names}: the second link ({found.interface}) is not simulated")
+        by_name = {one.neighbor.name: one for one in sessions.values()}
+        neighbors = tuple(by_name[one.name].neighbor for one in fitted.config.neighbor if one.name in by_name)
+        fitted.config = msgspec.structs.replace(fitted.config, neighbor=neighbors)
+        return fitted, [by_name[one.name] for one in neighbors]
 
     def _add_segments(self, node: Node) -> None:
         """What a host has on the VLANs of its links, and untagged beside them."""
@@ -156,9 +190,15 @@ class Builder:
 
     def another(self, name: str, file: str) -> Config:
         """What a host would reload from a file. Raises: ImportFailed: it has errors."""
-        node = self._topology.nodes[name]
-        config = match_neighbors(self.read(node, Path(file)), dict.fromkeys(node.interfaces, "")).config
-        return adapted(config, name=name, directory=str(self._directory / name)).config
+        fitted, sessions = self._fitted(self._topology.nodes[name], Path(file))
+        host = self._fabric.hosts[name]
+        for one in sessions:
+            if one.router not in self._fabric.routers_of(name):
+                right = "give it one in the first configuration, too"
+                what = f"neighbor {one.neighbor.name}: {name} has no session with {one.router} at the start"
+                raise ImportFailed(Place(file), what, right)
+            host.routers[one.neighbor.name] = one.router
+        return fitted.config
 
     def _session(self, node: Node, neighbor: NeighborConfig) -> _Session:
         interface = neighbor.interface or self._interface_to(node, neighbor)
@@ -193,18 +233,21 @@ class Builder:
         own = tuple(node.labels.get("announces", "").replace(",", " ").split())
         style, router_id = Style(), ""
         if FRR_CONFIG in node.binds:
-            config = self._configs[node.name] = read_frr_router(node.binds[FRR_CONFIG])
-            asn, style, router_id, own = config.asn, config.style, config.router_id, (*config.own, *own)
+            given = {name: interface.addresses for name, interface in node.interfaces.items()}
+            config = self._configs[node.name] = read_frr_router(node.binds[FRR_CONFIG], given)
+            asn, style, router_id = config.asn, config.style, config.router_id
             self._remarks += [f"{node.name}: {one}" for one in config.unread]
+            self._unforeseen += [f"{one} of {node.name}" for one in config.unforeseen]
         elif label and not (label.isdecimal() and 0 < int(label) < 1 << 32):
             raise ImportFailed(node.place, f'the AS number of {node.name} is "{label}"', f"write {_LABELS}")
         else:
             asn = int(label) if label else self._asn_by_hosts(node, sessions) or _FIRST_ASN + number
             style = _USUAL
+            self._remarks += [f"{node.name}: {one}" for one in _unread_files(node)]
         packed = ipaddress.IPv4Address(router_id or f"10.255.{255 - number // 250}.{1 + number % 250}").packed
         router = self._fabric.add_router(node.name, asn=asn, router_id=packed, style=style)
         if node.name in self._configs:
-            router.own.update(self._configs[node.name].tenants)
+            router.own.update({**self._configs[node.name].own, **self._configs[node.name].tenants})
         for text in own:
             try:
                 router.own[str(ipaddress.ip_network(text))] = Route(peer=None)
@@ -257,7 +300,7 @@ class Builder:
         if here is None:
             return b"", b""
         config = self._configs.get(one.router)
-        for text in config.addresses.get(one.port, ()) if config is not None else ():
+        for text in config.neighbors.addresses.get(one.port, ()) if config is not None else ():
             if ipaddress.ip_interface(text).ip in here.network:
                 return here.packed, ipaddress.ip_interface(text).packed
         others = (address for address in here.network.hosts() if address != here.ip)
@@ -267,9 +310,8 @@ class Builder:
         config, host = self._configs.get(router.name), self._fabric.hosts[one.host].config
         asn = one.neighbor.local_asn or host.router.asn
         self._expects(one.host, str(one.neighbor.asn), router.name, router.asn, asn)
-        expected = config.neighbor_at(one.port) if config is not None else None
+        expected = self._expected(config, one) if config is not None else None
         if expected is None and config is not None:
-            self._remarks.append(f"{router.name} has no neighbor for {one.host} ({one.port}): no session")
             return
         remote_as = expected.remote_as if expected is not None else str(asn)
         self._expects(router.name, remote_as, one.host, asn, router.asn)
@@ -277,7 +319,7 @@ class Builder:
             port,
             name=one.host,
             asn=int(remote_as) if remote_as.isdecimal() else asn,
-            dials=True,
+            dials=expected is None or not expected.is_passive,
             bfd=self._bfd(one, expected),
         )
         if peer.is_internal:
@@ -287,6 +329,23 @@ class Builder:
         if not set(own) & set(peer.offered):
             offered = ", ".join(FAMILIES[codes] for codes in peer.offered)
             self._remarks.append(f"{one.host} has no family that {router.name} has, which are {offered or 'none'}")
+
+    def _expected(self, config: FrrRouter, one: _Session) -> FrrNeighbor | None:
+        """What a frr.conf says of a host; None, which is told: there is no session."""
+        interface = self._topology.nodes[one.host].interfaces[one.interface]
+        has = [str(ipaddress.ip_interface(text).ip) for text in config.neighbors.addresses.get(one.port, ())]
+        address, where = one.neighbor.address, f"{one.router} ({one.port})"
+        found = config.neighbors.at(one.port, interface.addresses)
+        why = ""
+        if found is None:
+            why = f"{one.router} has no neighbor for {one.host} ({one.port})"
+        elif found.is_shut:
+            why = f"{one.router} has shut its neighbor {one.host} ({one.port}) down"
+        elif address and has and address not in has:
+            why = f"{one.host} expects {where} to be {address}, which is {', '.join(has)}"
+        if why:
+            self._remarks.append(f"{why}: no session")
+        return None if why else found
 
     def _expects(self, who: str, expected: str, whom: str, asn: int, own: int) -> None:
         """Told, where a neighbor is of another AS than it should be; `own`: of who expects it."""
@@ -314,12 +373,27 @@ class Builder:
             peer.is_client = True
         else:
             peer.is_client, peer.own_as = expected.is_client, expected.own_as
+            peer.hold_s = expected.hold_s or peer.hold_s
+            for codes in expected.with_default:
+                self._tell_default(peer, DEFAULTS[codes == V6])
             if expected.keeps_next_hops and peer.is_internal:
                 self._remarks.append(f"{peer.router.name} tells {peer.name} its own next hop (next-hop-self force)")
             filters, router = expected.filters, peer.router.name
             peer.takes, peer.tells = filters.takes, filters.tells
             self._unforeseen += [f"{one} of {router} for {peer.name}" for one in filters.names]
             self._remarks += [one for text in filters.unread if (one := f"{router}: {text}") not in self._remarks]
+            if expected.overrides_as:
+                peer.tells = overriding(peer.tells, old=peer.asn, new=peer.router.asn)
+                self._unforeseen.append(f"as-override of {router} for {peer.name}")
+
+    def _tell_default(self, peer: Peer, prefix: str) -> None:
+        """`default-originate`: to this neighbor, unless all are told a default route of this router anyway."""
+        router = peer.router
+        if prefix not in router.own:
+            router.default_to[prefix] = set()
+        router.own.setdefault(prefix, Route(peer=None))
+        if prefix in router.default_to:
+            router.default_to[prefix].add(peer.name)
 
     def _connect_routers(self, joint: Joint) -> None:
         routers = self._fabric.routers
@@ -334,7 +408,14 @@ class Builder:
         below = Port(second.stack, len(second.stack.ports) + 1, other_port, self._link_local())
         self._fabric.connect(above, below, delay_s=DELAY_S)
         configs = (self._configs.get(one), its_port), (self._configs.get(two), other_port)
-        expected = [config.neighbor_at(port) if config is not None else None for config, port in configs]
+        theirs = self._addresses(two, other_port), self._addresses(one, its_port)
+        expected = [
+            config.neighbors.at(port, others) if config is not None else None
+            for (config, port), others in zip(configs, theirs)
+        ]
+        if any(found.is_shut for found in expected if found is not None):
+            self._remarks.append(f"{joint.place}: {one} or {two} has shut the other down: no session")
+            return
         if any(config is not None and found is None for (config, _), found in zip(configs, expected)):
             self._remarks.append(f"{joint.place}: {one} and {two} are not both neighbors of each other: no session")
             return
@@ -344,6 +425,11 @@ class Builder:
             bfd = found.bfd if found is not None and has_bfd else None
             peer = router.add_peer(port, name=other.name, asn=other.asn, dials=router is first, bfd=bfd)
             self._offer(peer, found.families if found is not None else self._usual(), found)
+
+    def _addresses(self, router: str, port: str) -> list[str] | None:
+        """Of an interface of a router; None: nobody says which."""
+        config = self._configs.get(router)
+        return config.neighbors.addresses.get(port, []) if config is not None else None
 
     def _usual(self) -> tuple[Codes, ...]:
         """The families between routers of which nobody says them."""

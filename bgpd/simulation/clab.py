@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import os
+import re
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,6 +24,8 @@ _ROUTER_IMAGES = ("frr", "bird", "gobgp", "openbgpd", "vyos", "sonic", "cumulus"
 _ROUTER_ROLES = ("leaf", "spine", "superspine", "tor", "router", "border")
 _OUTSIDE = ("host", "mgmt-net", "macvlan", "vxlan", "vxlan-stitch", "dummy")
 """What stands in place of a node where a link leads out of the topology."""
+_NODE_NAME = "__clabNodeName__"
+_VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::?[=-](?P<default>[^}]*))?\}")
 _LAST_VLAN = 4094
 MOST_LISTED = 40
 """So many names are told where one is wrong."""
@@ -38,7 +42,7 @@ class Interface(msgspec.Struct):
 
 class Node(msgspec.Struct, kw_only=True):
     """`routes`: (prefix, interface) that its exec lines lead to an interface without a gateway. `place`: where it
-    stands in the file."""
+    stands in the file. `startup_config`: the file that containerlab gives its operating system; "" for none."""
 
     name: str
     place: Place
@@ -48,6 +52,7 @@ class Node(msgspec.Struct, kw_only=True):
     binds: dict[str, Path]
     interfaces: dict[str, Interface]
     routes: list[tuple[str, str]]
+    startup_config: str = ""
 
     @property
     def is_host(self) -> bool:
@@ -90,7 +95,7 @@ def read_topology(file: str) -> Topology:
         raise ImportFailed(Place(file), f"cannot be read: {error.strerror}", right) from None
     except UnicodeDecodeError:
         raise ImportFailed(Place(file), "is no text in UTF-8", "name a containerlab topology") from None
-    documents = read_documents(text, file)
+    documents = read_documents(_VARIABLE.sub(_value_of, text), file)
     if not documents or not documents[0].mapping("topology").mapping("nodes"):
         raise ImportFailed(Place(file), "has no nodes", "write them below topology: nodes: (containerlab.dev)")
     document = documents[0]
@@ -119,9 +124,10 @@ def _node(name: str, topology: Mapping, folder: Path) -> Node:
         kind=kind,
         image=next((text for layer in reversed(layers) if (text := layer.text("image"))), ""),
         labels={key: layer.mapping("labels").text(key) for layer in layers for key in layer.mapping("labels")},
-        binds={inside: path for layer in layers for inside, path in _binds(layer, folder)},
+        binds={inside: path for layer in layers for inside, path in _binds(layer, folder, name)},
         interfaces={},
         routes=[],
+        startup_config=next((text for layer in reversed(layers) if (text := layer.text("startup-config"))), ""),
     )
     for layer in layers:
         for line in layer.texts("exec"):
@@ -129,14 +135,23 @@ def _node(name: str, topology: Mapping, folder: Path) -> Node:
     return made
 
 
-def _binds(layer: Mapping, folder: Path) -> Iterator[tuple[str, Path]]:
+def _binds(layer: Mapping, folder: Path, node: str) -> Iterator[tuple[str, Path]]:
+    """What is bound where; of the folder of a configuration that is bound as a whole, the configuration."""
     for text in layer.texts("binds"):
-        source, _, rest = text.partition(":")
-        inside = rest.partition(":")[0]
-        if inside in (BGPD_CONFIG, FRR_CONFIG) and not (folder / source).is_file():
+        source, _, rest = text.replace(_NODE_NAME, node).partition(":")
+        inside, path = rest.partition(":")[0].rstrip("/"), folder / source
+        for config in (BGPD_CONFIG, FRR_CONFIG):
+            if inside == str(Path(config).parent) and (path / Path(config).name).is_file():
+                yield config, path / Path(config).name
+        if inside in (BGPD_CONFIG, FRR_CONFIG) and not path.is_file():
             right = f"a bind is FILE:{inside}, seen from the folder of the topology"
-            raise ImportFailed(layer.at("binds"), f'there is no file "{folder / source}" to be bound', right)
-        yield inside, folder / source
+            raise ImportFailed(layer.at("binds"), f'there is no file "{path}" to be bound', right)
+        yield inside, path
+
+
+def _value_of(variable: re.Match[str]) -> str:
+    """As containerlab does with ${NAME} and ${NAME:=VALUE}; one that has no value stays as it is."""
+    return os.environ.get(variable["name"], variable["default"] or variable[0])
 
 
 def _carry_out(node: Node, line: str, place: Place) -> None:

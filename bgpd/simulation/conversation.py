@@ -140,7 +140,7 @@ class Conversation:
         if not self.peer.wins_collision(self):
             self.notify(CEASE, 7)
             return
-        self._hold_s = min(hold_s, self.peer.router.style.hold_s)
+        self._hold_s = min(hold_s, self.peer.hold_s)
         self.state = "open-confirm"
         self._rearm()
         self._keep_alive()

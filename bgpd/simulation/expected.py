@@ -14,7 +14,7 @@ from bgpd.simulation import policies
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.kept import last_choices
 from bgpd.simulation.policies import PLAIN, Said, Sort
-from bgpd.simulation.wire import DEFAULTS, EVPN, Codes, codes_of
+from bgpd.simulation.wire import DEFAULTS, EVPN, V6, Codes, codes_of
 
 _Kind = tuple[tuple[str, ...], Codes, bool, Sort]
 """What prefixes that go the same ways have in common: owners, family, whether it is a default route, and what policies
@@ -117,6 +117,7 @@ class Expected:
                     if len(said.as_path) == length and said.as_path.count(router.asn) <= router.peers[one].own_as
                 }
                 if told:
+                    told = {one: told[one] for one in router.ways_of(list(told))}
                     first = next(iter(told.values()))
                     found[name] = Way(first.as_path, tuple(told), first.is_marked)
             best |= found
@@ -126,7 +127,7 @@ class Expected:
 
     def _told(self, neighbor: str, node: str, kind: _Kind, best: dict[str, Way]) -> Said | None:
         """How a neighbor announces it to a router or a host."""
-        owners, codes, _, sort = kind
+        owners, codes, is_default, sort = kind
         is_host = neighbor in self._fabric.hosts
         if neighbor not in (owners if is_host else best):
             return None
@@ -138,7 +139,8 @@ class Expected:
                 return policies.said(host.config, host.neighbors[node].export, sort)
             return Said((host.config.router.asn,))
         router, has = self._fabric.routers[neighbor], best[neighbor]
-        if not router.passes_on(node, is_own=has.neighbors == ("",)):
+        default = DEFAULTS[codes == V6] if is_default else ""
+        if not router.passes_on(node, is_own=has.neighbors == ("",), default=default):
             return None
         return Said((router.asn, *has.as_path), has.is_marked)
 

@@ -77,7 +77,7 @@ def _of_family(
             version = "ip" if family == "ipv4-unicast" else "ipv6"
             yield _by_list(prefix_list(text.prefix_lists.get(f"{version} {line.word(3)}", [])))
         elif command == "route-map":
-            yield _route_map(text, line.word(3), asn, unread)
+            yield route_map(text, line.word(3), asn, unread)
         else:
             unread[str(line)] = None
 
@@ -95,6 +95,18 @@ def _joined(found: dict[Codes, list[Filter]]) -> Filter | None:
         for one in found.get(codes_of(prefix), ()):
             kept = one(prefix, kept) if kept is not None else None
         return kept
+
+    return apply
+
+
+def overriding(tells: Filter | None, *, old: int, new: int) -> Filter:
+    """What else is done, and then each `old` AS number in the path of a route that goes out is `new` (as-override)."""
+
+    def apply(prefix: str, route: Route) -> Route | None:
+        told = route if tells is None else tells(prefix, route)
+        if told is None or old not in told.as_path:
+            return told
+        return msgspec.structs.replace(told, as_path=tuple(new if one == old else one for one in told.as_path))
 
     return apply
 
@@ -159,7 +171,8 @@ class _Entry(msgspec.Struct, frozen=True):
     change: Filter
 
 
-def _route_map(text: FrrText, name: str, asn: int, unread: dict[str, None]) -> Filter:
+def route_map(text: FrrText, name: str, asn: int, unread: dict[str, None]) -> Filter:
+    """What a route map makes of routes. `asn`: the router's; `unread`: is given what is not simulated."""
     found = sorted(text.route_maps.get(name, ()), key=lambda entry: entry.number)
     entries = [_entry(text, name, one, asn, unread) for one in found]
 

@@ -49,9 +49,10 @@ _BEGINS, _ENDS = 1, 2
 class Peer:
     """One neighbor of a router: its session, what it announces (`routes`), and what it was sent (`sent`). `ended`: how
     often a session with it has. `sends_only_own`: it is told what the router itself announces, and nothing else.
-    `more`: families beside those of the link; `offered` are all, and `families` those of the session. `takes` and
-    `tells`: what becomes of a route that comes in, or goes out; None: nothing. `is_internal`: of the same AS; then a
-    `is_client` is told what others of the AS have said, and they what it says (RFC 4456)."""
+    `more`: families beside those of the link; `offered` are all, and `families` those of the session. `hold_s`: the
+    hold time that it is offered. `takes` and `tells`: what becomes of a route that comes in, or goes out; None:
+    nothing. `is_internal`: of the same AS; then a `is_client` is told what others of the AS have said, and they what it
+    says (RFC 4456)."""
 
     def __init__(
         self,
@@ -70,6 +71,7 @@ class Peer:
         self.asn = asn
         self.dials = dials
         self.sends_only_own = sends_only_own
+        self.hold_s = router.style.hold_s
         self.routes: dict[str, Route] = {}
         self.stale: set[str] = set()
         self.session: Conversation | None = None
@@ -118,7 +120,7 @@ class Peer:
         is_offered = router.style.helps or router.style.restarts
         return open_message(
             router.asn,
-            hold_time_s=router.style.hold_s,
+            hold_time_s=self.hold_s,
             families=self.offered,
             restart=restart if is_offered else None,
             router_id=tuple(router.router_id),
@@ -382,6 +384,8 @@ class Peer:
             return None  # RFC 9494 section 4.6
         if self.sends_only_own and best.peer is not None:
             return None
+        if best.peer is None and prefix in self.router.default_to:  # whatever filters say
+            return best if self.name in self.router.default_to[prefix] else None
         if self.is_internal and best.is_internal and not self._is_reflected(best):
             return None
         return best if self.tells is None else self.tells(prefix, best)

@@ -11,7 +11,7 @@ import operator
 import random
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -31,7 +31,8 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     withdrawals do not wait. `helps`: it keeps routes of neighbors that restart gracefully; `restarts` so itself.
     `by_notification`: a NOTIFICATION restarts so, too (RFC 8538). `hold_s`: the hold time that it offers.
     `long_lived_s`: how long its routes and those of neighbors may be kept after that (RFC 9494); 0: not at all.
-    `marks_refresh`: it tells and knows where a route refresh begins and ends (RFC 7313)."""
+    `marks_refresh`: it tells and knows where a route refresh begins and ends (RFC 7313). `relaxes`: ways by neighbors
+    of other AS numbers are as good as those of one (multipath-relax); `most_ways`: so many are used, 0 for all."""
 
     dials: bool = True
     retry_s: float = 5.0
@@ -44,6 +45,8 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     hold_s: int = HOLD_S
     long_lived_s: int = 0
     marks_refresh: bool = False
+    relaxes: bool = True
+    most_ways: int = 0
 
 
 _rank = operator.attrgetter("rank")
@@ -73,6 +76,8 @@ class Router:
         self.peers: dict[str, Peer] = {}
         self.bfd: dict[Port, LeafBfd] = {}
         self.own: dict[str, Route] = {}
+        self.default_to: dict[str, set[str]] = {}
+        """Default routes of its own that only these neighbors are told."""
         self.best: dict[str, Route] = {}
         self.fib: dict[str, tuple[str, ...]] = {}
         self.installed: dict[str, Route] = {}
@@ -90,6 +95,7 @@ class Router:
         self._is_decision_planned = False
         self._tasks: list[asyncio.Task[None]] = []
         self._deferral: asyncio.TimerHandle | None = None
+        self._is_choosy = not style.relaxes or style.most_ways > 0
 
     def add_peer(
         self,
@@ -110,9 +116,18 @@ class Router:
             self.stack.bfd_received = self._bfd_received
         return peer
 
-    def passes_on(self, neighbor: str, *, is_own: bool) -> bool:
-        """Whether it announces to a neighbor what it has of others, or itself (`is_own`)."""
-        return is_own or not self.peers[neighbor].sends_only_own
+    def passes_on(self, neighbor: str, *, is_own: bool, default: str = "") -> bool:
+        """Whether it announces to a neighbor what it has of others, or itself (`is_own`); `default`: which default
+        route it is, if it is one."""
+        if is_own:
+            return neighbor in self.default_to.get(default, (neighbor,))
+        return not self.peers[neighbor].sends_only_own
+
+    def ways_of(self, neighbors: Sequence[str]) -> tuple[str, ...]:
+        """Which of its neighbors with paths that are alike otherwise it uses; the first has the best one."""
+        peers, first = self.peers, self.peers[neighbors[0]]
+        used = tuple(one for one in neighbors if self.style.relaxes or peers[one].asn == first.asn)
+        return used[: self.style.most_ways or None]
 
     def ways_to(self, prefix: str) -> tuple[str, ...]:
         """The neighbors by which it forwards to a prefix: by the longest that covers it; "" is itself."""
@@ -276,6 +291,8 @@ class Router:
                 least = ranked[0].rank
                 best_ones = [one for one in ranked if one.rank == least]
             ways = tuple([one.peer or "" for one in best_ones])
+            if len(ways) > 1 and self._is_choosy:
+                ways = self.ways_of(ways)
             if ways:
                 self.fib[prefix], self.installed[prefix] = self._ways.setdefault(ways, ways), ranked[0]
             else:

@@ -196,6 +196,7 @@ def test_route_map_of_a_leaf_decides_what_passes(tmp_path: Path) -> None:
 interface eth1
  ip address 10.0.11.0/31
 router bgp 65201
+ no bgp network import-check
  neighbor 10.0.11.1 remote-as 65203
  neighbor 10.0.11.1 timers 3 9
  address-family ipv4 unicast
@@ -235,6 +236,7 @@ interface eth2
  ip address 10.0.21.0/31
 router bgp 65203
  bgp router-id 10.255.0.1
+ no bgp network import-check
  neighbor HOSTS peer-group
  neighbor HOSTS remote-as internal
  neighbor HOSTS timers 3 9

@@ -25,6 +25,7 @@ router bgp 65201
  bgp router-id 10.255.0.7
  bgp graceful-restart
  bgp graceful-restart restart-time 30
+ no bgp network import-check
  neighbor HOSTS peer-group
  neighbor HOSTS remote-as 65203
  neighbor 10.0.11.1 peer-group HOSTS
@@ -83,7 +84,7 @@ def test_neighbors_of_frr_are_at_interfaces_addresses_and_ranges(tmp_path: Path)
     path = tmp_path / "frr.conf"
     path.write_text(f"interface eth2\n ip address 10.9.0.1/24\n{FRR}")
     router = read_frr_router(path)
-    found = {name: router.neighbor_at(name) for name in ("eth1", "eth2", "eth7", "eth8")}
+    found = {name: router.neighbors.at(name) for name in ("eth1", "eth2", "eth7", "eth8")}
     expected = {name: one.remote_as if one is not None else None for name, one in found.items()}
     assert expected == {"eth1": "65203", "eth2": "65203", "eth7": "external", "eth8": None}
 
@@ -112,10 +113,10 @@ router bgp 65201
  address-family l2vpn evpn
   neighbor 10.0.0.1 activate
 """)
-    neighbors = read_frr_router(path).neighbors
-    assert neighbors.keys() == {"10.0.0.1", "10.0.0.3", "10.0.0.7"}
+    neighbors = read_frr_router(path).neighbors.named
+    assert [name for name, one in neighbors.items() if one.is_shut] == ["10.0.0.5"]
     assert neighbors["10.0.0.1"].families == (V6, EVPN)
-    assert [one.bfd for one in neighbors.values()] == [Pace(0.05, 4), Pace(1.0, 5), Pace(0.3, 3)]
+    assert [one.bfd for one in neighbors.values()] == [Pace(0.05, 4), Pace(1.0, 5), None, Pace(0.3, 3)]
 
 
 def test_paths_with_the_own_as_are_allowed_as_often_as_frr_conf_says(tmp_path: Path) -> None:
@@ -124,17 +125,17 @@ def test_paths_with_the_own_as_are_allowed_as_often_as_frr_conf_says(tmp_path: P
     lines += [" address-family ipv4 unicast\n", "  neighbor 10.0.0.3 allowas-in\n"]
     lines += ["  neighbor 10.0.0.5 allowas-in 1\n", "  neighbor 10.0.0.7 allowas-in origin\n"]
     path.write_text(f"router bgp 65201\n{''.join(lines)}")
-    assert [one.own_as for one in read_frr_router(path).neighbors.values()] == [0, 3, 1, 1]
+    assert [one.own_as for one in read_frr_router(path).neighbors.named.values()] == [0, 3, 1, 1]
 
 
 def test_what_else_of_frr_conf_would_matter_is_told(tmp_path: Path) -> None:
-    frr = FRR.replace(" redistribute connected\n", " redistribute connected\n  redistribute static\n")
-    frr = frr.replace("neighbor HOSTS route-map FROM-HOSTS in", "neighbor HOSTS as-override")
+    frr = FRR.replace(" redistribute connected\n", " redistribute connected\n  redistribute ospf\n")
+    frr = frr.replace("neighbor HOSTS route-map FROM-HOSTS in", "neighbor HOSTS maximum-prefix 10")
     frr = frr.replace(" bgp graceful-restart\n", " bgp graceful-restart\n bgp dampening\n")
     assert built(with_frr(tmp_path, frr), tmp_path).remarks == [
         "leaf1: bgp dampening",
-        "leaf1: redistribute static",
-        "leaf1: neighbor HOSTS as-override",
+        "leaf1: redistribute ospf",
+        "leaf1: neighbor HOSTS maximum-prefix 10",
     ]
 
 
@@ -295,7 +296,7 @@ def test_errors_say_what_is_wrong_where_and_what_to_do(texts: tuple[str, str], s
         ("interface eth0\n ip address 10.0.0.1/99\nrouter bgp 1\n", "frr.conf:2: .*; write ADDRESS/LENGTH"),
         (
             FRR.replace("route-map FROM-HOSTS", "prefix-list BAD") + "ip prefix-list BAD permit 10.0.0.0/99\n",
-            "frr.conf:1.: .*; write ADDRESS/LENGTH",
+            "frr.conf:20: .*; write ADDRESS/LENGTH",
         ),
     ],
 )

@@ -35,7 +35,6 @@ topology:
 """
 LEFT_OUT = {
     "guests": ["host: [[workload.bgp]]: no guest connects"],
-    "faults": [f"{node}: bgp long-lived-graceful-restart stale-time 60" for node in ("spine", "leaf1", "leaf2")],
 }
 """Of the laboratory's topologies."""
 LAB = Path(__file__).parents[2] / "labs" / "containerlab"
