@@ -12,6 +12,7 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bgpd import __version__
 from bgpd.cli.progress import progress
 from bgpd.cli.unix_http import UnixConnection
 
@@ -21,6 +22,8 @@ TIMEOUT_S = 60.0
 """How long an order may take, or a question that takes work, ..."""
 READ_TIMEOUT_S = 10.0
 """... and how long a question may be without an answer, or its answer without going on."""
+
+_ANOTHER_PROGRAM = "another program may answer there: --socket or BGPD_SOCKET says where bgpd is"
 
 Parameters = Mapping[str, str | int | bool | None]
 
@@ -62,7 +65,8 @@ class Client:
             *lines, rest = (rest + chunk).split(b"\n")
             yield [of_json(line.rstrip(b",")) for line in lines if line.strip(b"[],\r ")]
         if rest.strip(b"[],\r "):
-            of_json(rest)  # no listing of bgpd's
+            of_json(rest)
+            raise CommandFailed("the answer is no listing of bgpd's", _ANOTHER_PROGRAM)
 
     def order(
         self,
@@ -139,10 +143,19 @@ def of_json(answer: bytes) -> Any:
     try:
         return json.loads(answer)
     except (ValueError, RecursionError) as error:
-        what = f"the answer is no JSON: {error}"
-        raise CommandFailed(
-            what, "another program may answer there: --socket or BGPD_SOCKET says where bgpd is"
-        ) from None
+        raise CommandFailed(f"the answer is no JSON: {error}", _ANOTHER_PROGRAM) from None
+
+
+def other_daemon(path: str) -> CommandFailed | None:
+    """What answers there, where it is no bgpd of this command's version: its answers may have another form."""
+    try:
+        version = Client(path).get("/v1/health", accepted=(503,))["version"]
+    except (CommandFailed, KeyError, TypeError):
+        return CommandFailed(f"what answers on {path} does not answer as bgpd {__version__} does", _ANOTHER_PROGRAM)
+    if version == __version__:
+        return None
+    hint = "bgpd upgrade makes the daemon the installed version; else use the command of its version"
+    return CommandFailed(f"bgpd {version} runs, and its answer is none that this command, {__version__}, knows", hint)
 
 
 def _target(target: str, parameters: Parameters | None) -> str:

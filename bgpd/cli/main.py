@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from bgpd import __version__
-from bgpd.cli.client import CommandFailed, WrongUsage
+from bgpd.cli.client import CommandFailed, WrongUsage, other_daemon
 from bgpd.cli.decode import Hooks
 from bgpd.cli.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
 from bgpd.cli.moments import moment, span_s
@@ -404,7 +404,7 @@ COMMANDS: dict[str, Command] = {
 def main(arguments: Sequence[str] | None, hooks: Hooks) -> int:
     """Runs one command; the exit code."""
     is_closed = _stand_in_for_closed_output()
-    is_daemon = False
+    parsed, is_daemon = argparse.Namespace(), False
     try:
         parsed = make_parser().parse_args(arguments)
         is_daemon = parsed.command == "run"
@@ -425,6 +425,12 @@ def main(arguments: Sequence[str] | None, hooks: Hooks) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             print(f"bgpd: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return FAILED
+    except (LookupError, TypeError, AttributeError, ValueError):  # it may be of an answer's form
+        other = None if is_daemon or not hasattr(parsed, "socket") else other_daemon(parsed.socket)
+        if other is None:
+            raise
+        print(f"bgpd: {other}", file=sys.stderr)
         return FAILED
 
 

@@ -61,7 +61,7 @@ def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
     file = getattr(arguments, "file", None)
     is_of_then = getattr(arguments, "at", None) is not None
     if not is_of_then and getattr(arguments, "directory", None):
-        raise WrongUsage("--directory goes with --at", "such as --at 02:51, or --at 0s")
+        raise WrongUsage("--directory goes with --at", "such as --at 02:51, or --at 10m")
     if form == "json" and not arguments.fields and not file and not is_of_then:
         for chunk in client.stream("GET", target, parameters):
             sys.stdout.buffer.write(chunk)

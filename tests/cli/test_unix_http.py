@@ -10,24 +10,26 @@ from pathlib import Path
 
 import pytest
 
+from bgpd import __version__
 from bgpd.cli.client import Client, CommandFailed
 from tests.cli.test_main import run
 
 
 @contextmanager
-def answering(path: Path, *pieces: bytes) -> Iterator[list[bytes]]:
-    """A server that hears one request, writes the pieces and hangs up; what it heard."""
+def answering(path: Path, *pieces: bytes, times: int = 1) -> Iterator[list[bytes]]:
+    """A server that hears one request, or some, writes the pieces and hangs up; what it heard."""
     heard: list[bytes] = []
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
     listener.listen()
 
     def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            heard.append(connection.recv(65536))
-            for piece in pieces:
-                connection.sendall(piece)
+        for _ in range(times):
+            connection, _ = listener.accept()
+            with connection:
+                heard.append(connection.recv(65536))
+                for piece in pieces:
+                    connection.sendall(piece)
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -117,3 +119,28 @@ def test_another_program_behind_the_socket_is_told_of(
     with answering(path, HEAD + b"\r\n" + body):
         assert run(*command.split(), "--socket", str(path)) == 1
     assert "another program may answer there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'"x"', b'{"version": "0.0.1"}', b'[{"name": "leaf1"}]'])
+@pytest.mark.parametrize("command", ["status", "explain 10.0.0.1", "show neighbors", "drain status"])
+def test_an_answer_of_another_form_is_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: bytes, command: str
+) -> None:
+    """Of a daemon of another version, or of another program."""
+    path = tmp_path / "x.sock"
+    is_listing = command.startswith("show")
+    if is_listing and body == b"[]":
+        return
+    with answering(path, HEAD + b"\r\n" + body, times=1 if is_listing else 2):
+        assert run(*command.split(), "--socket", str(path)) == 1
+    said = capsys.readouterr().err
+    assert (
+        "bgpd 0.0.1 runs" in said if b"0.0.1" in body and not is_listing else "another program may answer there" in said
+    )
+
+
+def test_a_defect_of_a_command_is_not_put_on_the_daemon(tmp_path: Path) -> None:
+    path = tmp_path / "x.sock"
+    body = f'{{"version": "{__version__}"}}'.encode()
+    with answering(path, HEAD + b"\r\n" + body, times=2), pytest.raises(KeyError):
+        run("status", "--socket", str(path))

@@ -125,7 +125,7 @@ class MqttSource(FeedSource):
         self._published.readiness_changed(reason)
 
     def errors(self) -> list[str]:
-        found = [self.error] if self.error else []
+        found = [f"the broker {self._config.broker}: {self.error}"] if self.error else []
         found += [str(problem) for kind in (SNAPSHOT, RIGHTS) for problem in self._reports.problems(MQTT, kind)]
         return found + super().errors()
 
@@ -370,6 +370,8 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
 def _explain(error: BaseException) -> str:
     """Why there is no connection, and what to do where that is known."""
     text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
+        text = error.strerror
     hints = {
         "CERTIFICATE_VERIFY_FAILED": "check workload.mqtt.ca_file and the broker's name in its certificate",
         "Bad user name or password": "check workload.mqtt.username and password_file",
