@@ -7,6 +7,7 @@ change.
 from __future__ import annotations
 
 import enum
+import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -38,6 +39,8 @@ GUESTS = "workload.bgp"
 _KEYED_BY = ("name", "prefix", "id")
 """What tells the entries of a list of tables apart."""
 _ABSENT = object()
+_LINK_LOCAL = "fe80::/10"
+"""Where a neighbor is that has an interface and no address."""
 
 Path = tuple[str, ...]
 """TOML keys from the top, without what tells the entries of a list apart: ("neighbor", "hold_time_s")."""
@@ -167,7 +170,8 @@ def config_diff(old: Config, new: Config) -> list[ConfigChangeView]:
     """
     changes: list[ConfigChangeView] = []
     for section in SESSION_SECTIONS:
-        changes += _session_changes(section, _entries_of(old, section), _entries_of(new, section))
+        entries = _entries_of(old, section), _entries_of(new, section)
+        changes += _session_changes(section, *entries, _by_prefix(old.listen))
     changes += _policy_changes(old, new)
     neighbors, old, new = _all_neighbors(old), _without_guests(old), _without_guests(new)
     for field in Config.__struct_fields__:
@@ -184,7 +188,7 @@ def _by_name(neighbors: tuple[NeighborConfig | GuestConfig, ...]) -> dict[str, S
     return {neighbor.name: neighbor for neighbor in neighbors}
 
 
-def _by_prefix(listens: tuple[ListenConfig, ...]) -> dict[str, SessionConfig]:
+def _by_prefix(listens: tuple[ListenConfig, ...]) -> dict[str, ListenConfig]:
     return {f"{listen.prefix} vrf {listen.vrf}" if listen.vrf else listen.prefix: listen for listen in listens}
 
 
@@ -193,13 +197,17 @@ def _all_neighbors(config: Config) -> list[str]:
 
 
 def _session_changes(
-    section: str, old: Mapping[str, SessionConfig], new: Mapping[str, SessionConfig]
+    section: str,
+    old: Mapping[str, SessionConfig],
+    new: Mapping[str, SessionConfig],
+    ranges_before: Mapping[str, ListenConfig],
 ) -> Iterator[ConfigChangeView]:
     for name in _union(old, new):
         path = f"{section}.{name}"
         before, after = old.get(name), new.get(name)
         if before is None:
-            yield _change(path, _ABSENT, after, Effect.NO_OP, [name])
+            ranges = _taken_from(new[name], ranges_before)
+            yield _change(path, _ABSENT, after, Effect.RESET if ranges else Effect.NO_OP, ranges or [name])
         elif after is None:
             yield _change(path, before, _ABSENT, Effect.NO_OP if _is_pattern(before) else Effect.RESET, [name])
         elif _is_pattern(before) or _is_pattern(after):
@@ -208,6 +216,16 @@ def _session_changes(
         else:
             for field, key, effect in session_changes(section, before, after):
                 yield _change(f"{path}.{key}", getattr(before, field), getattr(after, field), effect, [name])
+
+
+def _taken_from(added: SessionConfig, ranges: Mapping[str, ListenConfig]) -> list[str]:
+    """The ranges that somebody may have connected from until now who is a [[neighbor]] of its own from here on: such a
+    session ends, and comes anew."""
+    if not isinstance(added, NeighborConfig) or added.vrf or is_pattern(added):
+        return []
+    place = ipaddress.ip_network(added.address or _LINK_LOCAL)
+    before = {name: ipaddress.ip_network(one.prefix) for name, one in ranges.items()}
+    return [name for name, one in before.items() if one.version == place.version and one.overlaps(place)]
 
 
 def _is_pattern(session: SessionConfig) -> bool:

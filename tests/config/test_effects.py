@@ -163,6 +163,28 @@ def test_added_neighbor_touches_no_other_and_a_removed_one_ends() -> None:
     assert added.new["address"] == "10.0.2.2"
 
 
+RANGE = '[[listen]]\nprefix = "{}"\nasn = "external"\nimport = "all"\nmax_neighbors_per_interface = 16\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "added", "ended"),
+    [
+        ("10.0.0.0/16", '[[neighbor]]\nname = "n"\naddress = "10.0.3.2"\nasn = 65201\nimport = "all"\n', True),
+        ("10.1.0.0/16", '[[neighbor]]\nname = "n"\naddress = "10.0.3.2"\nasn = 65201\nimport = "all"\n', False),
+        ("fe80::/10", '[[neighbor]]\nname = "n"\ninterface = "eth9"\nasn = 65201\nimport = "all"\n', True),
+        ("10.0.0.0/16", '[[neighbor]]\nname = "n"\ninterface = "eth9"\nasn = 65201\nimport = "all"\n', False),
+        ("10.0.0.0/16", RANGE.format("10.1.0.0/16"), False),
+    ],
+)
+def test_section_that_is_added_ends_sessions_of_the_range_that_it_takes_neighbors_from(
+    before: str, added: str, ended: bool
+) -> None:
+    old = SESSIONS + RANGE.format(before)
+    (change,) = config_diff(parsed(old), parsed(old + added))
+    assert change.change == "added"
+    assert (change.effect, change.neighbors == [before]) == (("reset", True) if ended else ("no-op", False))
+
+
 def test_workload_is_a_no_op_for_sessions() -> None:
     change = the_change('interface = "pod1"', 'interface = "pod2"')
     assert (change.path, change.effect) == ("workload.static.10.64.1.5/32.interface", "no-op")
