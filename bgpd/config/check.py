@@ -6,6 +6,7 @@ findings; `check_config` gives all errors but those of `check_files`, `warn_abou
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import ipaddress
 import os
@@ -90,7 +91,7 @@ def check_config(config: Config) -> Iterator[Finding]:
 def _check_exports(config: Config) -> Iterator[Finding]:
     places: dict[tuple[str, int], int] = {}
     for index, station in enumerate(config.bmp):
-        wrong = bad_address(station.address)
+        wrong = _needs_interface(station.address) or bad_address(station.address)
         if wrong:
             yield Finding(("bmp", index, "address"), *wrong)
         elif (first := places.setdefault((str(ipaddress.ip_address(station.address)), station.port), index)) != index:
@@ -99,6 +100,14 @@ def _check_exports(config: Config) -> Iterator[Finding]:
     if config.mrt.directory and not config.mrt.directory.startswith("/"):
         what = f'"{config.mrt.directory}" is no absolute path'
         yield Finding(("mrt", "directory"), what, 'such as "/var/lib/bgpd/mrt"')
+
+
+def _needs_interface(text: str) -> tuple[str, str] | None:
+    """A link-local address, with a scope or without, where no interface can be said."""
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(text).is_link_local:
+            return f'"{text}" is link-local, and nothing says on which interface', "write an address that is routed"
+    return None
 
 
 def check_files(config: Config) -> Iterator[Finding]:
@@ -275,6 +284,8 @@ def _bad_broker(text: str) -> tuple[str, str] | None:
         return f'"{text}" has no port of TCP', right
     if not url.hostname or any(map(str.isspace, url.hostname)):
         return f'"{text}" names no host', right
+    if "%" not in url.hostname and (wrong := _needs_interface(url.hostname)):
+        return wrong
     if url.path.strip("/") or url.query or url.fragment:  # not repeated: a password may be in it
         return "has more than a host and a port", "what stands behind them would be ignored"
     return None

@@ -56,7 +56,9 @@ class MqttWorkloadConfig(Strict, frozen=True, kw_only=True):
     """[workload.mqtt]: workloads and services that an orchestrator publishes on a broker (MQTT 5)."""
 
     broker: Annotated[str, Meta(pattern="^mqtts?://", description="mqtt://HOST[:1883] or mqtts://HOST[:8883].")]
-    host: Annotated[str, Meta(pattern="^[^/+#]*$", description='This host in topics; "": the router\'s hostname.')] = ""
+    host: Annotated[
+        str, Meta(pattern="^[^/+#]*$", max_length=255, description='This host in topics; "": the router\'s hostname.')
+    ] = ""
     username: Annotated[str, Meta(description='User name at the broker; "": none.')] = ""
     password_file: Annotated[str, Meta(description='File with the password; "": none.')] = ""
     ca_file: Annotated[str, Meta(description="CA that signed the broker's certificate; \"\": the system's.")] = ""

@@ -1,4 +1,4 @@
-"""[[bmp]] and [mrt]: what is wrong with them is told with its place, and a change of them ends no session."""
+"""[[bmp]], [mrt], [workload.mqtt]: what is wrong with them is told with its place, and a change ends no session."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ BASE = '[router]\nasn = 65203\nrouter_id = "10.255.1.1"\n'
     [
         ('[[bmp]]\naddress = "collector"\n', 5, "collector"),
         ('[[bmp]]\naddress = "10.0.9.9"\nport = 0\n', 6, "0"),
+        ('[[bmp]]\naddress = "fe80::9"\n', 5, "nothing says on which interface"),
+        ('[[bmp]]\naddress = "fe80::9%eth0"\n', 5, "nothing says on which interface"),
+        ('[workload.mqtt]\nbroker = "mqtt://[fe80::9]"\n', 5, "nothing says on which interface"),
+        (f'[workload.mqtt]\nbroker = "mqtt://10.0.9.9"\nhost = "{"h" * 256}"\n', 6, "255"),
         ('[[bmp]]\naddress = "10.0.9.9"\n[[bmp]]\naddress = "10.0.9.9"\n', 6, "already bmp[0]"),
         ('[mrt]\ndirectory = "mrt"\n', 5, "no absolute path"),
         ("[mrt]\nmax_bytes = 5\n", 5, "1048576"),
