@@ -347,10 +347,10 @@ class Drain:
     async def _keep_last(self, order: Order, stage: DrainStage) -> None:
         """Begin or go on with a stage; services that no other host announces stay until one does.
 
-        Once all is withdrawn none stays, and while no neighbor is established none is announced.
+        Once all is withdrawn none stays. While no neighbor is established, no other host is seen to announce one.
         """
         last: AbstractSet[VrfKey] = frozenset()
-        if not order.force and stage is DrainStage.SERVICES and self._routing.sources:
+        if not order.force and stage is DrainStage.SERVICES:
             last = await self.last_services()
         if (stage, last) != (self._stage, self._kept):
             self._set_stage(stage, last)

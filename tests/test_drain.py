@@ -368,6 +368,25 @@ async def test_packets_of_bfd_are_allowed_for_on_the_uplink(tmp_path: Path) -> N
     assert site.drain.view().state == "drained"
 
 
+async def test_a_stage_that_begins_while_all_neighbors_are_away_keeps_what_nobody_else_is_seen_to_have(
+    site: Site,
+) -> None:
+    await site.on()
+    away = dict(site.routing.sources)
+    site.recorder.withdraw(site.leaf2, SERVICE)
+    site.routing.sources.clear()
+    for _ in range(2 * QUIET_LOOKS):
+        await site.look(after_s=SETTLE_S)
+    assert site.drain.view().state == "draining"
+    site.routing.sources.update(away)
+    assert site.sent() == {POD: True, SERVICE: True}
+    await site.look()
+    assert site.drain.view().kept == [SERVICE]
+    site.other()
+    await site.until_drained()
+    assert site.sent() == {POD: True}
+
+
 async def test_without_a_neighbor_nothing_is_kept_from_the_next_one(site: Site, impatient: None) -> None:
     await site.on(force=True)
     site.routing.sources.clear()
