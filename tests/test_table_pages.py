@@ -122,6 +122,9 @@ WIDE, NARROW = (prefix_key(RD, prefix=b"\x0a\x09\0\0", prefix_length=length) for
         ("10.9.0.0/16", [WIDE]),
         ("10.255.1.1:100", [HOST_ROUTE, WIDE, NARROW]),
         ("10.9.0.0/x", None),
+        ("10.9.0.0/-1", None),
+        ("10.9.0.0/+16", None),
+        ("10.9.0.0/", None),
         ("leaf1", None),
     ],
 )

@@ -14,11 +14,13 @@ _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}\Z")
 
 def evpn_routes_with(text: str) -> Callable[[Sequence[bytes]], list[bytes]] | None:
     """The EVPN routes with a MAC, an address, a prefix or a route distinguisher; None if the text is none of them."""
-    written, _, length = text.partition("/")
+    written, slash, length = text.partition("/")
+    if slash and not (length.isascii() and length.isdecimal()):
+        return None
     try:
         mac = bytes.fromhex(text.replace(":", "")) if _MAC.match(text) else b""
         needle = mac or address(written) or parse_route_distinguisher(text)
-        bits = int(length) if length else -1
+        bits = int(length) if slash else -1
     except ValueError:
         return None
 

@@ -295,6 +295,11 @@ def end_children() -> None:
                 os.waitpid(pid, 0)
 
 
+def is_program(path: Path) -> bool:
+    """Whether there is a file that this process may execute; a directory may be searched, which is another thing."""
+    return path.is_file() and os.access(path, os.X_OK)
+
+
 def checked_program(path: Path) -> Path:
     """The program itself, with links resolved.
 

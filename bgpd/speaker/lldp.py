@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bgpd.runtime.programs import ENVIRONMENT, ProgramRefused, checked_program, said_by
+from bgpd.runtime.programs import ENVIRONMENT, ProgramRefused, checked_program, is_program, said_by
 
 PROGRAM = "lldpcli"
 _PATIENCE_S = 3.0
@@ -21,7 +21,7 @@ _MOST_BYTES = 1 << 20
 async def read_lldp() -> tuple[Mapping[str, tuple[str, ...]], str]:
     """The names of the systems behind each interface, and why there are none ("" if LLDP was read, or is not there)."""
     folders = (*os.get_exec_path(), *os.get_exec_path(ENVIRONMENT))
-    found = next((path for folder in folders if os.access(path := Path(folder, PROGRAM), os.X_OK)), None)
+    found = next((path for folder in folders if is_program(path := Path(folder, PROGRAM))), None)
     if found is None:
         return {}, ""
     try:

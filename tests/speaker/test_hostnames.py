@@ -133,6 +133,9 @@ async def test_the_program_is_asked_and_may_fail_in_any_way(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(lldp, "ENVIRONMENT", {"PATH": str(tmp_path)})
     assert await read_lldp() == ({}, ""), "it is not installed: nothing to tell"
+    (tmp_path / "lldpcli").unlink()
+    (tmp_path / "lldpcli").mkdir()
+    assert await read_lldp() == ({}, ""), "a directory of that name is no program"
 
 
 class Known(list[Any]):

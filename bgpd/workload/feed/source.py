@@ -18,6 +18,7 @@ from bgpd.model.reports import Problem
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.workload import Claim
 from bgpd.runtime.events import log
+from bgpd.runtime.programs import is_program
 from bgpd.runtime.turns import soon
 from bgpd.workload.feed.feed import Feed
 from bgpd.workload.feed.reports import STATE_FILE
@@ -121,7 +122,7 @@ def _commands(directory: str) -> Collection[str] | None:
     if not directory:
         return None
     try:
-        return frozenset(name for name in os.listdir(directory) if os.access(Path(directory) / name, os.X_OK))
+        return frozenset(name for name in os.listdir(directory) if is_program(Path(directory) / name))
     except OSError as error:
         log.error("workload.command_directory", directory=directory, error=str(error))
         return None
