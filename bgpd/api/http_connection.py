@@ -47,7 +47,9 @@ class HttpServer:
         return HttpConnection(self)
 
     async def stop(self) -> None:
-        """Answers may go on for half a second; then all connections are closed."""
+        """Streams end, and other answers may go on for half a second; then all connections are closed."""
+        for stop in self.app.on_stop:
+            await stop()
         tasks = [one.task for one in self.open if one.task is not None]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=STOP_PATIENCE_S)
@@ -56,8 +58,6 @@ class HttpServer:
             await asyncio.gather(*late, return_exceptions=True)
         for connection in tuple(self.open):
             connection.close()
-        for stop in self.app.on_stop:
-            await stop()
 
 
 class HttpConnection(asyncio.Protocol):

@@ -72,9 +72,11 @@ class Live:
             return response
 
     async def stop(self) -> None:
-        """Render no more."""
+        """Render no more; the streams of those who still look on end."""
         task, self._task = self._task, None
         self._overview, self._render_at = b"", 0.0
+        for viewer in self._viewers:
+            viewer.end()
         if task is not None:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -155,6 +157,11 @@ class _Viewer:
             self._transport = None
         elif not chunk:
             return
+        self._wake.set()
+
+    def end(self) -> None:
+        """It is sent nothing more."""
+        self._transport = None
         self._wake.set()
 
     async def next(self) -> bytes:

@@ -112,8 +112,7 @@ class ApiServer:
             self._server.close()
             self._server = None
         self._tcp.stop()
-        for http in self._https:
-            await http.stop()
+        await asyncio.gather(*(http.stop() for http in self._https))
         self._https.clear()
 
     def _set_up(

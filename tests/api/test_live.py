@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import aiohttp
 import pytest
 
-from bgpd.api import live
+from bgpd.api import http_connection, live
 from bgpd.api.live import Live
 from bgpd.api.server import ApiServer
 from bgpd.config.schema import ApiConfig
@@ -92,6 +92,17 @@ async def hall(tmp_path: Path) -> AsyncIterator[Hall]:
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
         yield session
+
+
+async def test_a_server_that_stops_ends_its_streams_at_once(
+    hall: Hall, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_connection, "STOP_PATIENCE_S", 10 * PATIENCE_S)
+    async with hall.viewer(http) as stream:
+        await wait_for(stream, "overview")
+        async with asyncio.timeout(PATIENCE_S):
+            await hall.server.stop()
+            assert not [found async for found, _ in stream if found == "overview"]
 
 
 async def test_viewer_sees_now_and_then_what_changes(hall: Hall, http: aiohttp.ClientSession) -> None:
