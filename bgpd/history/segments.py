@@ -20,7 +20,7 @@ from typing import BinaryIO
 import msgspec
 
 from bgpd.history.blocks import Block, EncodedHeard, block, blocks, read_block
-from bgpd.history.records import VERSION, AnyRecord, BaseBegan, BaseEnded
+from bgpd.history.records import VERSION, AnyRecord, BaseBegan, BaseEnded, Lost
 from bgpd.history.wanted import Wanted
 from bgpd.model.unreadable import UNREADABLE
 
@@ -73,6 +73,8 @@ class SegmentWriter:
         self._max_bytes = max_bytes
         self._looked_at = 0
         self._base_bytes = self._of_base = 0
+        self._is_whole = False
+        """Nothing is lost of what was written since the last base began."""
         self._file: BinaryIO | None = None
         self._size = 0
         self._segments: list[Segment] = []
@@ -91,6 +93,7 @@ class SegmentWriter:
                 self._write(part)
         except OSError as error:
             self._close()
+            self._is_whole = False
             raise HistoryUnusable(f"{self._directory}: {error.strerror}") from error
 
     def is_time_for_base(self) -> bool:
@@ -119,7 +122,10 @@ class SegmentWriter:
 
     def _write(self, records: Sequence[AnyRecord | EncodedHeard]) -> None:
         begins_base = isinstance(records[0], BaseBegan)
-        ends = [record.at for record in records if isinstance(record, BaseEnded)]
+        self._is_whole |= begins_base
+        if any(isinstance(record, Lost) for record in records):
+            self._is_whole = False
+        ends = [record.at for record in records if isinstance(record, BaseEnded) and self._is_whole]
         data = block(records, ends_base=bool(ends))
         size = len(data)
         self._leave_room(size)

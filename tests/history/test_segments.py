@@ -83,6 +83,16 @@ def test_base_that_must_not_wait_is_whole_before_the_last_one_is_deleted(tmp_pat
         say_base()
 
 
+def test_the_end_of_a_base_of_which_something_was_lost_makes_nothing_known(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path, max_bytes=1 << 20)
+    writer.append([BaseBegan(1.0, b"", [], [])])
+    writer.append([Lost(2.0, "the disk was full"), BaseEnded(3.0)])
+    assert (writer.known_from, writer.bases) == (None, 0)
+    assert known_from(segments_of(tmp_path)) is None
+    writer.append([BaseBegan(4.0, b"", [], []), BaseEnded(5.0)])
+    assert (writer.known_from, writer.bases) == (5.0, 1)
+
+
 def test_another_process_goes_on_with_new_segments(tmp_path: Path) -> None:
     first, second = (SegmentWriter(tmp_path, max_bytes=1 << 20) for _ in range(2))
     first.append([heard(1.0, [b"a"])])
