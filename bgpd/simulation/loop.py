@@ -10,15 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import fcntl
 import gc
 import heapq
 import os
 import random
+import shutil
 import sys
 import tempfile
+import time
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 from bgpd.simulation.sockets import SimulatedSocket, Transport
@@ -34,6 +38,8 @@ _RESOLUTION_S = 1e-9
 """Of the clock, as Linux has it: what is due so soon is due."""
 _THREAD_S = 0.004
 _MEMORY = "/dev/shm"  # noqa: S108 (a directory of its own is made in it)
+_SCRATCH = "bgpd-simulated-"
+_YOUNG_S = 60.0
 
 
 class Handle:
@@ -359,9 +365,35 @@ def simulated_time(chance: random.Random, *, slow_looks: float = 0.01) -> Iterat
         gc.set_threshold(*thresholds)
 
 
-def scratch() -> tempfile.TemporaryDirectory[str]:
-    """Where simulated hosts keep their state: in memory, where there is such a place, since they write it to disk."""
-    return tempfile.TemporaryDirectory(prefix="bgpd-simulation-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+@contextlib.contextmanager
+def scratch(place: str = _MEMORY) -> Iterator[str]:
+    """Where simulated hosts keep their state: in memory, where there is such a place, since they write it to disk.
+
+    It is locked for as long as it is used: what runs have left that were killed is deleted first.
+    """
+    base = place if os.access(place, os.W_OK) else tempfile.gettempdir()
+    for left in Path(base).glob(f"{_SCRATCH}*"):
+        _delete_left(left)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=base) as directory:
+        lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield directory
+        finally:
+            os.close(lock)
+
+
+def _delete_left(directory: Path) -> None:
+    """Delete a directory that nobody uses; a young one may not be locked yet."""
+    with contextlib.suppress(OSError):
+        if time.time() < directory.stat().st_mtime + _YOUNG_S:
+            return
+        lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(directory, ignore_errors=True)
+        finally:
+            os.close(lock)
 
 
 def _collect() -> None:

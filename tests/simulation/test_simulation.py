@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from bgpd.simulation.loop import scratch
 from bgpd.simulation.run import run, shortened
 from bgpd.simulation.scenario import Event, Kind, Scenario
 from bgpd.simulation.seeds import scenario_of
@@ -101,3 +103,15 @@ def test_seeds_that_are_none_are_told_and_do_not_pass(seeds: str, capsys: pytest
         main([f"--seeds={seeds}"])
     assert ended.value.code == 2
     assert "--seeds" in capsys.readouterr().err
+
+
+def test_what_killed_runs_have_left_is_deleted_and_what_others_use_is_not(tmp_path: Path) -> None:
+    with scratch(str(tmp_path)) as used:
+        left = Path(used).with_name(Path(used).name + "-left")
+        left.mkdir()
+        (left / "state").write_text("claims")
+        for old in (used, left):
+            os.utime(old, (0, 0))
+        with scratch(str(tmp_path)) as own:
+            assert sorted(tmp_path.iterdir()) == sorted(map(Path, (used, own)))
+    assert not list(tmp_path.iterdir())
