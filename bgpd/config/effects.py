@@ -137,7 +137,7 @@ SESSION_SECTIONS = ("neighbor", "listen", GUESTS)
 """The sections that sessions are made from."""
 
 
-def _entries_of(config: Config, section: str) -> dict[str, SessionConfig]:
+def _entries_of(config: Config, section: str) -> Mapping[str, SessionConfig]:
     """The entries of a section of sessions by what tells them apart."""
     if section == "listen":
         return _by_prefix(config.listen)
