@@ -20,6 +20,7 @@ from bgpd.message.notification import describe_notification
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import ErrorCode
 from bgpd.runtime.turns import WINDOW_S, now_or_soon, soon, turns
+from bgpd.speaker.chatter import Chatter
 from bgpd.speaker.connection import KeepaliveReceived, RefreshReceived, State, UpdateReceived
 from bgpd.speaker.defects import OUT_OF_RESOURCES
 from bgpd.speaker.exchange import Exchange, RefusedUpdate, UnreadableUpdate
@@ -115,6 +116,10 @@ class Driver:
         self._put_off: RefreshReceived | None = None
         self._run = RunLength()
         self._turns_owed = 0
+        self._messages = 0
+        self._bare_messages = 0  # of those of this turn, how many brought no routes
+        self._chatter = Chatter()
+        self._is_resting = False
 
     @property
     def wires(self) -> list[Wire]:
@@ -245,6 +250,7 @@ class Driver:
                 self._perform(output)
             return True
         left, messages = STEP_BYTES, STEP_MESSAGES
+        self._messages = self._bare_messages = 0
         while True:
             while self.exchange is not None and self.exchange.is_behind:
                 self.exchange.catch_up()
@@ -254,6 +260,7 @@ class Driver:
             bodies = self._session.updates(now, most=min(messages, self._run.messages), most_bytes=min(left, RUN_BYTES))
             if bodies:
                 messages -= len(bodies)
+                self._messages += len(bodies)
                 left -= sum(map(len, bodies))
                 began = time.thread_time()
                 self._work_off(bodies, end)
@@ -265,6 +272,7 @@ class Driver:
             output = self._session.next_output(now)
             if output is None:
                 return True
+            self._messages += 1
             self._perform(output)
             if self.is_held and end < math.inf:
                 return True
@@ -279,6 +287,7 @@ class Driver:
             self._take(bodies)
             if bodies and ((self.exchange is not None and self.exchange.is_behind) or _now() > end):
                 self._session.give_back(bodies)
+                self._messages -= len(bodies)
                 break
         self._updates_done()
 
@@ -295,16 +304,32 @@ class Driver:
     def _planned_pump(self) -> None:
         """A turn. A message cannot be divided, and a long one takes the time of many turns: while others have work,
         these are theirs."""
+        rest_s = 0.0 if self.is_held else self._chatter.rest_s(_now())
+        if rest_s > 0:
+            self._is_resting = True
+            self._wait_for_turn()
+            asyncio.get_running_loop().call_later(rest_s, self._rested)
+            return
         if self._turns_owed and not self.is_held and turns():
             self._turns_owed -= 1
             soon(self._planned_pump)
             return
         self._is_pump_planned = False
-        cpu_s, end = time.thread_time(), _now() + STEP_S
+        cpu_s, began = time.thread_time(), _now()
+        end = began + STEP_S
         try:
             self._pump(end)
         finally:
-            self._turns_owed = _steps_beyond(end, time.thread_time() - cpu_s)
+            took_s = time.thread_time() - cpu_s
+            self._turns_owed = _steps_beyond(end, took_s)
+            if 2 * self._bare_messages > self._messages:
+                self._chatter.took(min(took_s, _now() - began), _now())
+
+    def _rested(self) -> None:
+        """What brings no routes has used its share of the time long enough ago."""
+        self._is_resting = False
+        self._look_for_unread()
+        soon(self._planned_pump)
 
     def _note_state(self) -> None:
         if self._session.state is not self.state:
@@ -329,7 +354,7 @@ class Driver:
         self._report(self._tick)
 
     def _tick(self) -> None:
-        if self.is_held or self._is_reading_paused:
+        if self.is_held or self._is_reading_paused or self._is_resting:
             self._session.put_off(_now(), is_unread=True)
         self._session.tick(_now())
         if self.exchange is not None:
@@ -368,13 +393,14 @@ class Driver:
             case AttemptFailed(reason, notified):
                 self._owner.attempt_failed(reason, notified)
             case RefreshReceived(refresh) as received:
+                self._bare_messages += 1
                 if self.exchange is not None and self.exchange.must_wait(refresh):
                     self._put_off = received
                     self.hold(True)
                 elif self.exchange is not None:
                     self.exchange.refresh_received(refresh, _now())
             case KeepaliveReceived():
-                pass
+                self._bare_messages += 1
 
     async def _dial(self, number: int) -> None:
         try:
@@ -422,8 +448,10 @@ class Driver:
         if self.exchange is None or self.wire is None:
             bodies.clear()
             return
+        before = self.exchange.bare_updates
         try:
             self.exchange.take(bodies)
+            self._bare_messages += self.exchange.bare_updates - before
         except RefusedUpdate as refused:
             self._leave(bodies)
             sent = describe_notification(refused.notification.code, refused.notification.subcode)

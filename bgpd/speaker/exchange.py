@@ -184,6 +184,8 @@ class Exchange:
         self.negotiated = negotiated
         self.local = local
         self.messages_sent = 0
+        self.bare_updates = 0
+        """UPDATEs that brought no routes: malformed ones, and such as End-of-RIB."""
         self.end_of_rib: list[Family] = []
         self._self = NextHopSelf(host, local=local, interface=source.interface, vrf=vrf)
         self._nlri_decoders = nlri_decoders
@@ -299,6 +301,7 @@ class Exchange:
         """Take an UPDATE of any kind, with what is wrong with it."""
         for error in decoded.errors:
             self._note(error)
+        self.bare_updates += not any(batch.announced or not decoded.errors for batch in decoded.batches)
         if decoded.notification is not None:
             self.updates_done()
             why = decoded.errors[0].message if decoded.errors else "cannot be read"

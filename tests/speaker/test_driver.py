@@ -101,6 +101,7 @@ class Refreshed:
     """An exchange whose tables are not complete until the test says so; `taken`: what it took, in order."""
 
     is_behind = False
+    bare_updates = 0
 
     def __init__(self) -> None:
         self.is_complete = False

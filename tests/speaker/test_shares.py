@@ -10,9 +10,13 @@ from typing import Any, cast
 
 import pytest
 
+from bgpd.message.exabgp_codec import RouteRefresh
 from bgpd.runtime.turns import TURN_S
 from bgpd.speaker import driver as driver_module
+from bgpd.speaker.chatter import CHATTER_BURST_S, CHATTER_SHARE
+from bgpd.speaker.connection import KeepaliveReceived, RefreshReceived
 from bgpd.speaker.driver import STEP_S, Driver
+from bgpd.speaker.session import Output
 from tests.clocks import in_simulated_time, spend
 from tests.speaker.test_driver import Connected, QuietSession
 
@@ -29,6 +33,7 @@ class Sending(QuietSession):
         self._size = size
         self._cost_s = cost_s
         self.is_behind = False
+        self.bare_updates = 0
 
     def updates(self, now: float, *, most: int, most_bytes: int) -> list[bytes]:
         count = int(min(self.left, most, max(1, most_bytes // self._size)))
@@ -52,6 +57,40 @@ class Sending(QuietSession):
         driver.carry(cast(Any, session), cast(Any, wire))
         wire.hear(b"")
         return session
+
+
+class Malformed(Sending):
+    """The same, whose UPDATEs are all malformed."""
+
+    def take(self, bodies: list[bytes]) -> None:
+        self.bare_updates += len(bodies)
+        super().take(bodies)
+
+
+class Talking(Sending):
+    """A neighbor that sends KEEPALIVEs, or requests for all routes, that take so long each."""
+
+    said: KeepaliveReceived | RefreshReceived = KeepaliveReceived()
+
+    def updates(self, now: float, *, most: int, most_bytes: int) -> list[bytes]:
+        return []
+
+    def next_output(self, now: float) -> Output | None:
+        if not self.left:
+            return None
+        self.left -= 1
+        spend(self._cost_s)
+        return self.said
+
+    def must_wait(self, refresh: RouteRefresh) -> bool:
+        return False
+
+    def refresh_received(self, refresh: RouteRefresh, now: float) -> None:
+        """Many of them are one answer."""
+
+
+class Asking(Talking):
+    said = RefreshReceived(RouteRefresh(1, 1))
 
 
 async def took(good: Sending) -> float:
@@ -105,3 +144,51 @@ def test_two_with_long_messages_work_in_turn() -> None:
     shorter, longer = in_simulated_time(both())
     assert shorter <= 2 * 20 * 11e-3 + 34e-3
     assert shorter + longer == pytest.approx(20 * 45e-3, abs=2 * 34e-3)
+
+
+@pytest.mark.parametrize("kind", [Malformed, Talking, Asking])
+@pytest.mark.usefixtures("_simulated")
+def test_what_brings_no_routes_takes_a_twentieth_of_the_time(kind: type[Sending]) -> None:
+    """A good neighbor beside it pays that, and a burst; and so does the host while nobody else has work."""
+
+    async def beside() -> float:
+        kind.begin(math.inf, 19, 17e-6)
+        await asyncio.sleep(2.0)
+        return await took(Sending.begin(GOOD_MESSAGES, 100, GOOD_COST_S))
+
+    async def alone() -> float:
+        talking = kind.begin(1e6, 19, 17e-6)
+        await asyncio.sleep(10.0)
+        return (1e6 - talking.left) * 17e-6
+
+    assert in_simulated_time(beside()) <= (1 + CHATTER_SHARE) * ALONE_S + CHATTER_BURST_S + STEP_S
+    assert 10 * CHATTER_SHARE - STEP_S <= in_simulated_time(alone()) <= 10 * CHATTER_SHARE + CHATTER_BURST_S + STEP_S
+
+
+@pytest.mark.usefixtures("_simulated")
+def test_routes_are_read_without_rest_though_keepalives_and_malformed_ones_are_among_them() -> None:
+    class Mixed(Sending):
+        def take(self, bodies: list[bytes]) -> None:
+            self.bare_updates += len(bodies) // 3
+            super().take(bodies)
+
+    async def alone() -> float:
+        return await took(Mixed.begin(GOOD_MESSAGES, 100, GOOD_COST_S))
+
+    assert in_simulated_time(alone()) <= ALONE_S + STEP_S
+
+
+@pytest.mark.usefixtures("_simulated")
+def test_hold_timer_waits_for_what_is_not_read_while_a_neighbor_rests() -> None:
+    async def work() -> None:
+        asking, wire = Asking(math.inf, 23, 17e-6), Connected()
+        driver = Driver(cast(Any, asking), cast(Any, None), tasks=cast(Any, None))
+        driver.adopt(1, cast(Any, wire))
+        driver.carry(cast(Any, asking), cast(Any, wire))
+        asking.due = asyncio.get_running_loop().time() + 1.0
+        driver.set_timer()
+        wire.hear(b"")
+        await asyncio.sleep(2.0)
+        assert True in asking.put_off_by
+
+    in_simulated_time(work())
