@@ -33,6 +33,9 @@ from bgpd.speaker.connection import (
 from bgpd.speaker.retries import FIRST_RETRY_S, Retries
 from bgpd.speaker.saved import SavedRetries
 
+DIAL_PATIENCE_S = 0.5
+"""So long a connection of the peer waits for one that is being dialed, and would be kept."""
+
 
 def may_go_on(negotiated: Negotiated | None, notified: Notified | None) -> bool:
     """Whether the end of a session lets the neighbor go on forwarding: it can restart gracefully, and no NOTIFICATION
@@ -128,6 +131,8 @@ class Session:
         self._retries = Retries(random=random)
         self._running = False
         self._reading: Connection | None = None
+        self._unconfirmed: tuple[int, float] | None = None
+        """The peer's connection that waits for what is being dialed, and until when."""
 
     @property
     def is_refusing(self) -> bool:
@@ -301,11 +306,13 @@ class Session:
                 self._settle(now)
             else:
                 self._connect(now)
+        self._confirm_unless_dialing(now)
 
     def deadline(self) -> float | None:
         """When `tick` wants to be called; None: only when something happens."""
         times = [connection.deadline() for connection in self._connections.values()]
-        return min((time for time in (*times, self._retries.deadline) if time is not None), default=None)
+        times += self._retries.deadline, self._unconfirmed[1] if self._unconfirmed is not None else None
+        return min((time for time in times if time is not None), default=None)
 
     # Outputs
 
@@ -337,6 +344,8 @@ class Session:
 
     def _read(self, number: int, connection: Connection, now: float) -> bool:
         """Handle the next message of one connection; whether there was one."""
+        if self._unconfirmed is not None and number == self._unconfirmed[0]:
+            return False
         self._reading = connection
         event = connection.next_event(now)
         if event is None:
@@ -367,9 +376,26 @@ class Session:
                 "the neighbor restarted" if other.state is State.ESTABLISHED else "the neighbor's connection is kept"
             )
             self._fail(other_number, now, None if other is self.established else COLLISION, reason)
+        if connection.incoming and connection.negotiated is not None and self._dialing is not None:
+            # Once the peer is established, it takes what is dialed for that of a host that has restarted.
+            if keeps_ours(connection.negotiated):
+                self._unconfirmed = number, now + DIAL_PATIENCE_S
+                return
+            self._give_up_dialing()
         connection.confirm(now)
-        if connection.incoming and connection.negotiated is not None and not keeps_ours(connection.negotiated):
-            self._give_up_dialing()  # what it makes would be closed, or taken for that of a host that has restarted
+        self._flush(number)
+        self._settle(now)
+
+    def _confirm_unless_dialing(self, now: float) -> None:
+        """Accept the OPEN of the peer's connection once nothing comes of what was dialed, or not soon enough."""
+        if self._unconfirmed is None:
+            return
+        number, until = self._unconfirmed
+        if now < until and (self._dialing is not None or not all(one.incoming for one in self._connections.values())):
+            return
+        self._unconfirmed = None
+        self._give_up_dialing()
+        self._connections[number].confirm(now)
         self._flush(number)
         self._settle(now)
 
@@ -437,6 +463,8 @@ class Session:
         the driver comes to the rest.
         """
         connection = self._connections.pop(number)
+        if self._unconfirmed is not None and number == self._unconfirmed[0]:
+            self._unconfirmed = None
         connection.end()
         sent = connection.notification_sent
         notified = Notified(sent, True) if sent is not None else Notified(received, False) if received else None
@@ -455,6 +483,7 @@ class Session:
 
     def _settle(self, now: float, *, refusing: bool = False) -> None:
         """State and retry timer after something came or went. `refusing`: nor may the peer come back at once."""
+        self._confirm_unless_dialing(now)
         if self._connections:
             if self._dialing is None:
                 self._retries.deadline = None

@@ -11,11 +11,13 @@ from bgpd.speaker.collision import SIMULTANEOUS_S
 from bgpd.speaker.connection import Connection, State, UpdateReceived
 from bgpd.speaker.retries import FIRST_RETRY_S
 from bgpd.speaker.session import (
+    DIAL_PATIENCE_S,
     AttemptFailed,
     Close,
     Dial,
     Notified,
     Output,
+    Send,
     SessionDown,
     SessionUp,
     may_go_on,
@@ -142,7 +144,7 @@ def test_what_is_dialed_is_given_up_once_the_neighbor_has_connected() -> None:
     driver = Driver()
     dial = driver.dial()
     number = driver.accepted()
-    outputs = driver.receive(number, open_bytes() + KEEPALIVE)
+    outputs = driver.receive(number, open_bytes() + KEEPALIVE) + driver.wait(DIAL_PATIENCE_S)
     assert Close(dial.connection) in outputs
     assert any(isinstance(one, SessionUp) for one in outputs)
     assert driver.session.deadline() is not None
@@ -160,11 +162,61 @@ def test_what_is_dialed_is_given_up_once_the_neighbors_connection_is_sure_to_win
     assert number is not None
     outputs = driver.receive(number, open_bytes(router_id=peer_id))
     assert (Close(dial.connection) in outputs) is is_given_up
-    assert driver.session.state is State.OPEN_CONFIRM
+    assert driver.session.state is (State.OPEN_CONFIRM if is_given_up else State.OPEN_SENT)
     driver.session.closed(number, driver.now, "closed")
     driver.now += 60
     driver.session.tick(driver.now)
     assert is_given_up is any(isinstance(one, Dial) for one in driver.outputs())
+
+
+def crossing() -> tuple[Driver, int, int]:
+    """Both sides dial, and the neighbor, which has the lower router ID, has connected and sent its OPEN: the numbers
+    of our connection and of that one."""
+    driver = Driver(GRACEFUL)
+    ours = driver.dial().connection
+    its = driver.accepted()
+    outputs = driver.receive(its, open_bytes(router_id="10.0.0.1", graceful=True))
+    assert KEEPALIVE not in [one.data for one in outputs if isinstance(one, Send)]
+    assert driver.session.state is State.OPEN_SENT
+    return driver, ours, its
+
+
+def test_neighbors_connection_waits_for_the_one_that_is_being_dialed_and_will_be_kept() -> None:
+    """Else a leaf that helps a restart is established already when ours comes, and takes it for the next restart."""
+    driver, ours, its = crossing()
+    driver.receive(its, KEEPALIVE)
+    driver.session.connected(ours, driver.now)
+    outputs = driver.receive(ours, open_bytes(router_id="10.0.0.1", graceful=True) + KEEPALIVE)
+    assert Close(its) in outputs
+    assert [one.connection for one in outputs if isinstance(one, SessionUp)] == [ours]
+    assert not [one for one in driver.wait(1.0) if isinstance(one, SessionDown)]
+
+
+@pytest.mark.parametrize("end", ["not made", "lost", "silent", "never made"])
+def test_neighbors_connection_is_taken_once_nothing_comes_of_what_is_dialed(end: str) -> None:
+    driver, ours, its = crossing()
+    driver.receive(its, KEEPALIVE)
+    match end:
+        case "not made":
+            driver.session.dial_failed(ours, driver.now, "refused")
+        case "lost":
+            driver.session.connected(ours, driver.now)
+            driver.session.closed(ours, driver.now, "reset")
+        case "silent":
+            driver.session.connected(ours, driver.now)
+    outputs = driver.outputs() + driver.wait(DIAL_PATIENCE_S)
+    assert [one.connection for one in outputs if isinstance(one, SessionUp)] == [its]
+    assert (Close(ours) in outputs) is (end in ("lost", "never made"))
+    driver.session.stop(driver.now, None, "stopped")
+
+
+def test_neighbors_connection_that_ends_while_it_waits_leaves_nothing() -> None:
+    driver, ours, its = crossing()
+    driver.session.closed(its, driver.now, "reset")
+    assert Close(its) in driver.outputs()
+    driver.session.connected(ours, driver.now)
+    driver.receive(ours, open_bytes(router_id="10.0.0.1", graceful=True) + KEEPALIVE)
+    assert driver.session.state is State.ESTABLISHED
 
 
 def test_dial_that_fails_beside_a_connection_is_not_told() -> None:
