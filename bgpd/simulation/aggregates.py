@@ -32,29 +32,35 @@ class Announced(NamedTuple):
     suppressed: tuple[tuple[str, str], ...] = ()
 
 
-def configs(host: int, kind: int, *, is_v6: bool) -> tuple[AggregateConfig, ...]:
+def configs(host: int, kind: int, *, is_v6: bool, vrf: str = "") -> tuple[AggregateConfig, ...]:
     """The aggregates of a host, one of each family, all of a kind."""
     fields = KINDS[kind]
-    blocks = (f"10.64.{host}.0/24", f"fd64::{host + 1:x}:0/112")
+    blocks = (f"10.64.{host}.0/24", f"{'fd65' if vrf else 'fd64'}::{host + 1:x}:0/112")
     if fields is None:
         return ()
-    return tuple(AggregateConfig(prefix=one, **fields) for one in (blocks if is_v6 else blocks[:1]))  # type: ignore[arg-type]
+    return tuple(AggregateConfig(prefix=one, vrf=vrf, **fields) for one in (blocks if is_v6 else blocks[:1]))  # type: ignore[arg-type]
 
 
-def with_kind(config: Config, host: int, kind: int, *, is_v6: bool) -> Config:
-    """The same with other aggregates."""
-    return msgspec.structs.replace(config, aggregate=configs(host, kind, is_v6=is_v6))
+def with_kind(config: Config, host: int, kind: int, *, is_v6: bool, vrf: str = "") -> Config:
+    """The same with other aggregates in a VRF, or in none."""
+    kept = without(config, vrf).aggregate
+    return msgspec.structs.replace(config, aggregate=(*kept, *configs(host, kind, is_v6=is_v6, vrf=vrf)))
 
 
-def announced(config: Config, workloads: Iterable[str]) -> Announced:
-    """What a host announces for these workloads."""
+def without(config: Config, vrf: str) -> Config:
+    """The same without those of a VRF."""
+    return msgspec.structs.replace(config, aggregate=tuple(one for one in config.aggregate if one.vrf != vrf))
+
+
+def announced(config: Config, workloads: Iterable[str], *, vrf: str = "") -> Announced:
+    """What a host announces for these workloads, of a VRF or of none."""
     prefixes = set(workloads)
     if not config.aggregate:
         return Announced(frozenset(prefixes))
     aggregates: set[str] = set()
     blackholes: set[str] = set()
     suppressed: list[tuple[str, str]] = []
-    for one in config.aggregate:
+    for one in (one for one in config.aggregate if one.vrf == vrf):
         block = ipaddress.ip_network(one.prefix)
         inside = [network for network in map(ipaddress.ip_network, sorted(prefixes)) if _is_inside(network, block)]
         if not inside:
@@ -68,6 +74,11 @@ def announced(config: Config, workloads: Iterable[str]) -> Announced:
         prefixes.update(map(str, made))
         blackholes.update(map(str, made) if one.blackhole else ())
     return Announced(frozenset(prefixes), frozenset(aggregates), frozenset(blackholes), tuple(suppressed))
+
+
+def is_inside(prefix: str, block: str) -> bool:
+    """Whether a prefix is a part of a block, or all of it."""
+    return _is_inside(ipaddress.ip_network(prefix), ipaddress.ip_network(block))
 
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address, parse_prefix
 from bgpd.readiness import ESTABLISH_WAIT_S
-from bgpd.simulation import policies, service_checks, tenant_checks, tenant_paths
+from bgpd.simulation import guest_checks, policies, service_checks, tenant_checks, tenant_paths
+from bgpd.simulation.bandwidths import announced_by, shares
 from bgpd.simulation.expected import Expected
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.host import SimulatedHost
@@ -23,6 +24,8 @@ _ALL_HOSTS = 50
 """Up to so many, packets are followed from each of them."""
 Hop = tuple[bytes, int]
 """Packed gateway, interface index."""
+Shares = dict[Hop, int]
+"""How much of the packets goes by each next hop."""
 
 
 def findings(fabric: Fabric, *, is_foreseen: bool = True) -> list[str]:
@@ -42,6 +45,7 @@ def findings(fabric: Fabric, *, is_foreseen: bool = True) -> list[str]:
             found += _kernel(fabric, host, expected, elsewhere) if is_foreseen else ()
             found += _inside(fabric, host)
             found += _bfd(fabric, host)
+        found += guest_checks.sessions(host)
     found += _paths(fabric, expected) if is_foreseen else ()
     found += tenant_checks.findings(fabric, expected)
     found += tenant_paths.findings(fabric, expected) if is_foreseen else ()
@@ -103,7 +107,8 @@ def _kernel(fabric: Fabric, host: SimulatedHost, expected: Expected, contested: 
     if not daemon.routing.converged:
         return  # old routes are the best that there is
     own = kernel.own_routes()
-    away, managed = host.sent_away(), host.managed
+    yield from guest_checks.routes(host, own)
+    away, managed, of_guests = host.sent_away(), host.managed, host.said_by_guests
     for prefix in contested:
         own.pop(_place(prefix), None)
     for prefix in sorted(managed - contested):
@@ -115,11 +120,12 @@ def _kernel(fabric: Fabric, host: SimulatedHost, expected: Expected, contested: 
         if (target := own.pop(_place(prefix), None)) != BLACKHOLE:
             yield f"{host.name}: the kernel has no blackhole for {prefix}, but target {target}"
     for prefix, leaves in expected.reached_by(host.name):
-        if prefix in contested or prefix in managed or prefix in host.claims or prefix in away:
+        if any(prefix in those for those in (contested, managed, host.claims, away, of_guests)):
             continue
-        wanted = {_next_hop(fabric, leaf, host, prefix) for leaf in leaves}
+        said = {_next_hop(fabric, leaf, host, prefix): announced_by(fabric, host, leaf, prefix) for leaf in leaves}
+        wanted = shares(said)
         target = own.pop(_place(prefix), None)
-        hops = kernel.next_hops(target) if target is not None and target > 0 else set[Hop]()
+        hops = kernel.shares(target) if target is not None and target > 0 else Shares()
         if hops != wanted:
             has, should = f"{_shown(hops)} (target {target})", _shown(wanted)
             yield f"{host.name}: the kernel has {prefix} by {has}, and should have it by {should}"
@@ -223,8 +229,9 @@ def _next_hop(fabric: Fabric, leaf: str, host: SimulatedHost, prefix: str) -> Ho
     return there.address6 if codes_of(prefix) == V6 and there.address6 else there.address, here.index
 
 
-def _shown(hops: set[Hop]) -> str:
-    return ", ".join(f"{format_address(gateway)}%{index}" for gateway, index in sorted(hops)) or "nothing"
+def _shown(hops: Shares) -> str:
+    parts = sorted(hops.items())
+    return ", ".join(f"{format_address(gateway)}%{index} x {part}" for (gateway, index), part in parts) or "nothing"
 
 
 def leftovers(fabric: Fabric) -> list[str]:

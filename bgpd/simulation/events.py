@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from bgpd.model.prefix import parse_prefix
-from bgpd.simulation import feeds
+from bgpd.simulation import bandwidths, feeds, guests
 from bgpd.simulation.absences import ABSENCES
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.feeds import FEEDS
+from bgpd.simulation.guest_events import GUESTS
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.linux import METRIC
 from bgpd.simulation.machines import MACHINES
@@ -57,6 +58,7 @@ async def heal(fabric: Fabric) -> None:
             await host.set_vrf(vrf.name, is_there=True)
         for prefix in [one for one in host.kernel.foreign if one.gateway]:
             host.kernel.remove_route(prefix)
+    guests.heal(fabric)
 
 
 def _host(fabric: Fabric, event: Event) -> SimulatedHost:
@@ -306,6 +308,11 @@ async def _leaf_withdraws(fabric: Fabric, event: Event) -> None:
     leaf.changed(gone)
 
 
+async def _leaf_says_bandwidth(fabric: Fabric, event: Event) -> None:
+    leaf = fabric.routers[event.leaf]
+    leaf.changed(bandwidths.say(leaf, bandwidths.names(fabric, leaf), int(event.value)))
+
+
 async def _reload_neighbor(fabric: Fabric, event: Event) -> None:
     """The neighbor leaves the configuration, or is in it again."""
     host = _host(fabric, event)
@@ -399,6 +406,7 @@ _DOING: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     Kind.LEAF_ASKS: _leaf_asks,
     Kind.LEAF_ANNOUNCES: _leaf_announces,
     Kind.LEAF_WITHDRAWS: _leaf_withdraws,
+    Kind.LEAF_SAYS_BANDWIDTH: _leaf_says_bandwidth,
     Kind.RELOAD_NEIGHBOR: _reload_neighbor,
     Kind.RELOAD_IMPORT: _reload_import,
     Kind.RELOAD_HOLD_TIME: _reload_hold_time,
@@ -411,4 +419,5 @@ _DOING: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     **MACHINES,
     **SERVICES,
     **FEEDS,
+    **GUESTS,
 }

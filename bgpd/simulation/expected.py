@@ -21,6 +21,10 @@ _Kind = tuple[tuple[str, ...], Codes, bool, Sort]
 see of it."""
 
 
+_Rank = tuple[int, int]
+"""Less is better: LOCAL_PREF with a minus, the length of the AS path."""
+
+
 class Way(NamedTuple):
     """How a router has a prefix: the AS path of its best route, all neighbors that are as good ("" is itself), and
     whether that route is marked."""
@@ -39,6 +43,7 @@ class Expected:
         self._preferred: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._ways: dict[_Kind, dict[str, Way]] = {}
         self._nearest: dict[tuple[str, _Kind], tuple[str, ...]] = {}
+        self._nearest_to_each: dict[tuple[str, tuple[str, ...], Codes], tuple[str, ...]] = {}
         self._last: dict[str, dict[str, tuple[str, ...]]] = {}
         self._policies = {name for name, host in fabric.hosts.items() if host.config.policy}
         """The hosts that have some."""
@@ -180,17 +185,37 @@ class Expected:
         place = host, kind
         found = self._nearest.get(place)
         if found is None:
-            found = self._nearest[place] = self._nearest_by(host, kind)
+            found = self._nearest[place] = _best(self._ranks(host, kind))
         return found
 
     def nearest_to(self, host: str, owners: Iterable[str], codes: Codes) -> tuple[str, ...]:
-        """The routers by which a host should send to what these nodes announce."""
+        """The routers by which a host should send to what these nodes announce, each by a route of its own."""
+        place = host, tuple(owners), codes
+        found = self._nearest_to_each.get(place)
+        if found is None:
+            ranks: dict[str, _Rank] = {}
+            for owner in self.preferred(place[1]):
+                for router, rank in self._ranks(host, ((owner,), codes, False, PLAIN)).items():
+                    ranks[router] = min(rank, ranks.get(router, rank))
+            found = self._nearest_to_each[place] = _best(ranks)
+        return found
+
+    def nearest_to_one(self, host: str, owners: Iterable[str], codes: Codes) -> tuple[str, ...]:
+        """Likewise where it is one and the same prefix, of which each router tells its best route only."""
         return self._nearest_of(host, (self.preferred(tuple(owners)), codes, False, PLAIN))
 
-    def _nearest_by(self, name: str, kind: _Kind) -> tuple[str, ...]:
+    def brought_by(self, router: str, owners: Iterable[str], codes: Codes) -> str:
+        """Which of these nodes a router has its best route of."""
+        ways = self._ways_of((self.preferred(tuple(owners)), codes, False, PLAIN))
+        while router in ways and ways[router].neighbors[0]:
+            router = ways[router].neighbors[0]
+        return router
+
+    def _ranks(self, name: str, kind: _Kind) -> dict[str, _Rank]:
+        """Of the routers that tell a host of it: how good what each says is there."""
         host = self._fabric.hosts[name]
         neighbors, config = host.neighbors, host.config
-        ranks: dict[str, tuple[int, int]] = {}
+        ranks: dict[str, _Rank] = {}
         for router in self._fabric.routers_of(name):
             said = self._told(router, name, kind, self._ways_of(kind)) if router in neighbors else None
             if said is None or said.as_path.count(config.router.asn) > neighbors[router].allow_own_as:
@@ -199,6 +224,16 @@ class Expected:
                 config, neighbors[router].import_, kind[3], is_default=kind[2], is_marked=said.is_marked
             )
             if preference is not None:
-                ranks[router] = (-preference, len(said.as_path))
-        best = min(ranks.values(), default=None)
-        return tuple(router for router, rank in ranks.items() if rank == best)
+                ranks[router] = (-preference if not self._is_lowered(kind[0]) else 0, len(said.as_path))
+        return ranks
+
+    def _is_lowered(self, owners: tuple[str, ...]) -> bool:
+        """Whether all that announce it are about to be drained: then no policy prefers it (RFC 8326 section 4.2)."""
+        hosts = self._fabric.hosts
+        those = (one for one in owners if one not in hosts or self._fabric.leaves_of(one))
+        return all(one in hosts and hosts[one].offers.is_lowered for one in those)
+
+
+def _best(ranks: dict[str, _Rank]) -> tuple[str, ...]:
+    best = min(ranks.values(), default=None)
+    return tuple(router for router, rank in ranks.items() if rank == best)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bgpd.config.schema import Config
+from bgpd.simulation import policies
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.loop import VirtualLoop
 from bgpd.simulation.network import Link, Port
@@ -74,6 +75,8 @@ class Fabric:
             router.start()
         for host in self.hosts.values():
             host.start()
+            for guest in host.guests.values():
+                guest.start()
 
     # What happens to links
 
@@ -127,9 +130,18 @@ class Fabric:
         return [router for router in self.routers_of(host) if self.is_connected(router, host)]
 
     def hears(self, host: str) -> list[str]:
-        """Those of which it takes routes."""
-        neighbors = self.hosts[host].neighbors
-        return [router for router in self.leaves_of(host) if neighbors[router].import_ == "all"]
+        """Those of which it takes routes of tenants, whatever marks they have."""
+        config, neighbors = self.hosts[host].config, self.hosts[host].neighbors
+        return [router for router in self.leaves_of(host) if policies.takes_all(config, neighbors[router].import_)]
+
+    def tells(self, host: str) -> list[str]:
+        """Those that it announces routes of tenants to."""
+        config, neighbors = self.hosts[host].config, self.hosts[host].neighbors
+        return [
+            router
+            for router in self.leaves_of(host)
+            if policies.said(config, neighbors[router].export, policies.PLAIN) is not None
+        ]
 
     def routers_of(self, host: str) -> list[str]:
         """The routers that a host has a link to."""

@@ -22,6 +22,7 @@ from bgpd.simulation.aggregates import Announced
 from bgpd.simulation.bfd_process import BfdProcess
 from bgpd.simulation.broker import Client
 from bgpd.simulation.daemon import Bgpd
+from bgpd.simulation.guests import Guest
 from bgpd.simulation.kept import Kept
 from bgpd.simulation.kernel import Kernel
 from bgpd.simulation.loop import Process, VirtualLoop
@@ -77,6 +78,7 @@ class SimulatedHost:
         """Which router each neighbor of the configuration is."""
         self.all_neighbors = self.neighbors
         self.all_vrfs = config.vrf
+        self.guests: dict[str, Guest] = {}
         self.kept: dict[str, Kept] = {}
         """Of leaves that were about to be away for long, what it had of each."""
         has_bfd = any(one.bfd is not None for one in config.neighbor)
@@ -210,6 +212,8 @@ class SimulatedHost:
         if self.bfd is not None:
             self.bfd.stop(is_orderly=False)
         self.claims.clear()
+        for guest in self.guests.values():
+            guest.router.crash()
 
     def boot(self) -> None:
         """Power is back; the kernel knows nothing of before, and no workload runs yet."""
@@ -220,6 +224,8 @@ class SimulatedHost:
             self.bfd.start()
         (self.directory / "boot").unlink(missing_ok=True)
         self.stack.is_there = True
+        for guest in self.guests.values():
+            guest.start()
 
     def _take_errors(self, daemon: Bgpd) -> None:
         self.errors += [f"{daemon.process.name}: {one}" for one in daemon.defects]
@@ -312,11 +318,11 @@ class SimulatedHost:
         return True
 
     async def set_vrf(self, name: str, *, is_there: bool) -> None:
-        """Have a VRF in the configuration as it was at first, or not, by a reload."""
+        """Have a VRF in the configuration as it was at first, or not, by a reload; its aggregates go with it."""
         kept = {one.name for one in self.config.vrf} - {name} | ({name} if is_there else set())
         vrfs = tuple(one for one in self.all_vrfs if one.name in kept)
         if vrfs != self.config.vrf:
-            await self.reload(msgspec.structs.replace(self.config, vrf=vrfs))
+            await self.reload(msgspec.structs.replace(aggregates.without(self.config, name), vrf=vrfs))
 
     def _api(self) -> ApiSource | None:
         self.offers.changed()
@@ -365,6 +371,11 @@ class SimulatedHost:
         return {*self.static, *self.put, *self.fed}
 
     @property
+    def said_by_guests(self) -> set[str]:
+        """What guests announce to it, and may."""
+        return {prefix for guest in self.guests.values() for prefix in guest.says}
+
+    @property
     def contested(self) -> set[str]:
         """Of these, where another program leads elsewhere: what wins, and is announced, is not said here."""
         return {one for one in self.managed if any(way.gateway for way in self.kernel.foreign_routes(one))}
@@ -376,7 +387,7 @@ class SimulatedHost:
     @property
     def originated(self) -> Announced:
         """What follows from its workloads and its aggregates."""
-        return aggregates.announced(self.config, {*self.claims, *self.managed})
+        return aggregates.announced(self.config, {*self.claims, *self.managed, *self.said_by_guests})
 
     @property
     def announced(self) -> frozenset[str]:

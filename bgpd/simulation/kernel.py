@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -250,8 +251,16 @@ class Kernel(LinuxTables):
 
     def next_hops(self, target: int) -> set[tuple[bytes, int]]:
         """Where a nexthop group leads to: packed gateways and interface indexes."""
-        members = [self.objects[member] for member, _weight in self.objects[target].members if member in self.objects]
-        return {(one.gateway, one.ifindex) for one in members or [self.objects[target]]}
+        return set(self.shares(target))
+
+    def shares(self, target: int) -> dict[tuple[bytes, int], int]:
+        """How much of the packets goes by each of these, in the smallest whole numbers."""
+        members = [(self.objects[one], weight) for one, weight in self.objects[target].members if one in self.objects]
+        found: Counter[tuple[bytes, int]] = Counter()
+        for member, weight in members or [(self.objects[target], 1)]:
+            found[member.gateway, member.ifindex] += weight
+        least = math.gcd(*found.values())
+        return {hop: weight // least for hop, weight in found.items()}
 
     def lookup(self, address: bytes, table: int = MAIN) -> tuple[int, int] | None:
         """(protocol, target) of the route for a packed address: the longest prefix, then the lowest metric."""

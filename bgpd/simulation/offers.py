@@ -58,6 +58,15 @@ class Offers:
         """The backends of a service that are there."""
         return [one for one in self.backends.get(address, ()) if one in self._host.put]
 
+    def strength(self, address: str) -> int:
+        """The weights of the backends of a service that serve, all together."""
+        backends = self.working(address) or self.present(address)
+        return sum(self.weight(address, one) for one in backends)
+
+    def weight(self, address: str, backend: str) -> int:
+        """The first backend of a service has the weight 1, the next one 2."""
+        return self.backends[address].index(backend) + 1
+
     def changed(self) -> None:
         """Something of services is others than before: what is kept, nobody can say."""
         self.must_keep.clear()

@@ -101,6 +101,14 @@ def preference(config: Config, import_: str, sort: Sort, *, is_default: bool, is
             return None
 
 
+def takes_all(config: Config, import_: str) -> bool:
+    """Whether a host takes all of a neighbor but what is about certain prefixes, which routes of tenants are not."""
+    return all(
+        preference(config, import_, PLAIN, is_default=False, is_marked=is_marked) is not None
+        for is_marked in (False, True)
+    )
+
+
 def _meaning(config: Config, name: str, known: Mapping[str, PolicyConfig]) -> str:
     """The name in `known` of the policy that a configuration has by this name."""
     if name not in config.policy:

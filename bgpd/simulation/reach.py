@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from bgpd.model.prefix import key_address, parse_prefix
+from bgpd.simulation import guest_checks
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.linux import BLACKHOLE, FOREIGN
 
@@ -36,7 +37,7 @@ class Packets:
             yield f"{name} drops it"
         elif target < 0:
             yield from self._delivered(name)
-        else:
+        elif not guest_checks.is_delivered(host, host.kernel.next_hops(target), self._prefix):
             for gateway, index in sorted(host.kernel.next_hops(target)):
                 port = host.stack.port_to(gateway, index)
                 if port is None or port.other is None or port.link is None or not port.link.is_whole:
@@ -73,7 +74,9 @@ class Packets:
             yield f"{name} drops it"
         elif target < 0:
             yield from self._delivered(name)
-        else:
+        elif not guest_checks.is_delivered(
+            host := self._fabric.hosts[name], host.kernel.next_hops(target), self._prefix
+        ):
             yield f"{name} sends it back into the fabric"
 
     def _delivered(self, name: str) -> Iterator[str]:

@@ -29,9 +29,13 @@ async def _rules(fabric: Fabric, event: Event) -> None:
 
 
 async def _aggregates(fabric: Fabric, event: Event) -> None:
-    host = fabric.hosts[event.host]
+    """Of the main table, or of a tenant that the host has."""
+    host, vrf = fabric.hosts[event.host], event.tenant
     is_v6 = any("ipv6-unicast" in one.families for one in host.all_neighbors.values())
-    await host.reload(aggregates.with_kind(host.config, number_of(event.host), int(event.value), is_v6=is_v6))
+    if vrf and vrf not in {one.name for one in host.config.vrf}:
+        return
+    is_v6 = fabric.tenants_have_v6 if vrf else is_v6
+    await host.reload(aggregates.with_kind(host.config, number_of(event.host), int(event.value), is_v6=is_v6, vrf=vrf))
 
 
 RELOADS: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {

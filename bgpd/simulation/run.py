@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from bgpd.simulation import checks, machines, services, tenant_checks
+from bgpd.simulation import checks, guests, machines, services, tenant_checks
 from bgpd.simulation.events import calm, carry_out, heal
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.loop import FIRST_S, scratch, simulated_time
@@ -106,6 +106,7 @@ async def _gently(fabric: Fabric, scenario: Scenario) -> list[str]:
     """Look all the time, and at the end as after any other scenario."""
     found: dict[str, None] = {}
     addresses = [address for _host, address in (*scenario.claims, *scenario.fed)]
+    addresses += [one for guest in guests.of(fabric).values() for one in guest.router.own]
     is_due = False
 
     def losses() -> list[str]:
@@ -178,6 +179,8 @@ async def _empty(fabric: Fabric) -> None:
         if fabric.orchestrator is not None:
             for address in host.fed:
                 fabric.orchestrator.delete(host.name, address)
+        for guest in host.guests.values():
+            guest.router.stop(is_graceful=False)
     for router in fabric.routers.values():
         router.stop(is_graceful=False)
 

@@ -59,6 +59,7 @@ class Kind(enum.StrEnum):
     LEAF_ASKS = "leaf-asks"
     LEAF_ANNOUNCES = "leaf-announces"
     LEAF_WITHDRAWS = "leaf-withdraws"
+    LEAF_SAYS_BANDWIDTH = "leaf-says-bandwidth"
     RELOAD_NEIGHBOR = "reload-neighbor"
     RELOAD_IMPORT = "reload-import"
     RELOAD_HOLD_TIME = "reload-hold-time"
@@ -93,11 +94,19 @@ class Kind(enum.StrEnum):
     BFD_CRASHES = "bfd-crashes"
     BFD_SHUT = "bfd-shut"
     BFD_OPENED = "bfd-opened"
+    GUEST_SAYS = "guest-says"
+    GUEST_WITHDRAWS = "guest-withdraws"
+    GUEST_RESTARTS = "guest-restarts"
+    GUEST_RESTARTS_GRACEFULLY = "guest-restarts-gracefully"
+    GUEST_DIES = "guest-dies"
+    GUEST_STARTS = "guest-starts"
+    GUEST_HANGS = "guest-hangs"
+    RELOAD_GUESTS = "reload-guests"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """`at_s` after the start of its round. `host` and `leaf`: whom it is about, `address` a workload's, of a
-    `tenant` or of none, `value` what the kind makes of it: a time, a share, a metric."""
+    """`at_s` after the start of its round. `host` and `leaf` (or a guest): whom it is about, `address` a workload's, of
+    a `tenant` or of none, `value` what the kind makes of it: a time, a share, a metric."""
 
     at_s: float
     kind: Kind

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from bgpd.simulation.absence_seeds import with_absences, with_long_absences
+from bgpd.simulation.bandwidth_seeds import with_bandwidths
 from bgpd.simulation.bfd_seeds import with_bfd
 from bgpd.simulation.feed_seeds import with_feed
+from bgpd.simulation.guest_seeds import with_guests
 from bgpd.simulation.linux import METRIC
-from bgpd.simulation.reload_seeds import with_aggregates, with_policies
+from bgpd.simulation.reload_seeds import with_aggregates, with_mild_policies, with_policies, with_tenant_aggregates
 from bgpd.simulation.router import HOLD_S, Style
 from bgpd.simulation.scenario import Event, Kind, Scenario
 from bgpd.simulation.service_seeds import with_services
@@ -84,6 +86,10 @@ _VALUES: dict[Kind, tuple[float, ...]] = {
 }
 
 
+_WITH_BANDWIDTHS = 3
+"""Every third of the usual ones has link bandwidths."""
+
+
 def address_of(host: int, number: int, *, is_v6: bool = False) -> str:
     """A workload's."""
     return f"fd64::{host + 1:x}:{number + 1:x}/128" if is_v6 else f"10.64.{host}.{number + 1}/32"
@@ -109,7 +115,8 @@ def scenario_of(seed: int) -> Scenario:
         return _with_more(failure_of(seed), _FAILURES, turn)
     if kind == 3:
         return _with_more(gentle_scenario_of(seed), _GENTLE_ONES, turn)
-    return _with_more(usual_scenario_of(seed), _USUAL[kind], turn)
+    usual = _with_more(usual_scenario_of(seed), _USUAL[kind], turn)
+    return with_bandwidths(usual) if seed % _WITH_BANDWIDTHS == 0 else usual
 
 
 def _with_more(scenario: Scenario, more: tuple[_More | None, ...], turn: int) -> Scenario:
@@ -135,15 +142,20 @@ _GENTLE_ONES: tuple[_More | None, ...] = (
     with_long_absences,
     with_policies,
     with_strain,
-    with_long_absences,
+    with_guests,
 )
 _USUAL: Mapping[int, tuple[_More | None, ...]] = {
-    0: (with_strain, with_policies),
+    0: (with_strain, with_policies, with_guests, _both(with_policies, with_guests)),
     1: (with_aggregates, with_absences, _both(with_policies, with_aggregates)),
     2: (_with_bfd, _both(_with_bfd, with_strain), _with_bfd, _both(_with_bfd, with_absences)),
     4: (with_feed, with_feed, _both(with_feed, with_strain)),
-    5: (with_tenants, with_tenants, _both(with_tenants, with_strain)),
-    6: (with_services, with_services, _both(with_services, with_strain)),
+    5: (
+        with_tenants,
+        _both(with_tenants, with_policies),
+        _both(with_tenants, with_tenant_aggregates),
+        _both(with_tenants, with_strain),
+    ),
+    6: (with_services, _both(with_services, with_mild_policies), _both(with_services, with_strain)),
 }
 """What there is beside addresses, by the seed modulo 8, in turn."""
 

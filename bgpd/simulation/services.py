@@ -34,7 +34,9 @@ async def start(fabric: Fabric, *, host: str, address: str, backends: int) -> No
         await it.put_workload(one)
     body = {
         "addresses": [address.partition("/")[0]],
-        "backends": [{"id": f"b{at}", "addresses": [one.partition("/")[0]]} for at, one in enumerate(addresses)],
+        "backends": [
+            {"id": f"b{at}", "addresses": [one.partition("/")[0]], "weight": at + 1} for at, one in enumerate(addresses)
+        ],
         "check": _CHECK,
         **TERMS[address],
     }

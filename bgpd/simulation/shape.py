@@ -19,7 +19,7 @@ from bgpd.config.schema_workloads import (
     ServicesConfig,
     WorkloadConfig,
 )
-from bgpd.simulation import policies, tenants
+from bgpd.simulation import bandwidths, guests, policies, tenants
 from bgpd.simulation.broker import Broker
 from bgpd.simulation.fabric import FAMILIES, Fabric
 from bgpd.simulation.host import SimulatedHost
@@ -31,10 +31,8 @@ from bgpd.simulation.router import Router, Style
 from bgpd.simulation.wire import EVPN, NO_LLGR, Codes, Route
 
 HOST_ASN, LEAF_ASN, SPINE_ASN = 65100, 65001, 65000
-EVERYWHERE = "203.0.113.0/24"
-EVERYWHERE_V6 = "2001:db8::/48"
-"""What each leaf announces."""
 _UPLINK, VETH, _OTHER = 2, 20, 30
+_GUESTS_RETRY_S = 2.0
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +41,9 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     whose EVPN routes are resolved by `resolve`; `tenants_have_v6`, too. `has_vrf_devices`: kernels can make them.
     `has_feed`: an orchestrator tells hosts by a broker what they have. `bfd`: "" for none, "loose", or "strict".
     `long_lived_s`: for how long hosts keep routes of a leaf that does not come back in time, and leaves theirs, if
-    their style has that, too (RFC 9494). `has_policies`: hosts have policies that their neighbors may get."""
+    their style has that, too (RFC 9494). `has_policies`: hosts have policies that their neighbors may get.
+    `bandwidths`: what each leaf says of what all announce, in units; 0: nothing. `guests`: BGP speakers of each host,
+    who restart gracefully or not."""
 
     hosts: int
     styles: tuple[Style, ...]
@@ -60,6 +60,9 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     bfd: str = ""
     long_lived_s: int = 0
     has_policies: bool = False
+    bandwidths: tuple[int, ...] = ()
+    guests: int = 0
+    guests_restart: bool = True
 
     @property
     def more(self) -> tuple[Codes, ...]:
@@ -92,11 +95,13 @@ def _router(fabric: Fabric, name: str, asn: int, number: int, style: Style) -> R
 
 def _add_leaf(fabric: Fabric, shape: Shape, number: int, style: Style, spine: Router) -> None:
     leaf = _router(fabric, f"leaf{number}", LEAF_ASN + number, 101 + number, style)
-    own = (EVERYWHERE, EVERYWHERE_V6, f"198.51.{100 + number}.0/24")
-    leaf.own = {one: Route(peer=None) for one in (own if shape.is_unnumbered else (own[0], own[2]))}
+    anycast = bandwidths.ANYCAST[: 2 if shape.is_unnumbered else 1]
+    leaf.own = {one: Route(peer=None) for one in (*anycast, f"198.51.{100 + number}.0/24")}
     if shape.long_lived_s:
         leaf.own[f"198.51.{200 + number}.0/24"] = Route(peer=None, communities=(NO_LLGR,))
     tenants.announce_elsewhere(fabric, leaf)
+    if number < len(shape.bandwidths):
+        bandwidths.say(leaf, bandwidths.names(fabric, leaf), shape.bandwidths[number])
     ends = bytes((10, 100, 0, 2 * number)), bytes((10, 100, 0, 2 * number + 1))
     if shape.is_unnumbered:
         ends = _link_local(200 + number), _link_local(300 + number)
@@ -121,6 +126,9 @@ def _add_host(fabric: Fabric, shape: Shape, number: int, directory: Path) -> Non
     host.kernel.set_link(VETH, "veth0", up=True)
     host.kernel.set_link(_OTHER, "mgmt0", up=True)
     host.kernel.add_address(_OTHER, bytes((172, 16, 0, 2 + number)), 24)
+    if shape.guests:
+        style = Style(restarts=shape.guests_restart, retry_s=_GUESTS_RETRY_S)
+        guests.add(fabric, host, number, [style] * shape.guests)
 
 
 def _config(shape: Shape, number: int, directory: Path) -> Config:
@@ -133,6 +141,7 @@ def _config(shape: Shape, number: int, directory: Path) -> Config:
             api=ApiWorkloadConfig(),
             mqtt=MqttWorkloadConfig(broker="mqtt://192.0.2.1") if shape.has_feed else None,
             services=ServicesConfig(damping_half_life_s=5),
+            bgp=guests.configs(number, shape.guests),
         ),
         policy=policies.ALL if shape.has_policies else {},
         vrf=tenants.configs(tenants.TENANTS[: shape.tenants], shape.leaves, shape.resolve),

@@ -8,17 +8,21 @@ from collections.abc import Iterator
 from bgpd.kernel.route_messages import LAST_RESORT_METRIC
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address, format_key, key_address, parse_prefix
-from bgpd.simulation import evpn, tenants
+from bgpd.simulation import evpn, policies, tenants
+from bgpd.simulation.aggregates import Announced, is_inside
+from bgpd.simulation.bandwidths import announced_by, shares
 from bgpd.simulation.expected import Expected
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.host import SimulatedHost
-from bgpd.simulation.linux import FOREIGN, METRIC
+from bgpd.simulation.linux import BLACKHOLE, FOREIGN, METRIC
+from bgpd.simulation.policies import PLAIN
 from bgpd.simulation.tenants import Tenant
 from bgpd.simulation.wire import EVPN
 
 MAIN = 254
 _MOST_HOPS = 6
 Hop = tuple[bytes, int]
+Shares = dict[Hop, int]
 
 
 def findings(fabric: Fabric, expected: Expected) -> Iterator[str]:
@@ -48,7 +52,7 @@ def _held_once(fabric: Fabric, tenant: Tenant) -> Iterator[str]:
         claimants = tenants.claimants(fabric, tenant, address)
         if not tenants.is_contested(fabric, tenant, address):
             continue
-        if not all(fabric.hears(name) for name in claimants):
+        if not all(fabric.hears(name) and fabric.tells(name) for name in claimants):
             continue
         holders = tenants.holders(fabric, tenant, address)
         if tenants.is_frozen(fabric, tenant, address):
@@ -65,10 +69,13 @@ def _announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
     for leaf in fabric.leaves_of(host.name):
         routes = fabric.routers[leaf].peers[host.name].routes
         found = {name for name in routes if name.startswith("evpn ")}
+        said = policies.said(host.config, host.neighbors[leaf].export, PLAIN)
         for tenant in fabric.tenants:
-            certain, possible = _wanted(fabric, host, tenant)
             rd = tenants.distinguisher(fabric, host.name, tenant).hex()
             its = {name for name in found if name.split(" ")[2] == rd}
+            certain, possible = _wanted(fabric, host, tenant) if said is not None else (set[str](), set[str]())
+            if tenants.originated(fabric, host, tenant) is None:
+                certain, possible = {one for one in certain if evpn.is_host(one)}, possible | its
             found -= its
             if its - certain - possible or certain - its:
                 yield f"{leaf} has of {host.name} in {tenant.name} {sorted(its)}, and should have {sorted(certain)}"
@@ -77,8 +84,9 @@ def _announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
                 is_v6 = ":" in evpn.prefix_of(name)
                 gateway = tenants.host_end(tenants.number_of(leaf), tenants.number_of(host.name), is_v6=is_v6)
                 wanted = (tenant.label, b"" if evpn.is_host(name) else gateway)
-                if (route.label, route.gateway) != wanted or tenant.target not in route.extended:
-                    yield f"{leaf} has {name} of {host.name} as {route}"
+                is_as_said = said is None or policies.is_as_said(route, said)
+                if (route.label, route.gateway) != wanted or tenant.target not in route.extended or not is_as_said:
+                    yield f"{leaf} has {name} of {host.name} as {route}, and should have it as {said}"
         if found:
             yield f"{leaf} has {sorted(found)} of {host.name}, which are of no tenant"
 
@@ -94,9 +102,12 @@ def _wanted(fabric: Fabric, host: SimulatedHost, tenant: Tenant) -> tuple[set[st
         for is_v6 in tenants.families(fabric):
             address = _text(tenants.host_end(leaf, number, is_v6=is_v6))
             certain.add(evpn.mac_ip(rd, tenant.uplink_mac(leaf, number), address))
+    said = tenants.originated(fabric, host, tenant)
+    certain |= {evpn.ip_prefix(rd, one) for one in said.aggregates} if said is not None else set[str]()
+    suppressed = {address for address, _aggregate in said.suppressed} if said is not None else set[str]()
     for name, address in host.machines:
         if name == tenant.name:
-            routes = {evpn.ip_prefix(rd, address)}
+            routes = {evpn.ip_prefix(rd, address)} if address not in suppressed else set[str]()
             if mac := tenants.mac_of(address):
                 routes.add(evpn.mac_ip(rd, mac, address))
             if tenants.is_contested(fabric, tenant, address):
@@ -140,29 +151,41 @@ def _table(fabric: Fabric, host: SimulatedHost, tenant: Tenant, expected: Expect
             if target != hops:
                 yield f"{host.name}: {prefix} of {tenant.name} leads to {target}, not to {hops}"
             continue
-        found = kernel.next_hops(target) if target is not None and target > 0 else set[Hop]()
+        found = kernel.shares(target) if target is not None and target > 0 else Shares()
         if found != hops:
             shown = f"{_hops(found)} (target {target})"
             yield f"{host.name}: {prefix} of {tenant.name} leads to {shown}, not to {_hops(hops)}"
+    unclear = tenants.unclear_blocks(fabric, tenant)
     for (family, _table, key, metric), target in own.items():
         prefix = format_key(family, key)
-        yield f"{host.name}: {tenant.name} has a stale route {prefix} (metric {metric}, target {target})"
+        if not any(is_inside(prefix, block) for block in unclear):
+            yield f"{host.name}: {tenant.name} has a stale route {prefix} (metric {metric}, target {target})"
 
 
 def _targets(
     fabric: Fabric, host: SimulatedHost, tenant: Tenant, expected: Expected
-) -> Iterator[tuple[str, set[Hop] | int | None]]:
+) -> Iterator[tuple[str, Shares | int | None]]:
     """Prefixes of a tenant, and where they should lead from a host: by next hops, or to an interface (its index with a
     minus); None: nobody can say."""
     number = tenants.number_of(host.name)
 
-    def by(owners: list[str], *, is_v6: bool) -> set[Hop]:
-        leaves = map(tenants.number_of, expected.nearest_to(host.name, owners, EVPN))
-        return {(tenants.leaf_end(leaf, number, is_v6=is_v6), tenant.uplink(leaf)) for leaf in leaves}
+    def hop(leaf: str, *, is_v6: bool) -> Hop:
+        return tenants.leaf_end(tenants.number_of(leaf), number, is_v6=is_v6), tenant.uplink(tenants.number_of(leaf))
+
+    def by(owners: list[str], *, is_v6: bool) -> Shares:
+        return {hop(leaf, is_v6=is_v6): 1 for leaf in expected.nearest_to(host.name, owners, EVPN)}
+
+    leaves = [name for name in fabric.routers if name != "spine"]
+    nearest = expected.nearest_to(host.name, leaves, EVPN)
 
     for is_v6 in tenants.families(fabric):
-        elsewhere = tenants.ELSEWHERE_V6 if is_v6 else tenants.ELSEWHERE
-        yield elsewhere, by([name for name in fabric.routers if name != "spine"], is_v6=is_v6)
+        said = {
+            hop(leaf, is_v6=is_v6): announced_by(
+                fabric, host, leaf, tenants.elsewhere(fabric.routers[leaf], tenant, is_v6=is_v6)
+            )
+            for leaf in nearest
+        }
+        yield tenants.ELSEWHERE_V6 if is_v6 else tenants.ELSEWHERE, shares(said)
     for other in fabric.hosts.values():
         if other is not host and tenant in tenants.of(fabric, other) and tenants.speaks(other):
             for leaf in tenants.uplinks_up(fabric, other.name):
@@ -173,22 +196,32 @@ def _targets(
         for is_v6 in tenants.families(fabric):
             end = tenants.leaf_end(leaf, number, is_v6=is_v6)
             yield f"{format_address(end)}/{8 * len(end) - 1}", -tenant.uplink(leaf)
+    said_by = {name: tenants.originated(fabric, other, tenant) for name, other in fabric.hosts.items()}
+    for name, its in said_by.items():
+        other = fabric.hosts[name]
+        if its is None or tenant not in tenants.of(fabric, other):
+            continue
+        if other is host:
+            yield from ((prefix, BLACKHOLE) for prefix in its.blackholes)
+        elif tenants.speaks(other):
+            yield from ((prefix, by([name], is_v6=":" in prefix)) for prefix in its.aggregates)
     for address in tenants.addresses(fabric, tenant):
         owners = tenants.owners(fabric, tenant, address)
         is_own = (tenant.name, address) in host.machines
-        is_unsure = tenants.is_contested(fabric, tenant, address) and not _is_settled(fabric, tenant, address)
+        is_unsure = tenants.is_contested(fabric, tenant, address) and not tenants.is_settled(fabric, tenant, address)
         if is_unsure or (is_own and host.is_drained and owners and tenants.mac_of(address)):
             yield address, None
         elif is_own and (host.name in owners or host.is_drained):
             yield address, -tenant.tap
+        elif any(said_by[name] is None for name in owners):
+            yield address, None
         else:
-            yield address, by(owners, is_v6=":" in address)
+            telling = [name for name in owners if tenants.mac_of(address) or not _is_suppressed(said_by[name], address)]
+            yield address, by(telling, is_v6=":" in address)
 
 
-def _is_settled(fabric: Fabric, tenant: Tenant, address: str) -> bool:
-    """Whether all that have it know of each other, and it is known which of them has it."""
-    claimants = tenants.claimants(fabric, tenant, address)
-    return all(fabric.hears(name) for name in claimants) and not tenants.is_frozen(fabric, tenant, address)
+def _is_suppressed(said: Announced | None, address: str) -> bool:
+    return said is not None and any(one == address for one, _aggregate in said.suppressed)
 
 
 def _record(host: SimulatedHost, tenant: Tenant) -> Iterator[str]:
@@ -226,7 +259,7 @@ def _paths(fabric: Fabric, host: SimulatedHost, tenant: Tenant, expected: Expect
     for address in tenants.addresses(fabric, tenant):
         owners = tenants.owners(fabric, tenant, address)
         is_reachable = host.name in owners or bool(expected.nearest_to(host.name, owners, EVPN))
-        if owners and is_reachable and _is_settled(fabric, tenant, address):
+        if owners and is_reachable and tenants.is_settled(fabric, tenant, address):
             for wrong in sorted(set(walk(fabric, host.name, tenant, address))):
                 yield f"from {host.name} to {address} of {tenant.name}: {wrong}"
 
@@ -312,5 +345,6 @@ def _text(packed: bytes) -> str:
     return f"{format_address(packed)}/{8 * len(packed)}"
 
 
-def _hops(hops: set[Hop]) -> str:
-    return ", ".join(f"{format_address(gateway)}%{index}" for gateway, index in sorted(hops))
+def _hops(hops: Shares) -> str:
+    parts = sorted(hops.items())
+    return ", ".join(f"{format_address(gateway)}%{index} x {part}" for (gateway, index), part in parts)

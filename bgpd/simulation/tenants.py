@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from bgpd.config.schema import VrfConfig
 from bgpd.model.kernel import Link
-from bgpd.simulation import evpn
+from bgpd.simulation import aggregates, evpn
+from bgpd.simulation.aggregates import Announced
 from bgpd.simulation.wire import Route
 
 if TYPE_CHECKING:
@@ -153,9 +155,13 @@ def announce_elsewhere(fabric: Fabric, leaf: Router) -> None:
     """What a leaf announces of its own."""
     for one in fabric.tenants:
         for is_v6 in families(fabric):
-            prefix = ELSEWHERE_V6 if is_v6 else ELSEWHERE
-            name = evpn.ip_prefix(evpn.distinguisher(leaf.router_id, one.table), prefix)
+            name = elsewhere(leaf, one, is_v6=is_v6)
             leaf.own[name] = Route(peer=None, extended=evpn.carried(one.target), label=one.label)
+
+
+def elsewhere(leaf: Router, tenant: Tenant, *, is_v6: bool) -> str:
+    """The route that a leaf announces of its own in a tenant."""
+    return evpn.ip_prefix(evpn.distinguisher(leaf.router_id, tenant.table), ELSEWHERE_V6 if is_v6 else ELSEWHERE)
 
 
 # What should be
@@ -207,6 +213,42 @@ def owners(fabric: Fabric, tenant: Tenant, address: str) -> list[str]:
     if is_contested(fabric, tenant, address):
         return holders(fabric, tenant, address)
     return claimants(fabric, tenant, address)
+
+
+def is_settled(fabric: Fabric, tenant: Tenant, address: str) -> bool:
+    """Whether all that have it know of each other, and it is known which of them has it."""
+    those = claimants(fabric, tenant, address)
+    return all(fabric.hears(one) and fabric.tells(one) for one in those) and not is_frozen(fabric, tenant, address)
+
+
+def originated(fabric: Fabric, host: SimulatedHost, tenant: Tenant) -> Announced | None:
+    """What follows from a host's workloads of a tenant and its aggregates there; None: nobody can say, since it is not
+    known which host has one of them."""
+    its = [address for name, address in host.machines if name == tenant.name]
+    if not any(one.vrf == tenant.name for one in host.config.aggregate):
+        return Announced(frozenset(its))
+    if not all(map(partial(_is_clear, fabric, host, tenant), its)):
+        return None
+    own = [one for one in its if host.is_drained or host.name in owners(fabric, tenant, one)]
+    return aggregates.announced(host.config, own, vrf=tenant.name)
+
+
+def _is_clear(fabric: Fabric, host: SimulatedHost, tenant: Tenant, address: str) -> bool:
+    """Whether it can be said if a host that says so has a workload; one that is drained says it to nobody."""
+    if host.is_drained and mac_of(address):
+        return not owners(fabric, tenant, address)
+    return not is_contested(fabric, tenant, address) or is_settled(fabric, tenant, address)
+
+
+def unclear_blocks(fabric: Fabric, tenant: Tenant) -> list[str]:
+    """The blocks of which nobody can say what is announced of them."""
+    return [
+        one.prefix
+        for host in fabric.hosts.values()
+        if tenant in of(fabric, host) and originated(fabric, host, tenant) is None
+        for one in host.config.aggregate
+        if one.vrf == tenant.name
+    ]
 
 
 def is_frozen(fabric: Fabric, tenant: Tenant, address: str) -> bool:

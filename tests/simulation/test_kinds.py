@@ -167,11 +167,31 @@ NOT_TOLD = of(
     Event(at_s=5, kind=Kind.LEAF_ASKS, host="host0", leaf="leaf0"),
     claims=CLAIMS,
 )
+MARKED_IN_TENANTS = of(
+    {**TWO_LEAVES, "has_policies": True, "tenants": 1},
+    Event(at_s=0, kind=Kind.RELOAD_EXPORT_POLICY, host="host0", leaf="leaf0", value=EXPORTED.index("mark")),
+    Event(at_s=5, kind=Kind.RELOAD_EXPORT_POLICY, host="host0", leaf="leaf1", value=EXPORTED.index("prepend")),
+    Event(at_s=10, kind=Kind.RELOAD_IMPORT_POLICY, host="host1", leaf="leaf0", value=IMPORTED.index("without-marked")),
+    machines=MACHINES,
+)
 SUMMARY = of(
     TWO_LEAVES,
     Event(at_s=0, kind=Kind.RELOAD_AGGREGATES, host="host0", value=3),
     Event(at_s=5, kind=Kind.RELEASE, host="host0", address="10.64.0.1/32"),
     claims=CLAIMS,
+)
+CONTAINERS = (("host0", "blue", "10.64.0.3/32"), *MACHINES)
+SUMMARY_IN_TENANT = of(
+    {**TWO_LEAVES, "tenants": 2},
+    Event(at_s=0, kind=Kind.RELOAD_AGGREGATES, host="host0", tenant="blue", value=3),
+    Event(at_s=5, kind=Kind.MACHINE_STARTS, host="host1", tenant="blue", address="10.64.0.3/32"),
+    machines=CONTAINERS,
+)
+COVER_IN_TENANT = of(
+    {**TWO_LEAVES, "tenants": 1, "tenants_have_v6": True},
+    Event(at_s=0, kind=Kind.RELOAD_AGGREGATES, host="host0", tenant="blue", value=4),
+    Event(at_s=5, kind=Kind.MACHINE_ENDS, host="host0", tenant="blue", address="10.64.0.3/32"),
+    machines=(*CONTAINERS, ("host0", "blue", "10.64.0.2/32"), ("host0", "blue", "fd65::1:3/128")),
 )
 COVER = of(
     TWO_LEAVES,
@@ -218,8 +238,21 @@ WITHOUT_FAULT = (
         BFD_ANEW,
         BFD_SHUT,
     ),
-    *(ASKED, AWAY, BACK, GONE_FOR_LONG, PREFERRED, OTHER_RULES, MARKED, NOT_TOLD, SUMMARY, COVER, EMPTIED),
-    *(TOO_FEW, ALL_SICK, SLOW, MOVED_LIVE),
+    *(
+        ASKED,
+        AWAY,
+        BACK,
+        GONE_FOR_LONG,
+        PREFERRED,
+        OTHER_RULES,
+        MARKED,
+        MARKED_IN_TENANTS,
+        NOT_TOLD,
+        SUMMARY,
+        COVER,
+        EMPTIED,
+    ),
+    *(TOO_FEW, ALL_SICK, SLOW, MOVED_LIVE, SUMMARY_IN_TENANT, COVER_IN_TENANT),
 )
 
 
@@ -243,6 +276,8 @@ def test_nothing_is_found_without_a_fault(scenario: Scenario) -> None:
         ("bgpd.rib.received.forbids_long_lived", AWAY, "a stale route"),
         ("bgpd.rib.aggregates.Aggregation._suppress", SUMMARY, "which owns"),
         ("bgpd.rib.aggregates.Aggregation.contributors_changed", EMPTIED, "which owns []"),
+        ("bgpd.rib.aggregates.Aggregation._suppress", SUMMARY_IN_TENANT, "in blue ["),
+        ("bgpd.rib.aggregates.Aggregation.contributors_changed", COVER_IN_TENANT, "in blue ["),
         ("bgpd.workload.service.last_resort._are_all", ALL_SICK, "no route to 10.65.0.3/32 of"),
     ],
 )
@@ -257,6 +292,7 @@ def test_planted_faults_are_found(what: str, scenario: Scenario, says: str, monk
         ("bgpd.rib.aggregates.Aggregation._take_over", SUMMARY, "which owns ['10.64.0.0/24']"),
         ("bgpd.rib.received.ReceivedRoutes._revise", PREFERRED, "and should have it by"),
         ("bgpd.rib.received.ReceivedRoutes._revise", OTHER_RULES, "and should have it by"),
+        ("bgpd.rib.received.ReceivedRoutes._revise", MARKED_IN_TENANTS, "of blue leads to"),
     ],
 )
 def test_reloads_that_are_not_carried_out_are_found(

@@ -77,6 +77,14 @@ def test_what_a_host_takes(import_: str, sort: Sort, is_marked: bool, preference
     assert policies.preference(CONFIG, import_, sort, is_default=False, is_marked=is_marked) == preference
 
 
+@pytest.mark.parametrize(
+    ("import_", "takes_all"),
+    [("all", True), ("without-first", True), ("without-marked", False), ("default-only", False)],
+)
+def test_whether_all_of_tenants_is_taken(import_: str, takes_all: bool) -> None:
+    assert policies.takes_all(CONFIG, import_) is takes_all
+
+
 def test_policy_of_a_user_is_known_by_its_rules() -> None:
     config = policies.with_rules(CONFIG, "avoid")
     assert policies.preference(config, "changing", PLAIN, is_default=False, is_marked=False) == 50

@@ -1,0 +1,152 @@
+"""Guests of hosts: BGP speakers behind an interface of a host, and what they announce to it.
+
+Of host H guest G has 10.127.H.(2+G) and fd67::H:(2+G), on one bridge with all guests of the host. Each announces the
+first address of the host's block 10.67.H.0/24 and one of its own; the first guest of each host also one address that
+first guests of all hosts have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from bgpd.config.schema import Config
+from bgpd.config.schema_sessions import GracefulRestartConfig
+from bgpd.config.schema_workloads import GuestConfig
+from bgpd.simulation.network import Link, Port
+from bgpd.simulation.router import Router, Style
+from bgpd.simulation.wire import Route, codes_of
+
+if TYPE_CHECKING:
+    from bgpd.simulation.fabric import Fabric
+    from bgpd.simulation.host import SimulatedHost
+
+EVERYWHERE = "10.67.255.1/32"
+"""What the first guest of each host announces."""
+BRIDGE, BRIDGE_NAME = 40, "br-guests"
+_ASN = 64800
+_DELAY_S = 0.0001
+_V4, _V6 = "10.67.0.0/16 le 32", "fd67:1::/64 le 128"
+_FIRST_ONLY = ("10.67.0.0/16 le 30", "10.67.255.1/32", *(f"10.67.{host}.1/32" for host in range(8)))
+"""Of IPv4 the addresses that a host's guests have in common, and none of IPv6."""
+PERMITTED = ((_V4, _V6), _FIRST_ONLY)
+"""What guests may announce, by number."""
+
+
+def name_of(host: int, guest: int) -> str:
+    """A guest's, by the numbers of its host and its own."""
+    return f"guest{host}-{guest}"
+
+
+def address_of(host: int, number: int, *, is_v6: bool = False) -> str:
+    """An address that guests of a host announce."""
+    return f"fd67:1::{host + 1:x}:{number + 1:x}/128" if is_v6 else f"10.67.{host}.{number + 1}/32"
+
+
+def first_of(host: int, guests: int) -> list[str]:
+    """What the guests of a host announce at first, those of the host in common before."""
+    own = [address_of(host, 1 + guest, is_v6=guest % 2 == 1) for guest in range(guests)]
+    return [address_of(host, 0), EVERYWHERE, *own]
+
+
+class Guest:
+    """One: a router that speaks to its host only."""
+
+    def __init__(self, router: Router, host: SimulatedHost, port: Port) -> None:
+        self.router = router
+        self.host = host
+        self.port = port
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a session between it and its host has to be there."""
+        assert self.port.link is not None
+        runs = self.router.is_running and self.router.stack.is_there and self.host.daemon is not None
+        return runs and self.host.stack.is_there and self.port.link.is_whole
+
+    @property
+    def says(self) -> set[str]:
+        """What its host takes of it."""
+        own = self.router.own if self.is_connected else ()
+        return {prefix for prefix in own if is_permitted(self.host.config, prefix)}
+
+    def hop(self, prefix: str) -> tuple[bytes, int]:
+        """What a host sends to it by: packed gateway, index of the interface."""
+        is_v6 = codes_of(prefix) != (1, 1)
+        return self.port.address6 if is_v6 else self.port.address, BRIDGE
+
+    def restart(self, seconds: float, *, is_graceful: bool) -> None:
+        """It ends, and is there again so much later."""
+        is_graceful = is_graceful and self.router.style.restarts
+        self.router.stop(is_graceful=is_graceful)
+        self.router.loop.call_later(seconds, self.start, is_graceful)
+
+    def start(self, is_graceful: bool = False) -> None:
+        """It begins, if its host is on."""
+        if self.host.stack.is_there and not self.router.is_running:
+            self.router.stack.is_there = True
+            self.router.start(is_graceful=is_graceful)
+
+
+def is_permitted(config: Config, prefix: str) -> bool:
+    """Whether guests of a host may announce it."""
+    permitted = config.workload.bgp[0].prefixes
+    return permitted == PERMITTED[0] or prefix in permitted
+
+
+def configs(host: int, guests: int) -> tuple[GuestConfig, ...]:
+    """Their part of a host's configuration: one guest by its address, several by their network."""
+    if not guests:
+        return ()
+    return (
+        GuestConfig(
+            name="guest",
+            prefix=f"10.127.{host}.2" if guests == 1 else f"10.127.{host}.0/24",
+            asn=_ASN + host,
+            prefixes=PERMITTED[0],
+            max_prefixes=100,
+            anycast=True,
+            graceful_restart=GracefulRestartConfig(mode="helper", stale_time_s=20),
+        ),
+    )
+
+
+def add(fabric: Fabric, host: SimulatedHost, number: int, styles: Iterable[Style]) -> None:
+    """The guests of a host, and the interface to them."""
+    kernel = host.kernel
+    kernel.set_link(BRIDGE, BRIDGE_NAME, up=True)
+    here, here6 = bytes((10, 127, number, 1)), _v6(number, 1)
+    kernel.add_address(BRIDGE, here, 24)
+    kernel.add_address(BRIDGE, here6, 112)
+    for guest, style in enumerate(styles):
+        name = name_of(number, guest)
+        identifier = bytes((10, 255, 10 + number, guest + 1))
+        router = Router(
+            name, fabric.loop, asn=_ASN + number, router_id=identifier, style=style, chance=fabric.loop.chance
+        )
+        router.noted = fabric.note
+        port = Port(router.stack, 1, "eth0", bytes((10, 127, number, 2 + guest)), address6=_v6(number, 2 + guest))
+        below = Port(host.stack, BRIDGE, BRIDGE_NAME, here, address6=here6)
+        for one in (port, below):
+            one.stack.ports.append(one)
+        Link(port, below, chance=fabric.loop.chance, delay_s=_DELAY_S)
+        router.add_peer(port, name=host.name, asn=host.config.router.asn, dials=True)
+        own = [address_of(number, 0), address_of(number, 1 + guest, is_v6=guest % 2 == 1)]
+        router.own = dict.fromkeys([*own, EVERYWHERE] if guest == 0 else own, Route(peer=None))
+        host.guests[name] = Guest(router, host, port)
+
+
+def _v6(host: int, last: int) -> bytes:
+    return bytes((0xFD, 0x67, *bytes(11), host, 0, last))
+
+
+def of(fabric: Fabric) -> dict[str, Guest]:
+    """All of them, by name."""
+    return {name: guest for host in fabric.hosts.values() for name, guest in host.guests.items()}
+
+
+def heal(fabric: Fabric) -> None:
+    """Have all run, and be heard."""
+    for guest in of(fabric).values():
+        guest.port.is_deaf = False
+        guest.start()
