@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 from collections.abc import Callable, Iterator
 
 from labs.process import LabError
@@ -18,6 +19,8 @@ from tests.daemon.fabric import DEFECTS, nexthops_unused
 GRACEFUL_SHUTDOWN = 0xFFFF0000
 NO_LONGER_CPU_S = 0.5
 """Far beyond what the loop may be held in processor time, which is some milliseconds."""
+MORE_DESCRIPTORS = 16
+"""Than after the first round: of neighbors that the configuration has again, and of connections that just end."""
 USED = ("best", "multipath")
 Check = Callable[[Network, Model], Iterator[str]]
 
@@ -183,6 +186,8 @@ class Witness:
         self.memory: list[float] = []
         """Resident bytes of the daemon at each look."""
         self.longest_hold_s = 0.0
+        self.descriptors: list[int] = []
+        """Those that the daemon has open at each look."""
         self._holders: dict[str, list[str]] = {}
         """The source that has each address which is claimed twice."""
 
@@ -221,6 +226,10 @@ class Witness:
         self.memory.append(host.metric("bgpd_resident_memory_bytes"))
         held = host.metric("bgpd_loop_stall_cpu_seconds")
         self.longest_hold_s = max(self.longest_hold_s, held)
+        self.descriptors.append(len(os.listdir(f"/proc/{self._network.daemon_pid()}/fd")))
+        first, last = self.descriptors[0], self.descriptors[-1]
+        if last > first + MORE_DESCRIPTORS:
+            yield f"the daemon has {last} descriptors, after the first round it had {first}"
         if held > NO_LONGER_CPU_S:
             yield f"the event loop was held for {held:.2f} s of processor time"
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from labs.daemons import Frr
+from labs.namespace import Namespace
 from tests.chaos.hostile import BURST, hostile_messages
 from tests.chaos.model import CHURN, FRR_LEAVES, LEAVES, PINGED, RAW_LEAVES, UNNUMBERED
 from tests.chaos.network import link_local
@@ -17,6 +18,12 @@ from tests.chaos.world import World
 from tests.daemon.fabric import announce
 
 MOST_AT_ONCE = 12
+SLOW_KBIT = (64, 256, 1000)
+"""What a slow link carries; the pings by one take 120 kbit/s."""
+QUEUED_MS = (20, 100, 400)
+"""How much waits before a slow link; the rest is lost."""
+SHORTEST_BURST = "4kb"
+"""What passes at once: a whole packet has to."""
 CHURNED, CHURN_PAUSE_S = 200, 0.02
 """Routes of a leaf that come and go all the time."""
 
@@ -33,6 +40,7 @@ class LeafSteps:
             self.cut_link,
             self.flap_link,
             self.silence_link,
+            self.slow_link,
             self.kill_frr,
             self.freeze_frr,
             self.freeze_bfdd,
@@ -100,17 +108,34 @@ class LeafSteps:
     def silence_link(self) -> None:
         """Until it is repaired no packet passes, in one direction or both; the link stays up."""
         number = self._a_leaf(LEAVES)
-        ends = [(self._network.host_namespace, f"eth{number - 1}"), (self._network.leaves[number], "swp1")]
+        ends = self._both_ends(number)
         direction = self._world.chance.choice(("to the leaf", "to the host", "both ways"))
         self._world.detail += f", {direction}"
         if self._world.has_broken(f"silence {number}"):
             return
         chosen = {"to the leaf": ends[:1], "to the host": ends[1:], "both ways": ends}[direction]
-        for namespace, interface in chosen:
-            namespace.run("tc", "qdisc", "replace", "dev", interface, "root", "pfifo", "limit", "0")
+        self._shape(number, chosen, "pfifo", "limit", "0")
+
+    def slow_link(self) -> None:
+        """Until it is repaired a link takes little at once, and loses what is more than fits in its queue."""
+        number = self._a_leaf(LEAVES)
+        chance = self._world.chance
+        rate, patience = f"{chance.choice(SLOW_KBIT)}kbit", f"{chance.choice(QUEUED_MS)}ms"
+        self._world.detail += f", {rate}, {patience}"
+        if not self._world.has_broken(f"silence {number}"):
+            words = ("tbf", "rate", rate, "burst", SHORTEST_BURST, "latency", patience)
+            self._shape(number, self._both_ends(number), *words)
+
+    def _both_ends(self, number: int) -> list[tuple[Namespace, str]]:
+        return [(self._network.host_namespace, f"eth{number - 1}"), (self._network.leaves[number], "swp1")]
+
+    def _shape(self, number: int, ends: list[tuple[Namespace, str]], *discipline: str) -> None:
+        """A queueing discipline on these ends of a link, until that is repaired."""
+        for namespace, interface in ends:
+            namespace.run("tc", "qdisc", "replace", "dev", interface, "root", *discipline)
 
         def repair() -> None:
-            for namespace, interface in chosen:
+            for namespace, interface in ends:
                 namespace.run("tc", "qdisc", "del", "dev", interface, "root")
 
         self._world.breaks(f"silence {number}", repair)
