@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -26,7 +27,8 @@ LONGEST = 4096
 MEMORY_MB = 1024
 WORD = re.compile(rb"[A-Za-z/][A-Za-z0-9_./:-]{2,30}")
 MOST_WORDS = 1000
-PLAINLY = ("nice", "-n", "10", sys.executable, "-m")
+NICENESS = 10
+PLAINLY = (sys.executable, "-m")
 """What is done without instrumentation."""
 
 
@@ -76,6 +78,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="write the corpora anew from what was found")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: all")
     chosen = parser.parse_args()
+    os.nice(max(0, NICENESS - os.nice(0)))
     targets = instrumented_targets()
     names = chosen.targets or list(targets)
     if unknown := set(names) - targets.keys():

@@ -36,7 +36,6 @@ def searched(target: Any, options: Sequence[str], log: Path) -> int:
     """The exit status of a search with these options of libFuzzer; what it says is in `log`."""
     child = os.fork()
     if not child:
-        os.nice(10)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(said, 1)
