@@ -30,7 +30,7 @@ from bgpd.inheritance import Inheritance
 from bgpd.kernel.host import attaches_network
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family
-from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, LinkChanged, RouteChanged
+from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, Link, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop, RouteBatch, Source
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.wire import NlriDecoders
@@ -165,6 +165,7 @@ class Routing:
         self.workloads.services.listeners.append(self.own_records.service_changed)
         self.tables.connect(self.rib, self.evpn, self.workloads.table)
         self.evpn.connect(claims=self.workloads.table, presences=self.workloads.presences)
+        self.host.reassigned = self._reassigned
 
     def _needs(self, vrf: str) -> Dependencies:
         sources = () if vrf else (*self.rib.received.stale.kept, *self.sources.values(), *self.guests.values())
@@ -309,6 +310,15 @@ class Routing:
             self.workloads.host_changed(event)
         self.speaker.kernel_changed(event)
         self.evpn.kernel_changed(event)
+
+    def _reassigned(self, link: Link, former: str) -> None:
+        """A link belongs to another VRF by a policy rule: its addresses are that one's now."""
+        vrf = self.host.vrf_of(link.name)
+        for one in self.host.addresses(link.name):
+            self.history.own_address(former, link.name, one.packed, is_gone=True)
+            self.history.own_address(vrf, link.name, one.packed, is_gone=False)
+        self.link_changed(link.name)
+        self.workloads.host_changed(LinkChanged(link))
 
     def _kernel_reported(self) -> None:
         """A workload's new route is announced in the same turn of the loop."""

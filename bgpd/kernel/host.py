@@ -32,11 +32,13 @@ class Host:
     """`links` by interface index. Ask by name; a name that no link bears has no addresses.
 
     `loopbacks` are prefixes, family and route key, that the host's loopback addresses are from; none: any.
+    `reassigned(link, former)` is called when a link belongs to another VRF by `assign`: the kernel tells nothing then.
     """
 
     def __init__(self, publish: Callable[[KernelEvent], None]) -> None:
         self.links: dict[int, Link] = {}
         self.loopbacks: Within = ()
+        self.reassigned: Callable[[Link, str], None] = lambda _link, _former: None
         self._publish = publish
         self._by_name: dict[str, Link] = {}
         self._addresses: dict[int, dict[_Place, Address]] = {}
@@ -148,6 +150,7 @@ class Host:
 
     def assign(self, interface: str, vrf: str | None) -> None:
         """The interface belongs to a VRF ("" is the main table); None: to the one that the kernel has it in."""
+        former = self.vrf_of(interface)
         if vrf is None:
             self._vrfs.pop(interface, None)
         else:
@@ -155,6 +158,8 @@ class Host:
         link = self._by_name.get(interface)
         if link is not None:
             self._place(link)
+            if self.vrf_of(interface) != former:
+                self.reassigned(link, former)
 
     # What is there.
 

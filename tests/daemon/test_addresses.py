@@ -133,6 +133,38 @@ def states_of_all(host: Host) -> dict[str, str]:
     return {view["prefix"]: view["state"] for view in host.get("workloads")}
 
 
+def test_addresses_follow_their_interface_into_a_vrf_that_is_kept_by_rules_and_back(fabric: Fabric) -> None:
+    """No message of the kernel tells of it. The interface of a workload comes and goes with that."""
+    blue = table("[[vrf]]", name="blue", table=1001, import_rt=["65201:1"], export_rt=["65201:1"], uplinks=["eth1"])
+    machine = table("[[workload.static]]", prefix="10.9.8.1/32", interface="pod1", vrf="blue")
+    fabric.host.batch("link set pod1 up", "addr add 10.70.0.1/24 dev pod1")
+    own = addresses("pod1", "eth1", ipv6=False)
+    with started(fabric, own) as host:
+
+        def wait_vrfs(eth1: str, pod1: str) -> None:
+            wanted = [("10.0.2.1/32", eth1), ("10.70.0.1/32", pod1)]
+
+            def has() -> bool:
+                return (
+                    sorted((view["prefix"], view["vrf"]) for view in host.get("workloads", source="addresses"))
+                    == wanted
+                )
+
+            host.wait(has, f"the addresses to be {wanted}")
+
+        wait_vrfs("", "")
+        for tables, eth1, pod1 in (
+            ((blue,), "blue", ""),
+            ((blue, machine), "blue", "blue"),
+            ((blue,), "blue", ""),
+            ((blue, machine), "blue", "blue"),
+            ((), "", ""),
+        ):
+            host.reload_with(own, *tables)
+            wait_vrfs(eth1, pod1)
+    fabric.host.ip("addr", "del", "10.70.0.1/24", "dev", "pod1")
+
+
 def test_hand_over_is_no_change_of_addresses_and_what_went_meanwhile_is_withdrawn(fabric: Fabric) -> None:
     gone = "10.255.7.9/32"
     fabric.host.batch(f"addr add {LOOPBACK} dev lo", f"addr add {gone} dev lo")

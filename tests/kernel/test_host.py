@@ -203,6 +203,17 @@ def test_the_most_specific_connected_network_of_the_vrf_faces_a_neighbor() -> No
     assert host.facing(parse_address("10.0.1.2"), "red") == "eth1"
 
 
+def test_a_link_that_another_vrf_gets_by_a_rule_is_told_once_with_the_former_one() -> None:
+    host, events = started(ETH0, Link(index=4, name="eth2", up=True, vrf="blue"))
+    told: list[tuple[str, str]] = []
+    host.reassigned = lambda link, former: told.append((link.name, former))
+    published = len(events)
+    for interface, vrf in (("eth0", "red"), ("eth0", "red"), ("none", "red"), ("eth2", "blue"), ("eth0", None)):
+        host.assign(interface, vrf)
+    assert told == [("eth0", ""), ("eth0", "red")]
+    assert len(events) == published
+
+
 def test_a_session_s_own_addresses_are_those_of_its_interface_and_vrf() -> None:
     host, _ = started(ETH0, ETH1, Link(index=4, name="eth2", up=True, vrf="blue"))
     host.address(at("fe80::1/64", 3))
