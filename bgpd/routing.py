@@ -318,6 +318,7 @@ class Routing:
             self.history.own_address(former, link.name, one.packed, is_gone=True)
             self.history.own_address(vrf, link.name, one.packed, is_gone=False)
         self.link_changed(link.name)
+        self.walks.run(self.rib.received.networks_changed(link.name))
         self.workloads.host_changed(LinkChanged(link))
 
     def _kernel_reported(self) -> None:

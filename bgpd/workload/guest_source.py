@@ -223,14 +223,17 @@ class GuestSource(ClaimSource):
         return NextHop(chosen, source.interface if is_link_local(chosen) else "")
 
     def _is_own(self, packed: bytes, vrf: str, interface: str) -> bool:
-        """Whether an address is this host's own; a link-local one on the interface, where it may be the guest's."""
-        place = vrf, interface if is_link_local(packed) else ""
+        """Whether an address is this host's own; a link-local one on the interface, where it may be the guest's.
+
+        So is one of the guest's interface before that is of its VRF: only routes by the interface take it there.
+        """
         known = self._own.setdefault(packed, {})
-        if place not in known:
+        if (vrf, interface) not in known:
             if len(self._own) > _MOST_KNOWN:
                 self._own, self._forgot_some = {packed: known}, True
-            known[place] = self._host.bears(interface, packed) if place[1] else self._host.is_own(packed, vrf=vrf)
-        return known[place]
+            is_own = not is_link_local(packed) and self._host.is_own(packed, vrf=vrf)
+            known[vrf, interface] = is_own or self._host.bears(interface, packed)
+        return known[vrf, interface]
 
 
 def _communities(path: Path) -> Communities:

@@ -64,6 +64,23 @@ def test_guest_of_a_vrf_and_one_of_the_main_table_have_the_same_address(fabric: 
         cannot_connect(host, fabric)
 
 
+def test_guest_of_a_vrf_may_name_addresses_that_the_host_has_in_it(fabric: Fabric, frr: Frr) -> None:
+    """That of its interface at once, whether that is of the VRF yet or not; others once their interface is."""
+    local = guest("vm", "10.70.0.2", vrf="blue", interface="pod1", next_hop="local")
+    machine = toml("[[workload.static]]", prefix="10.9.8.1/32", interface="pod2", vrf="blue")
+    fabric.host.batch("link set pod2 up", "addr add 10.71.0.1/24 dev pod2")
+    with started(fabric, *SECTIONS, local) as host, dial(fabric) as vm:
+        vm.announce("10.9.9.3/32", next_hop="10.70.0.1")
+        host.wait(lambda: heard(frr) == {"10.9.9.3/32"}, "the leaf to hear it")
+        vm.announce(ADDRESS)
+        vm.announce("10.9.9.4/32", next_hop="10.71.0.1")
+        host.wait(lambda: heard(frr) == {"10.9.9.3/32", ADDRESS}, "the interface to be of the VRF")
+        host.reload_with(*SECTIONS, local, machine)
+        host.wait(lambda: "10.9.9.4/32" in heard(frr), "that of the other interface to count")
+        assert not host.log("workload.damped")
+    fabric.host.ip("addr", "del", "10.71.0.1/24", "dev", "pod2")
+
+
 def from_the_leaf(fabric: Fabric) -> str:
     """Where a packet of the tenant goes that arrives for the address."""
     return fabric.host.ip("route", "get", "10.9.9.1", "iif", "blue0", "from", "10.0.91.2")
