@@ -43,10 +43,11 @@ class NextHopSelf:
 
     @property
     def has_local(self) -> bool:
-        """Whether the host still has the session's own address: a link-local one on its interface, another in its
-        VRF, whichever interface has it."""
-        if is_link_local(self._local):
-            return self._host.bears(self._interface, self._local)
+        """Whether the host still has the session's own address: on its interface, whatever VRF that has come to; a
+        global one on another interface of the VRF, too."""
+        is_on_interface = self._host.bears(self._interface, self._local)
+        if is_on_interface or is_link_local(self._local):
+            return is_on_interface
         if self._is_implied:  # one of 127.0.0.0/8 that no interface has
             return self._host.is_own(self._local, vrf=self._local_vrf)
         return self._host.has_address(self._local, vrf=self._local_vrf)

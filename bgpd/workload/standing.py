@@ -122,10 +122,11 @@ def judge(entry: Entry, host: Host, foreign: Foreign | None) -> Judgement:
 
 
 def _is_own_address(claim: Claim, host: Host) -> bool:
-    """Whether the host itself has the address on the claim's interface (lo, say): the kernel delivers it, and needs no
-    route to it. For IPv4 it could have none: its local table comes first.
+    """Whether the host itself has the address on the claim's interface (lo, say), and not tentatively: the kernel
+    delivers it, and needs no route to it. For IPv4 it could have none: its local table comes first.
     """
-    return claim.key[0] == 8 * len(claim.key[1:]) and host.bears(claim.interface, claim.key[1:])
+    own = host.with_address(claim.key[1:]) if claim.key[0] == 8 * len(claim.key[1:]) else ()
+    return any(one.interface == claim.interface and one.usable for one in own)
 
 
 def _judge_managed(entry: Entry, claim: Claim) -> Judgement:

@@ -109,3 +109,13 @@ def test_a_routed_session_uses_the_interface_that_has_its_address() -> None:
     assert rig.chosen == packed("10.255.0.1", "2001:db8::255", "")
     assert rig.change("lo 2001:db8::255/128", gone=True)
     assert rig.chosen == packed("10.255.0.1", "", "")
+
+
+def test_an_interface_that_another_vrf_gets_by_a_rule_keeps_the_session_s_address() -> None:
+    """That of a guest, by its first route. The same address on another interface may go then."""
+    rig = Rig("10.0.0.1", "10.0.0.1/24", "eth1 10.0.0.1/32")
+    rig.host.assign("eth0", "blue")
+    rig.change("eth1 10.0.0.1/32", gone=True)
+    assert rig.choice.has_local
+    rig.change("10.0.0.1/24", gone=True)
+    assert not rig.choice.has_local

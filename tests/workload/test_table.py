@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bgpd.model.iana import Family
+from bgpd.model.kernel import Address
 from bgpd.model.path import NextHop
+from bgpd.model.prefix import parse_address
 from bgpd.model.workload import PLAIN, Claim, ClaimInfo
 from bgpd.workload.standing import Foreign
 from bgpd.workload.table import FLUSH_SLICE
@@ -553,6 +556,23 @@ def test_route_follows_and_yields_to_the_address_of_the_host_itself() -> None:
     rig.address("lo", "10.99.0.1/32", gone=True)
     rig.settle()
     assert (set(rig.announced), rig.kernel) == ({("", "10.99.0.1/32")}, {("", "10.99.0.1/32"): on("lo")})
+
+
+def test_route_stays_while_the_address_of_the_host_itself_is_tentative() -> None:
+    """The kernel delivers nothing to one whose detection of duplicates goes on, or has found one."""
+    rig = Rig()
+    rig.link("br0")
+    managed(rig, "2001:db8::1/128", "br0", source="static")
+    rig.settle()
+    tentative = Address(
+        index=rig.host.index_of("br0"), packed=parse_address("2001:db8::1"), prefix_length=64, usable=False
+    )
+    rig.host.address(tentative)
+    rig.settle()
+    assert rig.kernel == {("", "2001:db8::1/128"): on("br0")}
+    rig.host.address(msgspec.structs.replace(tentative, usable=True))
+    rig.settle()
+    assert (set(rig.announced), rig.kernel) == ({("", "2001:db8::1/128")}, {})
 
 
 def test_address_on_another_interface_is_not_the_workload_s() -> None:
