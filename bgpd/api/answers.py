@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
 from typing import TypeVar
 
 import msgspec
@@ -16,14 +17,19 @@ _Query = TypeVar("_Query", bound=msgspec.Struct)
 
 def query_of(request: Request, kind: type[_Query]) -> _Query:
     """The parameters of a request. Raises: Rejected: with 400, one is unknown, or is no such value."""
-    known = kind.__struct_fields__
-    for name in request.query:
-        if name not in known:
-            raise Rejected(400, f'unknown parameter "{name}"', f"one of: {', '.join(known)}")
+    refuse_other_parameters(request, kind.__struct_fields__)
     try:
         return msgspec.convert(request.query, kind, strict=False)
     except msgspec.ValidationError as error:
         raise Rejected(400, str(error)) from None
+
+
+def refuse_other_parameters(request: Request, known: Collection[str]) -> None:
+    """Raises: Rejected: with 400, a parameter is unknown: what it was to narrow would not be."""
+    for name in request.query:
+        if name not in known:
+            hint = f"one of: {', '.join(known)}" if known else "it takes none"
+            raise Rejected(400, f'unknown parameter "{name[:80]}"', hint)
 
 
 def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

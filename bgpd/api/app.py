@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from bgpd.api.access import CHALLENGE, Access
-from bgpd.api.answers import json_answer
+from bgpd.api.answers import json_answer, refuse_other_parameters
 from bgpd.api.backend import Rejected
 from bgpd.api.connections import Connection
 from bgpd.api.http import Handler, Request, Response
@@ -17,11 +17,13 @@ from bgpd.runtime.events import log
 
 
 class Route(NamedTuple):
-    """Requests with one of these methods, and a path such as /v1/{kind}: braces stand for a part that is not empty."""
+    """Requests with one of these methods, and a path such as /v1/{kind}: braces stand for a part that is not empty.
+    `takes` are the parameters that there are; None: the handler looks at them."""
 
     methods: tuple[str, ...]
     path: str
     handler: Handler
+    takes: tuple[str, ...] | None = None
 
     def names(self, parts: list[str]) -> dict[str, str] | None:
         """What the braces stand for in a path of these parts; None if it is another path."""
@@ -45,17 +47,18 @@ class App:
         self.on_stop: list[Callable[[], Awaitable[None]]] = []
         self._access = access
 
-    def get(self, path: str, handler: Handler) -> None:
+    def get(self, path: str, handler: Handler, takes: tuple[str, ...] | None = None) -> None:
         """Answer GET, and HEAD by the header alone."""
-        self.routes.append(Route(("GET", "HEAD"), path, handler))
+        self.routes.append(Route(("GET", "HEAD"), path, handler, takes))
 
-    def stream(self, path: str, handler: Handler) -> None:
+    def stream(self, path: str, handler: Handler, takes: tuple[str, ...] | None = None) -> None:
         """Answer GET by something without end."""
-        self.routes.append(Route(("GET",), path, handler))
+        self.routes.append(Route(("GET",), path, handler, takes))
 
-    def order(self, method: str, path: str, handler: Handler) -> None:
-        """Answer another method."""
-        self.routes.append(Route((method,), path, handler))
+    def order(self, method: str, path: str, handler: Handler, takes: tuple[str, ...] = ()) -> None:
+        """Answer another method. An order with a parameter that it does not know is not carried out: it would mean
+        something else than was meant."""
+        self.routes.append(Route((method,), path, handler, takes))
 
     async def answer(self, request: Request) -> Response:
         """The answer, whatever happens. Raises: ConnectionError: the client has gone."""
@@ -79,13 +82,15 @@ class App:
             self._access.check(request.headers, request.path)
 
     def _handler(self, request: Request) -> Handler:
-        """Raises: Rejected: no route has this path, or none has it with this method."""
+        """Raises: Rejected: no route has this path, or none has it with this method, or it has no such parameter."""
         parts = [unquote(part) for part in request.raw_path.split("/")]
         methods: set[str] = set()
         for route in self.routes:
             names = route.names(parts)
             if names is not None and request.method in route.methods:
                 request.match_info = names
+                if route.takes is not None:
+                    refuse_other_parameters(request, route.takes)
                 return route.handler
             methods |= set(route.methods if names is not None else ())
         raise _Unrouted(request, methods)

@@ -72,6 +72,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_head = False
         self._body = bytearray()
         self._is_too_long = self._is_complete = self._has_said_more = False
+        self._has_begun = False
         self._bad_framing = ""
         self._begun: Response | None = None
         self._is_paused = False
@@ -90,7 +91,11 @@ class HttpConnection(asyncio.Protocol):
         if self._is_complete or self._bad_framing:
             self._has_said_more = True
             return
-        self._http.receive_data(data)
+        if not self._has_begun:  # empty lines before a request are ignored (RFC 9112 section 2.2)
+            data = data.lstrip(b"\r\n")
+            self._has_begun = bool(data)
+        if data:
+            self._http.receive_data(data)
         if not self._has_parts_left:
             self._read()
 

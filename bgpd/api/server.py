@@ -144,21 +144,21 @@ def make_app(backend: Backend, *, access: Access | None = None) -> App:
     app.get("/v1/events", routes.events)
     app.get("/v1/drain", routes.once_started(routes.drain_status))
     app.get("/v1/upgrade", routes.upgrade_status)
-    app.get("/v1/explain/{address}", routes.explain)
+    app.get("/v1/explain/{address}", routes.explain, ("vrf", "at"))
     Past(backend, routes.answers).add_to(app, routes.once_started)
-    app.get("/v1/why-not", routes.why_not)
-    app.get("/v1/what-if", routes.what_if)
+    app.get("/v1/why-not", routes.why_not, ("prefix", "vrf", "neighbor"))
+    app.get("/v1/what-if", routes.what_if, ("down", "drain", "force"))
     if access is None:
-        app.stream("/v1/monitor", routes.monitor)
-        app.get("/v1/mrt", routes.once_started(routes.mrt))
+        app.stream("/v1/monitor", routes.monitor, ("since",))
+        app.get("/v1/mrt", routes.once_started(routes.mrt), ("vrf",))
         app.order("POST", "/v1/what-if", routes.what_if_reloaded)
-        app.order("POST", "/v1/reload", routes.reload)
+        app.order("POST", "/v1/reload", routes.reload, ("confirm_s",))
         app.order("POST", "/v1/confirm", routes.confirm)
         app.order("PUT", "/v1/drain", routes.drain_on)
         app.order("DELETE", "/v1/drain", routes.drain_off)
         app.order("POST", "/v1/upgrade", routes.upgrade)
         app.order("DELETE", "/v1/frozen/{address}", routes.thaw)
-        app.order("PUT", "/v1/{kind}/{id}", routes.put)
+        app.order("PUT", "/v1/{kind}/{id}", routes.put, ("timeout_s",))
         app.order("DELETE", "/v1/{kind}/{id}", routes.delete)
     app.get("/v1/{kind}/{id}", routes.once_started(routes.get))
     app.get("/v1/{kind}", routes.once_started(routes.listing))
@@ -254,17 +254,17 @@ class _Routes:
             return json_answer(await self._backend.why_not(prefix, vrf, neighbor))
 
     async def what_if(self, request: Request) -> Response:
-        down, drain = request.query.get("down", ""), request.query.get("drain", "")
+        down, drain, force = (request.query.get(name, "") for name in ("down", "drain", "force"))
         if bool(down) is bool(drain) or drain not in ("", "services", "all"):
             hint = "/v1/what-if?down=leaf1, or an interface; or drain=services, drain=all"
             raise Rejected(400, "what would be is not said, or twice", hint)
+        if force not in ("", "false", "true"):
+            raise Rejected(400, f'force="{force[:80]}"', "write true or false")
         await self._started()
-        with self.answers.one():
-            force = request.query.get("force") == "true"
-            with self._copies.one():
-                if down:
-                    return json_answer(await self._backend.what_if_down(down))
-                return json_answer(await self._backend.what_if_drained(all=drain == "all", force=force))
+        with self.answers.one(), self._copies.one():
+            if down:
+                return json_answer(await self._backend.what_if_down(down))
+            return json_answer(await self._backend.what_if_drained(all=drain == "all", force=force == "true"))
 
     async def what_if_reloaded(self, request: Request) -> Response:
         config = _decoded(await _body(request), Config, "config")

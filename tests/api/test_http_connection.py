@@ -134,6 +134,13 @@ async def test_host_of_a_whole_url_counts(echo: Echo, target: str, path: str, ho
     assert (found["path"], found["host"]) == (path, host)
 
 
+@pytest.mark.parametrize("parts", [(b"\r\n",), (b"\r", b"\n"), (b"\n", b"\r\n\r\n")])
+async def test_empty_lines_before_a_request_are_ignored(echo: Echo, parts: tuple[bytes, ...]) -> None:
+    """Some clients end a body so (RFC 9112 section 2.2)."""
+    answer = await echo.ask(*parts, parts[0] + b"GET /v1/a HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert status(answer) == 200
+
+
 async def test_every_answer_says_its_date_and_that_it_is_the_last(echo: Echo) -> None:
     head = (await echo.get("/v1/x")).partition(b"\r\n\r\n")[0].decode()
     fields = dict(line.split(": ", 1) for line in head.splitlines()[1:])

@@ -89,6 +89,11 @@ async def test_query_narrows_a_listing(http: aiohttp.ClientSession, query: str, 
         (f"/v1/routes?limit={'9' * 5000}", 400, ""),
         (f"/v1/explain/{'9' * 5000}", 400, "not an IP address"),
         ("/v1/routes?colour=red", 400, "unknown parameter"),
+        ("/v1/explain/10.0.0.1?vfr=red", 400, "unknown parameter"),
+        ("/v1/why-not?prefix=10.0.0.0/24&neighbour=leaf1", 400, "unknown parameter"),
+        ("/v1/what-if?down=leaf1&forse=true", 400, "unknown parameter"),
+        ("/v1/what-if?drain=all&force=yes", 400, "force="),
+        ("/v1/mrt?vrfs=red", 400, "unknown parameter"),
         ("/v1/explain/pod1", 400, "not an IP address"),
         ("/v1/explain/0.0.0.0", 400, "nobody's address"),
         ("/v1/explain/::?at=1700000060", 400, "nobody's address"),
@@ -108,6 +113,30 @@ async def test_orders_reach_the_backend(http: aiohttp.ClientSession, backend: Sc
     async with http.post("/v1/reload") as response:
         assert response.status == 200
     assert backend.orders == ["reload"]
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("POST", "/v1/reload?confirm=60"),
+        ("POST", "/v1/confirm?x=1"),
+        ("PUT", "/v1/drain?for_s=60"),
+        ("DELETE", "/v1/drain?x=1"),
+        ("POST", "/v1/upgrade?only_check=true"),
+        ("DELETE", "/v1/frozen/02:00:00:00:00:01?x=1"),
+        ("PUT", "/v1/workloads/pod9?timeout=3"),
+        ("DELETE", "/v1/workloads/pod9?x=1"),
+        ("POST", "/v1/what-if?down=leaf1"),
+    ],
+)
+async def test_an_order_with_an_unknown_parameter_is_not_carried_out(
+    http: aiohttp.ClientSession, backend: ScriptedBackend, method: str, target: str
+) -> None:
+    """A reload with confirm=60 in place of confirm_s=60 would be none on trial."""
+    async with http.request(method, target, json={}) as response:
+        assert response.status == 400
+        assert "unknown parameter" in await response.text()
+    assert backend.orders == []
 
 
 async def test_workloads_are_put_shown_and_deleted(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:
