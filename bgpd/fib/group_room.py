@@ -2,7 +2,8 @@
 
 Each set of next hops is a group: two neighbors with 1,024 next hops each could make the kernel keep a million groups.
 Part of the limit is reserved for sets of neighbors' own addresses, and a single such address always gets a group. So a
-neighbor that advertises many third-party next hops cannot use up what other neighbors need. Sans-IO.
+neighbor that advertises many third-party next hops cannot use up what other neighbors need. Half of that part any next
+hop may have for a group of its own, so that a route beyond the limit has one of its next hops. Sans-IO.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ class GroupRoom:
         self._neighbors_of[vrf] = neighbors
         self.neighbors = frozenset().union(*self._neighbors_of.values())
 
-    def is_left(self, count: int, *, of_neighbors: bool = False) -> bool:
-        """Whether, of so many, there may be one more group: of neighbors' own addresses, or another."""
-        most = MOST_GROUPS if of_neighbors else MOST_GROUPS - MOST_GROUPS // _RESERVED_PART
+    def is_left(self, count: int, *, of_neighbors: bool = False, is_one: bool = False) -> bool:
+        """Whether, of so many, there may be one more: of neighbors' own addresses, of one next hop, or another."""
+        reserved = 0 if of_neighbors else MOST_GROUPS // _RESERVED_PART
+        most = MOST_GROUPS - (reserved // 2 if is_one else reserved)
         if count < most:
             return True
         self.wanted = max(self.wanted, most)

@@ -87,7 +87,7 @@ class NexthopObjects:
         place = (hop.address, ifindex)
         found = self._nexthop_ids.get(place)
         if found is None:
-            if hop.address not in self.room.neighbors and not self.room.is_left(len(self.groups)):
+            if hop.address not in self.room.neighbors and not self.room.is_left(len(self.groups), is_one=True):
                 return None
             found = self._ids.nexthop()
             self._enter_nexthop(Nexthop(id=found, hop=hop, ifindex=ifindex))
@@ -114,8 +114,9 @@ class NexthopObjects:
             group.reduced |= reduced
             return identifier
         of_neighbors = self._is_of_neighbors(members)
-        has_place = of_neighbors and len(members) == 1
-        if not has_place and not self.room.is_left(len(self.groups), of_neighbors=of_neighbors):
+        is_one = len(members) == 1
+        has_place = of_neighbors and is_one
+        if not has_place and not self.room.is_left(len(self.groups), of_neighbors=of_neighbors, is_one=is_one):
             return None
         identifier = self._ids.group()
         self._enter_group(Group(id=identifier, members=members, reduced=reduced, source=source))
@@ -132,8 +133,8 @@ class NexthopObjects:
     def group_of_one(self, members: Members, source: bytes = b"") -> int | None:
         """Fallback when the group limit is reached: id of a single-member group; None if there is no room for that."""
         alone = [((nexthop, 1),) for nexthop, _weight in members]
-        chosen = next((one for one in alone if self._group_ids.get((one, source)) or self._is_of_neighbors(one)), None)
-        return None if chosen is None else self.group_of(chosen, reduced=True, source=source)
+        known = (one for one in alone if self._group_ids.get((one, source)) or self._is_of_neighbors(one))
+        return self.group_of(next(known, alone[0]), reduced=True, source=source)
 
     def make_bound(self, members: Members, *, resilient: bool = False, source: bytes = b"") -> int | None:
         """Id of a new group that is not shared by others with equal members; None if there is no room for it."""

@@ -109,8 +109,27 @@ async def test_no_neighbor_fills_with_named_next_hops_what_others_need(monkeypat
         assert it.kernel.hops_of(V4, KEYS[1]) == {ON_2}
 
 
+def test_beyond_the_bound_there_is_a_group_of_one_of_the_next_hops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_room, "MOST_GROUPS", 64)
+    table = NexthopObjects(197)
+    table.room.reserve_for("", frozenset((LEAF1.address, LEAF2.address)))
+    named = [
+        [table.nexthop_of(NextHop(bytes((10, 0, leaf, 100 + last))), leaf) for last in range(8)] for leaf in (2, 3)
+    ]
+    for first in named[0]:
+        for second in named[1]:
+            assert first is not None
+            assert second is not None
+            members = (first, 1), (second, 1)
+            assert table.group_of(members) is not None or table.group_of_one(members) is not None
+    reduced = [group for group in table.groups.values() if group.reduced]
+    assert reduced
+    assert len(table.groups) - len(reduced) == 56
+    assert len(table.groups) < 64, "the rest is for sets of neighbors"
+
+
 def test_named_next_hops_leave_room_for_sets_of_neighbors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_room, "MOST_GROUPS", 16)
+    monkeypatch.setattr(group_room, "MOST_GROUPS", 32)
     table = NexthopObjects(197)
     table.room.reserve_for("", frozenset((LEAF1.address,)))
     table.room.reserve_for("blue", frozenset((LEAF2.address,)))
@@ -121,7 +140,7 @@ def test_named_next_hops_leave_room_for_sets_of_neighbors(monkeypatch: pytest.Mo
         named = table.nexthop_of(NextHop(bytes((10, 0, 1, 100 + last))), 2)
         if named is not None:
             table.group_of(((named, 1),))
-    assert len(table.groups) == 14
+    assert len(table.groups) == 30
     assert table.group_of(((first, 1), (second, 1))) is not None
     assert table.group_of(((first, 1), (second, 2))) is not None
     assert table.group_of(((first, 1), (second, 3))) is None
