@@ -13,7 +13,10 @@ import msgspec
 from labs.namespace import Namespace
 from labs.process import LabError
 from tests.daemon.wire_peer import (
+    END_OF_RIB,
     KEEPALIVE,
+    NOTIFICATION,
+    Restart,
     WirePeer,
     attribute,
     message,
@@ -212,6 +215,93 @@ def flap(play: Play) -> int:
     return play.count
 
 
+def _hosts(first: int, count: int) -> tuple[str, ...]:
+    """So many /32 from 20.0.0.0 on."""
+    numbers = range(first, first + count)
+    return tuple(f"20.{one >> 16}.{one >> 8 & 255}.{one & 255}/32" for one in numbers)
+
+
+def churn(play: Play) -> int:
+    """40,000 routes that are announced and withdrawn again and again: each time the kernel is told."""
+    connection = play.peer.establish()
+    lots = [_hosts(first, 800) for first in range(0, 40_000, 800)]
+    come, go = b"".join(update(lot, asn=ASN) for lot in lots), b"".join(withdrawal(*lot) for lot in lots)
+    for _ in range(play.count):
+        connection.sendall(come)
+        connection.sendall(go)
+    _read(play, connection, 2 * len(lots) * play.count)
+    return 2 * 40_000 * play.count
+
+
+def unknown(play: Play) -> int:
+    """Withdrawals of routes that were never announced."""
+    connection = play.peer.establish()
+    for number in range(play.count):
+        connection.sendall(withdrawal(*_hosts(800 * number, 800)))
+    _read(play, connection, play.count)
+    return 800 * play.count
+
+
+def turning_next_hops(play: Play) -> int:
+    """500 routes, each with another next hop of its network at each turn: the kernel has a group for each next hop."""
+    connection = play.peer.establish()
+    for turn in range(play.count):
+        for number in range(500):
+            next_hop = f"10.0.1.{3 + (number + turn) % 240}"
+            connection.sendall(update(_hosts(number, 1), asn=ASN, next_hop=next_hop))
+    _read(play, connection, 500 * play.count)
+    return 500 * play.count
+
+
+def distant_next_hops(play: Play) -> int:
+    """Routes with a next hop of their own, which none can be reached by, until there are too many next hops."""
+    connection = play.peer.establish()
+    sent = 0
+    with contextlib.suppress(OSError):
+        for number in range(play.count):
+            next_hop = f"172.20.{number >> 8}.{number & 255}"
+            connection.sendall(update(_hosts(number, 1), asn=ASN, next_hop=next_hop))
+            sent += 1
+    ended(connection, (6, 8))
+    return sent
+
+
+def changing_opens(play: Play) -> int:
+    """Sessions whose OPEN has other families, timers and names each time, the names with control characters."""
+    for number in range(play.count):
+        name = f"\x1b[2J\x1b]0;leaf{number}\x07\r\n".encode().ljust(120, b"\xff")
+        fqdn = bytes((73, 2 + len(name), len(name))) + name + b"\0"
+        families = ((1, 1), (2, 1)) if number % 2 else ((1, 1),)
+        connection = play.peer.establish(
+            families=families,
+            extended=number % 3 == 0,
+            hold_time_s=9 + number,
+            more=fqdn,
+            router_id=(10, 255, number, 9),
+        )
+        connection.sendall(update(_hosts(0, 500), asn=ASN))
+        _say_goodbye(connection)
+    return play.count
+
+
+def _say_goodbye(connection: socket.socket) -> None:
+    """Shut down with a text of 255 bytes, which a terminal would obey (RFC 9003)."""
+    text = b"\x1b[31mbye\x07\x1b[2J\r".ljust(255, b".")
+    connection.sendall(message(NOTIFICATION, bytes((6, 2, len(text))) + text))
+    swallow(connection)
+    connection.close()
+
+
+def graceful_flap(play: Play) -> int:
+    """Sessions with graceful restart and 40,000 routes, which are stale as soon as they are there."""
+    come = b"".join(update(_hosts(first, 800), asn=ASN) for first in range(0, 40_000, 800))
+    for _ in range(play.count):
+        connection = play.peer.establish(restart=Restart(restarted=True, time_s=3))
+        connection.sendall(come + END_OF_RIB)
+        reset(connection)
+    return play.count
+
+
 def refreshes(play: Play) -> int:
     """Requests to send everything again; what is answered is read."""
     connection = play.peer.establish()
@@ -269,7 +359,35 @@ SCENARIOS = [
         "more than max_prefixes",
     ),
     Scenario("sessions that are reset, with 500 routes each", "session", "dialed more slowly", 2, 20, flap),
+    Scenario(
+        "sessions with another OPEN each time, and texts of control characters",
+        "session",
+        "dialed more slowly",
+        2,
+        20,
+        changing_opens,
+    ),
+    Scenario(
+        "sessions with graceful restart that are reset, with 40,000 routes each",
+        "session",
+        "dialed more slowly",
+        2,
+        20,
+        graceful_flap,
+    ),
+    Scenario("40,000 routes that come and go", "change", "nothing is ended", 1, 20, churn),
+    Scenario("withdrawals of routes that it never announced", "withdrawal", "nothing is ended", 5, 1_000, unknown),
+    Scenario("500 routes with other next hops at each turn", "change", "nothing is ended", 2, 40, turning_next_hops),
+    Scenario(
+        "a next hop for each route that cannot be reached",
+        "route",
+        "Cease, Out of Resources",
+        4_000,
+        4_000,
+        distant_next_hops,
+        "next hops",
+    ),
     Scenario("requests for all routes, which are read", "request", "few answers", 1, 20, refreshes),
-    Scenario("KEEPALIVEs", "message", "nothing is ended", 10, 300, keepalives),
-    Scenario("malformed UPDATEs", "message", "the routes are withdrawn", 5, 200, malformed),
+    Scenario("KEEPALIVEs", "message", "nothing is ended", 10, 300, keepalives, some=60),
+    Scenario("malformed UPDATEs", "message", "the routes are withdrawn", 5, 200, malformed, some=50),
 ]
