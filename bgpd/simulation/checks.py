@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bgpd.model.iana import Family
+from bgpd.model.path import Source
 from bgpd.model.prefix import format_address, parse_prefix
 from bgpd.readiness import ESTABLISH_WAIT_S
 from bgpd.simulation import guest_checks, policies, service_checks, tenant_checks, tenant_paths
@@ -234,6 +235,28 @@ def _shown(hops: Shares) -> str:
     return ", ".join(f"{format_address(gateway)}%{index} x {part}" for (gateway, index), part in parts) or "nothing"
 
 
+_OF_ROUTES = (
+    *("received", "rejected", "interned", "stale", "gone", "unacknowledged", "refused"),
+    *("suppressed", "suppressed_aggregates", "exceptions", "services"),
+)
+"""What tables have beside routes: by who said them, or of certain ones."""
+
+
+def _left_in_memory(host: SimulatedHost) -> Iterator[str]:
+    """Nothing is kept of sessions that have ended, nor of routes that are gone. What is counted of the host's own
+    sources stays."""
+    assert host.daemon is not None
+    rib = host.daemon.routing.rib
+    for name in (*host.neighbors, *(one.name for one in host.config.workload.bgp)):
+        if places := rib.received.places(name):
+            yield f"{host.name}: of former sessions with {name} {len(places)} tables are kept"
+    for (place, family), table in (*rib.tables.items(), *rib.guests.items()):
+        for what in _OF_ROUTES:
+            left = [one for one in getattr(table, what) if not (isinstance(one, Source) and one.is_local)]
+            if left:
+                yield f"{host.name}: {len(left)} {what} are left in the table {place} of {family}: {left[0]!r}"
+
+
 def leftovers(fabric: Fabric) -> list[str]:
     """What is left once nobody announces anything any more."""
     found = []
@@ -250,5 +273,6 @@ def leftovers(fabric: Fabric) -> list[str]:
             found.append(f"{host.name}: nexthop objects {sorted(kernel.objects)} are left in the kernel")
         if routing.rib.received.stale.kept:
             found.append(f"{host.name}: stale routes of {list(routing.rib.received.stale.kept)} are left")
+        found += _left_in_memory(host)
         found += host.new_errors()
     return found + fabric.loop.errors

@@ -52,6 +52,8 @@ async def heal(fabric: Fabric) -> None:
     for host in fabric.hosts.values():
         if not host.stack.is_there:
             host.boot()
+        if host.are_workloads_down:
+            host.set_workloads_link(up=True)
         host.start()
         await host.set_neighbors(host.all_neighbors)
         for vrf in host.all_vrfs:
@@ -283,6 +285,19 @@ async def _blink(fabric: Fabric, event: Event) -> None:
         await asyncio.sleep(event.value)
 
 
+async def _workloads_down(fabric: Fabric, event: Event) -> None:
+    """The interface to all workloads of a host, such as a bridge."""
+    host = _host(fabric, event)
+    if host.stack.is_there and not host.are_workloads_down:
+        host.set_workloads_link(up=False)
+
+
+async def _workloads_up(fabric: Fabric, event: Event) -> None:
+    host = _host(fabric, event)
+    if host.are_workloads_down:
+        host.set_workloads_link(up=True)
+
+
 async def _leaf_resets(fabric: Fabric, event: Event) -> None:
     peer = fabric.routers[event.leaf].peers[event.host]
     if peer.session is not None:
@@ -402,6 +417,8 @@ _DOING: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     Kind.WALL_STEP: _wall_step,
     Kind.FLAP: _flap,
     Kind.BLINK: _blink,
+    Kind.WORKLOADS_DOWN: _workloads_down,
+    Kind.WORKLOADS_UP: _workloads_up,
     Kind.LEAF_RESETS: _leaf_resets,
     Kind.LEAF_ASKS: _leaf_asks,
     Kind.LEAF_ANNOUNCES: _leaf_announces,

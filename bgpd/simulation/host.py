@@ -33,6 +33,7 @@ from bgpd.speaker.left_sessions import read_with_sockets
 from bgpd.workload.feed.api import ApiSource
 
 _START_AGAIN_S = 1.0
+_VETH = "veth0"
 
 
 def _name(address: str) -> str:
@@ -72,6 +73,7 @@ class SimulatedHost:
         self.boot_id = f"{name}-1"
         self.wall_step_s = 0.0
         self.is_drained = False
+        self.are_workloads_down = False
         self.errors: list[str] = []
         self.config = config
         self.routers: dict[str, str] = {one.name: one.name for one in config.neighbor}
@@ -224,6 +226,8 @@ class SimulatedHost:
             self.bfd.start()
         (self.directory / "boot").unlink(missing_ok=True)
         self.stack.is_there = True
+        if self.are_workloads_down:
+            self.set_workloads_link(up=True)
         for guest in self.guests.values():
             guest.start()
 
@@ -243,9 +247,9 @@ class SimulatedHost:
 
     # Orders
 
-    def claim(self, address: str, interface: str = "veth0") -> None:
-        """A workload comes."""
-        if address not in self.claims:
+    def claim(self, address: str, interface: str = _VETH) -> None:
+        """A workload comes, if its interface is up."""
+        if address not in self.claims and not self.are_workloads_down:
             self.claims[address] = interface
             self.kernel.add_workload_route(address, interface)
 
@@ -257,6 +261,14 @@ class SimulatedHost:
                 if route.interface == interface:
                     self.kernel.remove_route(route)
 
+    def set_workloads_link(self, *, up: bool) -> None:
+        """The interface to all workloads goes down, and with it what led there; or it is up again."""
+        link = next(one for one in self.kernel.links.values() if one.name == _VETH)
+        self.are_workloads_down = not up
+        self.kernel.set_link(link.index, link.name, up=up)
+        if not up:
+            self.claims.clear()
+
     async def reload(self, config: Config) -> None:
         """Take over another configuration."""
         self.config = config
@@ -267,7 +279,7 @@ class SimulatedHost:
             daemon.readiness.neighbors = config.neighbor
             await daemon.process.start(reconfigure(daemon.routing, config))
 
-    async def put_workload(self, address: str, interface: str = "veth0") -> None:
+    async def put_workload(self, address: str, interface: str = _VETH) -> None:
         """An orchestrator puts a workload by the API."""
         source = self._api()
         if source is None or self.daemon is None:
@@ -351,7 +363,7 @@ class SimulatedHost:
     async def set_static(self, addresses: list[str]) -> None:
         """Have bgpd lead these to `veth0`, by a reload."""
         self.static = dict.fromkeys(addresses)
-        static = tuple(StaticWorkloadConfig(prefix=one, interface="veth0") for one in addresses)
+        static = tuple(StaticWorkloadConfig(prefix=one, interface=_VETH) for one in addresses)
         workload = msgspec.structs.replace(self.config.workload, static=static)
         await self.reload(msgspec.structs.replace(self.config, workload=workload))
 
@@ -367,8 +379,8 @@ class SimulatedHost:
 
     @property
     def managed(self) -> set[str]:
-        """What bgpd itself leads to workloads."""
-        return {*self.static, *self.put, *self.fed}
+        """What bgpd itself leads to workloads whose interface is up."""
+        return {*self.static, *self.put, *self.fed} if not self.are_workloads_down else set()
 
     @property
     def said_by_guests(self) -> set[str]:

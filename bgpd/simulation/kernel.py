@@ -11,6 +11,7 @@ import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 
 import msgspec
@@ -103,8 +104,17 @@ class Kernel(LinuxTables):
                 if identifier in self.objects:
                     self._destroy(identifier)
             self._flush(-index)
+            self._forget_foreign(link.name)
         self.noted()
         self._tell(lambda: self.monitor.host.link(link))
+
+    def _forget_foreign(self, interface: str) -> None:
+        """Routes of other programs to an interface that goes down go, too: those of IPv4 without a word."""
+        for route in [one for one in self.foreign if one.interface == interface and one.protocol == BY_OTHERS]:
+            del self.foreign[route]
+            if route.family is not Family.IPV4_UNICAST:
+                self._tell(partial(self.monitor.routes.changed, (route,), gone=True))
+        self._tell(lambda: self.monitor.read_later())
 
     def remove_link(self, index: int) -> None:
         """A link is deleted; what led there has gone before."""
@@ -374,6 +384,14 @@ class Monitor:
     def _read(self) -> None:
         kernel = self._kernel
         self.host.replace(list(kernel.links.values()), list(kernel.addresses))
+        self._read_routes()
+
+    def read_later(self) -> None:
+        """A link went down: which routes went with it, a dump has to tell (foreign_monitor.py)."""
+        self._later(self._kernel.lateness(), self._read_routes)
+
+    def _read_routes(self) -> None:
+        kernel = self._kernel
         known = self.routes.begin_reading()
         found: dict[tuple[Family, int, bytes], tuple[KernelRoute, ...]] = {}
         for route in kernel.foreign:

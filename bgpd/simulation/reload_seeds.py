@@ -16,8 +16,19 @@ _POLICIES = {
     Kind.RELOAD_EXPORT_POLICY: 6,
     Kind.RELOAD_RULES: 3,
     Kind.LEAF_ASKS: 2,
+    Kind.WORKLOADS_DOWN: 1,
+    Kind.WORKLOADS_UP: 2,
 }
-_AGGREGATES = {Kind.RELOAD_AGGREGATES: 4, Kind.CLAIM: 4, Kind.RELEASE: 3, Kind.BLINK: 1, Kind.MOVE: 2, Kind.DRAIN: 1}
+_AGGREGATES = {
+    Kind.RELOAD_AGGREGATES: 4,
+    Kind.CLAIM: 4,
+    Kind.RELEASE: 3,
+    Kind.BLINK: 1,
+    Kind.MOVE: 2,
+    Kind.DRAIN: 1,
+    Kind.WORKLOADS_DOWN: 1,
+    Kind.WORKLOADS_UP: 2,
+}
 _CHOICES: dict[Kind, int] = {
     Kind.RELOAD_IMPORT_POLICY: len(IMPORTED),
     Kind.RELOAD_EXPORT_POLICY: len(EXPORTED),

@@ -55,6 +55,8 @@ class Kind(enum.StrEnum):
     WALL_STEP = "wall-step"
     FLAP = "flap"
     BLINK = "blink"
+    WORKLOADS_DOWN = "workloads-down"
+    WORKLOADS_UP = "workloads-up"
     LEAF_RESETS = "leaf-resets"
     LEAF_ASKS = "leaf-asks"
     LEAF_ANNOUNCES = "leaf-announces"

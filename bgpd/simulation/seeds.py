@@ -13,6 +13,7 @@ from bgpd.simulation.bfd_seeds import with_bfd
 from bgpd.simulation.feed_seeds import with_feed
 from bgpd.simulation.guest_seeds import with_guests
 from bgpd.simulation.linux import METRIC
+from bgpd.simulation.maintenance_seeds import with_maintenance
 from bgpd.simulation.reload_seeds import with_aggregates, with_mild_policies, with_policies, with_tenant_aggregates
 from bgpd.simulation.router import HOLD_S, Style
 from bgpd.simulation.scenario import Event, Kind, Scenario
@@ -86,8 +87,8 @@ _VALUES: dict[Kind, tuple[float, ...]] = {
 }
 
 
-_WITH_BANDWIDTHS = 3
-"""Every third of the usual ones has link bandwidths."""
+_WITH_BANDWIDTHS, _WITH_MAINTENANCE = 3, 7
+"""Every third of the usual ones has link bandwidths, every seventh a host that is maintained."""
 
 
 def address_of(host: int, number: int, *, is_v6: bool = False) -> str:
@@ -116,7 +117,8 @@ def scenario_of(seed: int) -> Scenario:
     if kind == 3:
         return _with_more(gentle_scenario_of(seed), _GENTLE_ONES, turn)
     usual = _with_more(usual_scenario_of(seed), _USUAL[kind], turn)
-    return with_bandwidths(usual) if seed % _WITH_BANDWIDTHS == 0 else usual
+    usual = with_bandwidths(usual) if seed % _WITH_BANDWIDTHS == 0 else usual
+    return with_maintenance(usual) if seed % _WITH_MAINTENANCE == 0 else usual
 
 
 def _with_more(scenario: Scenario, more: tuple[_More | None, ...], turn: int) -> Scenario:

@@ -56,6 +56,32 @@ TWICE = of(
     Event(at_s=0, kind=Kind.MACHINE_STARTS, host="host1", tenant="blue", address="10.64.0.1/32"),
     machines=MACHINES,
 )
+MAINTAINED = of(
+    {},
+    Event(at_s=0, kind=Kind.DRAIN, host="host0"),
+    Event(at_s=10, kind=Kind.RESTART, host="host0"),
+    claims=(("host0", "10.64.0.1/32"), ("host1", "10.64.1.1/32")),
+)
+TAKEN_BACK = of(
+    {},
+    Event(at_s=0, kind=Kind.DRAIN, host="host0"),
+    Event(at_s=10, kind=Kind.UNDRAIN, host="host0"),
+    Event(at_s=12, kind=Kind.RESTART, host="host0"),
+    claims=(("host0", "10.64.0.1/32"), ("host1", "10.64.1.1/32")),
+)
+DOWN = of(
+    {"is_unnumbered": True},
+    Event(at_s=0, kind=Kind.PUT, host="host0", address="10.64.0.2/32"),
+    Event(at_s=2, kind=Kind.WORKLOADS_DOWN, host="host0"),
+    claims=(("host0", "10.64.0.1/32"), ("host0", "fd64::1:2/128"), ("host1", "10.64.1.1/32")),
+)
+UP_AGAIN = of(
+    {},
+    Event(at_s=0, kind=Kind.PUT, host="host0", address="10.64.0.2/32"),
+    Event(at_s=2, kind=Kind.WORKLOADS_DOWN, host="host0"),
+    Event(at_s=10, kind=Kind.WORKLOADS_UP, host="host0"),
+    claims=(("host0", "10.64.0.1/32"), ("host1", "10.64.1.1/32")),
+)
 ENDED = of(
     {"tenants": 1},
     Event(at_s=0, kind=Kind.MACHINE_ENDS, host="host0", tenant="blue", address="10.64.0.1/32"),
@@ -252,7 +278,7 @@ WITHOUT_FAULT = (
         COVER,
         EMPTIED,
     ),
-    *(TOO_FEW, ALL_SICK, SLOW, MOVED_LIVE, SUMMARY_IN_TENANT, COVER_IN_TENANT),
+    *(TOO_FEW, ALL_SICK, SLOW, MOVED_LIVE, SUMMARY_IN_TENANT, COVER_IN_TENANT, MAINTAINED, TAKEN_BACK, DOWN, UP_AGAIN),
 )
 
 
@@ -313,6 +339,24 @@ def test_a_refresh_that_says_nothing_between_its_marks_is_found(monkeypatch: pyt
 def test_a_drain_that_takes_the_last_announcer_away_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bgpd.rib.drained.DrainedRoutes.is_last", lambda *_arguments: False)
     assert "10.65.0.1/32" in "\n".join(run(LAST_DRAINED).found)
+
+
+def test_a_drain_that_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bgpd.drain.replace_file", lambda *_arguments: None)
+    assert "which owns []" in "\n".join(run(MAINTAINED).found)
+
+
+@pytest.mark.parametrize("scenario", [DOWN, UP_AGAIN])
+def test_an_interface_of_workloads_that_is_not_followed_is_found(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bgpd.workload.table.WorkloadTable.link_changed", lambda *_arguments: None)
+    assert "host0" in "\n".join(run(scenario).found)
+
+
+def test_what_is_kept_of_a_former_session_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bgpd.rib.loc_rib.LocRib.forget", lambda *_arguments: None)
+    assert "are left in the table" in "\n".join(run(AWAY).found + run(TAKEN_BACK).found)
 
 
 def test_an_incomplete_generation_that_deletes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
