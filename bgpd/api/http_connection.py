@@ -141,10 +141,11 @@ class HttpConnection(asyncio.Protocol):
         """Take a part of the request; whether there may be another one."""
         match event:
             case h11.Request():
+                self._is_head = event.method == b"HEAD"
                 if not event.http_version.startswith(b"1."):
                     raise h11.RemoteProtocolError("its version is not 1.1", error_status_hint=505)
                 request = Request(self, event.method.decode(), *_origin_form(event))
-                self._title, self._is_head = f"{request.method} {request.path}", request.method == "HEAD"
+                self._title = f"{request.method} {request.path}"
                 self._is_too_long = int(request.headers.get("Content-Length", "0")) > MAX_BODY_BYTES
                 self.task = asyncio.get_running_loop().create_task(self._serve(request))
             case h11.Data():

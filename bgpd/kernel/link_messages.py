@@ -153,16 +153,18 @@ def _rule_payload(rule: RoutingRule) -> bytes:
 def read_rules(family: Family, data: bytes) -> Iterator[RoutingRule]:
     """The rules of one datagram of a dump that look up a table."""
     for kind, _flags, _sequence, start, end in messages(data):
-        if kind != MessageKind.NEW_RULE or data[start + 7] != _TO_TABLE:
+        if kind != MessageKind.NEW_RULE:
+            continue
+        _family, to_length, source_length, _tos, table, _, _, action, _flags = _RULE.unpack_from(data, start)
+        if action != _TO_TABLE:
             continue
         found = attributes(data, start + _RULE.size, end)
-        l3mdev = bool(found.get(_FRA_L3MDEV, b"\0")[0])
-        to_length, source_length = data[start + 1], data[start + 2]
+        l3mdev = any(found.get(_FRA_L3MDEV, b""))
         yield RoutingRule(
             family=family,
             priority=_number(found.get(_FRA_PRIORITY)),
-            protocol=found.get(_FRA_PROTOCOL, b"\0")[0],
-            table=0 if l3mdev else _number(found.get(_FRA_TABLE)) or data[start + 4],
+            protocol=int.from_bytes(found.get(_FRA_PROTOCOL, b"")[:1]),
+            table=0 if l3mdev else _number(found.get(_FRA_TABLE)) or table,
             iif=_text(found.get(_FRA_IIFNAME, b"")),
             oif=_text(found.get(_FRA_OIFNAME, b"")),
             to=_key(found.get(_FRA_DST, b""), to_length),

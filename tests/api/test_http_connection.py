@@ -164,6 +164,15 @@ async def test_head_is_answered_without_a_body(echo: Echo, target: str, wanted: 
     assert body == b""
 
 
+async def test_head_of_another_version_is_refused_without_a_body(echo: Echo) -> None:
+    reader, writer = await asyncio.open_unix_connection(echo.path)
+    writer.write(b"HEAD /v1/x HTTP/2.0\r\nHost: a\r\n\r\n")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 505 ")
+    assert body == b""
+    writer.close()
+
+
 async def test_streams_are_chunked_or_end_with_the_connection(echo: Echo) -> None:
     assert (await echo.get("/stream")).endswith(b"\r\n\r\n1\r\nx\r\n1\r\nx\r\n1\r\nx\r\n0\r\n\r\n")
     old = await echo.get("/stream", version="1.0")

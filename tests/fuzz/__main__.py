@@ -39,11 +39,8 @@ def search(name: str, target: Target, seconds: int) -> bool:
         one.mkdir(parents=True, exist_ok=True)
     for data in (*kept(name), *target.seeds()):
         (folder / hashlib.sha1(data, usedforsecurity=False).hexdigest()).write_bytes(data)
-    dictionary = FOLDER / f"{name}.words"
-    dictionary.write_bytes(words_of(target))
     options = [
         str(folder),
-        f"-dict={dictionary}",
         f"-max_total_time={seconds}",
         f"-max_len={LONGEST}",
         f"-rss_limit_mb={MEMORY_MB}",
@@ -52,6 +49,10 @@ def search(name: str, target: Target, seconds: int) -> bool:
         "-verbosity=0",
         "-print_final_stats=1",
     ]
+    if words := words_of(target):
+        dictionary = FOLDER / f"{name}.words"
+        dictionary.write_bytes(words)
+        options.append(f"-dict={dictionary}")
     status = searched(target, options, log)
     said = log.read_text(errors="replace")
     runs = next((line.split()[-1] for line in said.splitlines() if "number_of_executed_units" in line), "?")

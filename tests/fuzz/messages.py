@@ -54,6 +54,7 @@ from tests.message.test_plain_updates import (
 from tests.speaker.messages import open_of
 
 LOCAL = open_of(65203, "10.0.0.5", graceful=True, multiprotocol=tuple((int(one.afi), int(one.safi)) for one in Family))
+CUSTOMER = msgspec.structs.replace(LOCAL, role=Role.CUSTOMER, extended_next_hop=((1, 1, 2),), extended_message=True)
 NOTHING = Attributes.of()
 NEXT = b"\xff\xff\xff\xff"
 """Between the UPDATEs of a run."""
@@ -77,9 +78,9 @@ def run_open(data: bytes) -> None:
         return
     ", ".join(capability_names(found)).encode()
     msgspec.json.encode(found)
-    for expected in ("external", "internal", 65201):
+    for local, expected, least_s in ((LOCAL, "external", 0), (LOCAL, "internal", 30), (CUSTOMER, 65201, 0)):
         try:
-            agreed = negotiate(LOCAL, found, expected_asn=expected)
+            agreed = negotiate(local, found, expected_asn=expected, min_hold_time_s=least_s, role_strict=True)
         except NotificationError as error:
             refused(error)
         else:
@@ -197,7 +198,8 @@ def open_seeds() -> Iterator[bytes]:
         software_version="1.2",
         role=Role.PROVIDER,
     )
-    for message in (whole, open_of(multiprotocol=()), open_of(four_octet_as=False, hold_time_s=0), LOCAL):
+    twin = msgspec.structs.replace(LOCAL, hold_time_s=90, hostname="twin")
+    for message in (whole, open_of(multiprotocol=()), open_of(four_octet_as=False, hold_time_s=0), LOCAL, twin):
         body = encode_open(message)[HEADER_LENGTH:]
         yield body
         yield body[:9] + b"\xff\xff" + len(body[10:]).to_bytes(2) + body[10:]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from bgpd import page_keys, table_pages
 from bgpd.api import view_filter
 from bgpd.api.backend import Rejected
+from bgpd.api.http import Headers, Request
 from bgpd.api.server import _decoded, _filter
 from bgpd.config.schema import Config
 from bgpd.model.service import CheckType
@@ -82,11 +82,13 @@ def _rig() -> Rig:
 
 
 _BODIES = ((DrainRequest, "drain-request"), (UpgradeRequest, "upgrade-request"), (Config, "config"))
+_NOBODY: Any = None
+"""Nothing is sent to it."""
 _KINDS = ("routes", "services", "neighbors", "fib")
 
 
 def _asked(kind: int, text: str) -> None:
-    query = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=50))
+    query = Request(_NOBODY, "GET", f"/?{text}", Headers([])).query
     name, backend = _KINDS[kind >> 1 & 3], _rig().backend
     try:
         of_listing, of_page = (

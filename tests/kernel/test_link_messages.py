@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import sys
 from typing import Any
 
 from hypothesis import given
@@ -13,7 +14,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from bgpd.kernel.link_messages import encode_dump_request, encode_rule_dump_request, read_address, read_link, read_rules
-from bgpd.kernel.netlink import MessageKind, open_socket
+from bgpd.kernel.netlink import MessageKind, attribute, open_socket
 from bgpd.kernel.netlink import dump as read_dump
 from bgpd.kernel.netlink import messages as split
 from bgpd.model.iana import Family
@@ -184,6 +185,13 @@ def test_rules_with_another_action_than_a_table_are_passed_over() -> None:
     data = bytearray(rule_message(RoutingRule(family=Family.IPV4_UNICAST, priority=5, protocol=4, table=7)))
     data[16 + 7] = 6
     assert list(read_rules(Family.IPV4_UNICAST, bytes(data))) == []
+
+
+def test_empty_attributes_of_a_rule_are_none() -> None:
+    rule = RoutingRule(family=Family.IPV4_UNICAST, priority=5, protocol=0, table=7)
+    empty = b"".join(attribute(kind, b"") for kind in (19, 21))
+    data = rule_message(rule) + empty
+    assert list(read_rules(rule.family, len(data).to_bytes(4, sys.byteorder) + data[4:])) == [rule]
 
 
 def test_this_machines_rules_are_read() -> None:
