@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 _SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -21,24 +21,32 @@ def span_s(text: str) -> int:
 
 def moment(text: str) -> float:
     """ "10m" (ago), "02:51", "02:51:07" (the last time that it was), "2026-11-27T02:51", in local time unless it says
-    another offset: seconds since the epoch. Raises: ArgumentTypeError.
+    another offset ("02:51Z" is UTC): seconds since the epoch. Raises: ArgumentTypeError.
     """
-    now = datetime.now()
     if re.fullmatch(r"[0-9]{1,9}[smhd]", text):
         return time.time() - span_s(text)
-    if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?", text):
-        hours, colon, rest = text.partition(":")
-        return _of_iso(f"{now:%Y-%m-%d}T{hours:0>2}{colon}{rest}", given=text, latest=now)
-    return _of_iso(text, given=text)
+    if found := re.fullmatch(r"([0-9]{1,2}):([0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)(Z?)", text):
+        return _last(f"{found[1]:0>2}:{found[2]}", UTC if found[3] else None, given=text)
+    return _of_iso(text, given=text).timestamp()
 
 
-def _of_iso(text: str, *, given: str, latest: datetime | None = None) -> float:
+def _last(clock: str, zone: tzinfo | None, *, given: str) -> float:
+    """When the clock last showed this. When it is set back an hour it shows some times twice, and it leaves out some
+    when it is set forward (PEP 495)."""
+    now = time.time()
+    today = datetime.fromtimestamp(now, zone).date()
+    days = (today, today - timedelta(days=1), today - timedelta(days=2))
+    shown = [_of_iso(f"{day}T{clock}", given=given).replace(tzinfo=zone) for day in days]
+    times = ((one, one.replace(fold=fold).timestamp()) for one in shown for fold in (0, 1))
+    return max(at for one, at in times if at <= now and datetime.fromtimestamp(at, zone).replace(fold=0) == one)
+
+
+def _of_iso(text: str, *, given: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
-        if latest is not None and found > latest:
-            found -= timedelta(days=1)
-        return found.timestamp()
+        found.timestamp()
     except (ValueError, OverflowError, OSError):
         raise argparse.ArgumentTypeError(
-            f'"{given}" is no time such as 10m (ago), 02:51, 02:51:07 or 2026-11-27T02:51'
+            f'"{given}" is no time such as 10m (ago), 02:51, 02:51:07, 02:51Z or 2026-11-27T02:51'
         ) from None
+    return found
