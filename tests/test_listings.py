@@ -11,6 +11,7 @@ from bgpd.advertised import Advertised
 from bgpd.api.backend import Rejected
 from bgpd.config.load import parse_config
 from bgpd.journal.journal import Journal
+from bgpd.journal.store import Sought
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing
 from bgpd.model.iana import Family
@@ -176,6 +177,12 @@ def test_session_that_ends_while_its_routes_are_listed_is_left_out(
 async def test_explanation_of_a_vrf_that_is_not_there_is_refused(rig: Rig) -> None:
     with pytest.raises(Rejected, match='there is no VRF "green"'):
         await rig.backend.explain(b"\x0a\0\0\1", "green")
+
+
+async def test_events_of_a_vrf_that_is_not_there_and_was_not_are_refused(rig: Rig) -> None:
+    with pytest.raises(Rejected, match='there is no VRF "green"'):
+        await rig.backend.past_events(Sought(vrf="green"))
+    assert await rig.backend.past_events(Sought(vrf="blue")) == []
 
 
 async def test_a_vrf_that_the_kernel_does_not_have_is_told_with_the_reason(rig: Rig) -> None:

@@ -39,10 +39,10 @@ def form_of(arguments: argparse.Namespace) -> str:
     return form
 
 
-def writer(kind: str, form: str, fields: Sequence[str] | None) -> Writer:
-    """What writes the views of `bgpd show KIND`. Raises: WrongUsage: they have no such field."""
+def writer(kind: str, form: str, fields: Sequence[str] | None, at: float | None = None) -> Writer:
+    """What writes the views of `bgpd show KIND`, as of `at`, or of now. Raises: WrongUsage: they have no such field."""
     if form == "table":
-        return TableWriter(SHOWN[kind])
+        return TableWriter(SHOWN[kind], at)
     known = names_of_fields(kind, form)
     for name in fields or ():
         if name not in known:
@@ -74,14 +74,15 @@ def names_of_fields(kind: str, form: str) -> list[str]:
 
 
 class TableWriter:
-    """For people."""
+    """For people. How long something is so is counted up to `at`, or up to now."""
 
-    def __init__(self, shown: Shown) -> None:
+    def __init__(self, shown: Shown, at: float | None = None) -> None:
         self._table = Table(shown.columns, sys.stdout)
         self._rows = shown.rows
+        self._at = at
 
     def write(self, views: Sequence[View]) -> None:
-        now = time.time()
+        now = time.time() if self._at is None else self._at
         self._table.write([row for view in views for row in self._rows(view, now)])
 
     def end(self) -> bool:

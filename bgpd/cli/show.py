@@ -66,7 +66,7 @@ def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
         for chunk in client.stream("GET", target, parameters):
             sys.stdout.buffer.write(chunk)
         return 0
-    writing = writer(arguments.kind, form, arguments.fields)
+    writing = writer(arguments.kind, form, arguments.fields, getattr(arguments, "at", None))
     count = 0
     with progress.of(lambda: f"{count:,} {arguments.kind}") if not sys.stdout.isatty() else contextlib.nullcontext():
         if is_of_then:

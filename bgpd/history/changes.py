@@ -63,7 +63,7 @@ def changes(state: Path, asked: Asked, progress: Progress = unsaid) -> list[Even
     events = []
     for one in found:
         events += [_event(change, family, one.prefixes.vrf) for change in one.prefixes.changes if change.at >= since]
-    always = msgspec.structs.replace(sought, neighbor="", since=0.0, until=math.inf)
+    always = msgspec.structs.replace(sought, neighbor="", vrf=None, since=0.0, until=math.inf)
     chosen = [*filter(always.matches_but_prefix, notices), *filter(sought.matches_but_prefix, events)]
     return sorted(chosen, key=lambda event: event.at)[-sought.limit :]
 

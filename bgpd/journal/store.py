@@ -84,7 +84,7 @@ class Sought(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader looks for, the newest `limit`. Empty fields do not narrow.
 
     `since` and `until` are seconds since the epoch. `prefix` is what the event is about; with `longer_prefixes` it may
-    lie inside. `event` is a name, or its first words ("session"). `vrf` narrows changes of routes only; None: all.
+    lie inside. `event` is a name, or its first words ("session"). `vrf`: "" is the main table, None are all.
     """
 
     since: float = 0.0
@@ -106,9 +106,18 @@ class Sought(msgspec.Struct, frozen=True, kw_only=True):
         return (
             self.since <= event.at <= self.until
             and self.neighbor in ("", event.fields.get("neighbor"))
+            and self.is_of_vrf(event)
             and (not self.levels or event.level in self.levels)
             and (self.event in ("", event.event) or event.event.startswith(f"{self.event}."))
         )
+
+    def is_of_vrf(self, event: EventView) -> bool:
+        """Whether the event is about the VRF. One that names none is about the main table or the whole host; what is
+        said of the session of a neighbor that is asked for counts, too."""
+        fields = event.fields
+        if self.vrf is None or fields.get("vrf", "") == self.vrf:
+            return True
+        return bool(self.neighbor) and "vrf" not in fields and "prefix" not in fields
 
     def is_about(self, event: EventView) -> bool:
         """Whether the event is about the prefix."""
@@ -303,7 +312,9 @@ def _found(connection: sqlite3.Connection, sought: Sought) -> Iterator[EventView
         given += [sought.event, len(sought.event) + 1, f"{sought.event}."]
     if sought.prefix:
         conditions.append("""instr(fields, '"prefix":')""")
-    given.append(-1 if sought.prefix else sought.limit)
+    if sought.vrf and not sought.neighbor:
+        conditions.append("""instr(fields, '"vrf":')""")
+    given.append(-1 if sought.prefix or sought.vrf is not None else sought.limit)
     which = " AND ".join(conditions)
     rows = connection.execute(
         f"SELECT sequence, at, level, event, fields FROM events WHERE {which} ORDER BY sequence DESC LIMIT ?", given
@@ -317,7 +328,7 @@ def _found(connection: sqlite3.Connection, sought: Sought) -> Iterator[EventView
             event=head.event,
             fields=_fields_decoder.decode(fields),
         )
-        if not sought.prefix or sought.is_about(found):
+        if sought.is_of_vrf(found) and (not sought.prefix or sought.is_about(found)):
             yield found
 
 

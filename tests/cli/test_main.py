@@ -777,6 +777,7 @@ def test_tables_of_an_earlier_time_are_narrowed_by_the_host(
     assert run("show", "workloads", "pod1", "--vrf", "", "--at", "2023-11-14T23:00:00+00:00") == 0
     told = capsys.readouterr()
     assert "10.64.1.5/32" in told.out
+    assert "46m40s" in told.out, "since it was announced, up to then"
     assert "as it was at 2023-11-1" in told.err
     assert "the first 1 of 2" in told.err
     asked = (

@@ -70,8 +70,8 @@ def test_events_are_there_though_the_process_was_killed(path: Path) -> None:
 @pytest.mark.parametrize(
     ("sought", "found"),
     [
-        (Sought(), [1, 2, 3, 4]),
-        (Sought(limit=2), [3, 4]),
+        (Sought(), [1, 2, 3, 4, 5]),
+        (Sought(limit=2), [4, 5]),
         (Sought(since=1002.0, until=1003.0), [2, 3]),
         (Sought(neighbor="leaf1"), [1, 3]),
         (Sought(levels=at_least("warning")), [3]),
@@ -83,6 +83,13 @@ def test_events_are_there_though_the_process_was_killed(path: Path) -> None:
         (Sought(prefix="10.64.1.0/24"), []),
         (Sought(prefix="10.64.1.0/24", longer_prefixes=True), [4]),
         (Sought(prefix="2001:db8::/32", longer_prefixes=True), []),
+        (Sought(vrf="red"), [5]),
+        (Sought(vrf="red", limit=1), [5]),
+        (Sought(vrf="blue"), []),
+        (Sought(vrf=""), [1, 2, 3, 4]),
+        (Sought(vrf="", limit=1), [4]),
+        (Sought(vrf="red", prefix="10.64.1.5/32"), []),
+        (Sought(vrf="red", neighbor="leaf1"), [1, 3]),
     ],
 )
 def test_what_is_looked_for_is_found_on_disk_as_in_memory(path: Path, sought: Sought, found: list[int]) -> None:
@@ -91,6 +98,7 @@ def test_what_is_looked_for_is_found_on_disk_as_in_memory(path: Path, sought: So
         event(2, "bgpd.readiness"),
         event(3, "session.closed", level="warning", neighbor="leaf1"),
         event(4, "workload.announced", prefix="10.64.1.5/32", vrf=""),
+        event(5, "workload.announced", prefix="10.64.2.5/32", vrf="red"),
     ]
     written(path, *events)
     assert numbers(read(path, sought)) == found
