@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from bgpd.config.check_api import check_api, check_api_files
+from bgpd.config.check_api import check_api, check_api_files, warn_about_api
 from bgpd.config.check_guests import check_guests, warn_about_guests
 from bgpd.config.check_sessions import (
     check_listens,
@@ -132,9 +132,7 @@ def warn_about(config: Config) -> Iterator[Finding]:
         yield Finding((), "there is no [[neighbor]] and no [[listen]]", "bgpd will talk to nobody")
     for name in config.policy.keys() - policies_in_use(config):
         yield Finding(("policy", name), "is used by no neighbor", "name it in an import or export")
-    if int(config.api.mode, 8) & 0o002:
-        what = f"{config.api.mode} lets every user of this host put workloads and read the configuration"
-        yield Finding(("api", "mode"), what, 'such as "0660", with a group')
+    yield from warn_about_api(config.api)
     if config.api.group:
         try:
             grp.getgrnam(config.api.group)

@@ -7,6 +7,7 @@ Only says what is wrong; reads the files, and changes nothing.
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from collections.abc import Iterator
 
@@ -17,6 +18,7 @@ from bgpd.config.words import Wrong, bad_file, listen_address
 LEAST_TOKEN = 16
 MOST_TOKEN = 512
 """Characters of a token: too many to be guessed, and few enough for a header."""
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _RIGHT_TOKEN = "write one line of 16 to 512 visible ASCII characters, such as: openssl rand -hex 24"  # noqa: S105
 
 
@@ -75,6 +77,17 @@ def check_api(api: ApiConfig) -> Iterator[Finding]:
     if bool(api.tls_certificate) != bool(api.tls_key):
         given, other = ("tls_certificate", "tls_key") if api.tls_certificate else ("tls_key", "tls_certificate")
         yield Finding(("api", given), f"is set, and {other} is not", f"set {other}, or neither")
+
+
+def warn_about_api(api: ApiConfig) -> Iterator[Finding]:
+    """What lets in more than is meant, or nobody."""
+    if int(api.mode, 8) & 0o002:
+        what = f"{api.mode} lets every user of this host put workloads and read the configuration"
+        yield Finding(("api", "mode"), what, 'such as "0660", with a group')
+    for number, name in enumerate(api.allowed_hosts):
+        if not _HOST_NAME.fullmatch(name):
+            what = f'"{name}" is no host name: no request calls this host so'
+            yield Finding(("api", "allowed_hosts", number), what, 'the name alone, such as "host7.example.org"')
 
 
 def check_api_files(api: ApiConfig) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bgpd.config.check_api import check_api, check_api_files, server_context
+from bgpd.config.check_api import check_api, check_api_files, server_context, warn_about_api
 from bgpd.config.schema import ApiConfig
 from tests.api.tls import make_certificate
 
@@ -42,6 +42,13 @@ def test_listener_that_others_can_reach_needs_token_and_tls(listen: str, pair: t
         assert path == "listen"
         assert what.endswith(f"without {missing}")
     assert found(listen=listen, token_file=token, tls_certificate=certificate, tls_key=key) == []
+
+
+@pytest.mark.parametrize("name", ["*", "*.example.org", "http://host7", "host7:9179", "host 7", "host7/", "[::1]", ""])
+def test_a_host_that_no_request_can_name_is_warned_of(name: str) -> None:
+    """A browser would be told that it is no name of this host, and nobody why."""
+    hosts = ["host7", name, "host_7.example.org"]
+    assert [finding.path for finding in warn_about_api(ApiConfig(allowed_hosts=hosts))] == [("api", "allowed_hosts", 1)]
 
 
 @pytest.mark.parametrize("listen", ["", "127.0.0.1:9179", "127.9.9.9:9179", "[::1]:9179"])
