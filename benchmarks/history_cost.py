@@ -25,7 +25,8 @@ from bgpd.message.exabgp_codec import load
 from bgpd.message.open import Negotiated
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.iana import Family
-from bgpd.model.path import RouteBatch, Source, SourceKind
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source, SourceKind
 
 RATE = 20_000
 """UPDATEs a second, each with one route."""

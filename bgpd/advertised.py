@@ -17,9 +17,10 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.communities import format_membership, format_route_distinguisher
 from bgpd.model.evpn import parse_key
 from bgpd.model.iana import Family
-from bgpd.model.path import Overlay, Path, RouteBatch
+from bgpd.model.path import Path
 from bgpd.model.prefix import format_address, format_key, parse_prefix
 from bgpd.model.reports import WorkloadReport
+from bgpd.model.route_batch import Overlay, RouteBatch
 from bgpd.model.service import ServiceView
 from bgpd.model.views.explained import WithheldView
 from bgpd.model.views.queries import ViewQuery

@@ -18,8 +18,8 @@ from bgpd.config.schema import GuardConfig
 from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.config.schema_workloads import MqttWorkloadConfig
 from bgpd.fib.guard import Dependencies
-from bgpd.model.path import Source
 from bgpd.model.prefix import is_link_local, parse_address
+from bgpd.model.source import Source
 from bgpd.runtime.events import log
 
 LOOK_S = 2.0

@@ -13,7 +13,7 @@ from typing import Protocol
 from bgpd.evpn.evpn import Evpn
 from bgpd.fib.tables import KernelTables
 from bgpd.model.iana import Family
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from bgpd.rib.rib import Rib
 from bgpd.rib.stale import SourceFamily
 from bgpd.runtime.events import log

@@ -14,8 +14,8 @@ from bgpd.evpn.views import explain_overlay
 from bgpd.fib import views as fib_views
 from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
-from bgpd.model.path import SourceKind
 from bgpd.model.prefix import covering_keys, format_address, parse_prefix
+from bgpd.model.source import SourceKind
 from bgpd.model.views.explained import ExplainView
 from bgpd.model.views.routes import CandidateView, FibRouteView, KernelRouteView, NextHopView, RouteView, WorkloadView
 from bgpd.model.views.sessions import NeighborView

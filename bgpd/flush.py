@@ -21,7 +21,7 @@ from bgpd.fib.tables import KernelTables
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.log import set_up_logging
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import VrfFamily
 from bgpd.runtime.lock import AnotherRuns, LockUnusable, NamespaceLock
 from bgpd.runtime.loop import new_event_loop

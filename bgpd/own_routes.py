@@ -6,7 +6,7 @@ import functools
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import encode_link_bandwidth
-from bgpd.model.path import Source, SourceKind
+from bgpd.model.source import Source, SourceKind
 from bgpd.model.workload import ClaimInfo
 
 WORKLOAD_SOURCE = Source(name="workload", kind=SourceKind.WORKLOAD)

@@ -20,7 +20,7 @@ from bgpd.inheritance import Inheritance
 from bgpd.journal.journal import Journal
 from bgpd.matching import Matching
 from bgpd.model.iana import Family
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from bgpd.model.views.host import ConfigurationView, HealthView
 from bgpd.routing import Routing
 from bgpd.runtime import systemd

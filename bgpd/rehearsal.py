@@ -19,7 +19,7 @@ from bgpd.kernel.host import Host
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, LinkChanged, RouteChanged
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import VrfKey, covers, host_key
 from bgpd.reconfigure import rehearse
 from bgpd.rib.rib import Rib

@@ -31,8 +31,10 @@ from bgpd.kernel.host import attaches_network
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, Link, LinkChanged, RouteChanged
-from bgpd.model.path import NextHop, RouteBatch, Source
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_prefix
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo
 from bgpd.own_routes import WORKLOAD_SOURCE, attributes_of

@@ -15,8 +15,9 @@ from bgpd.config.schema import Config
 from bgpd.config.words import vrf_distinguisher
 from bgpd.model.as_path import as_path_text
 from bgpd.model.iana import Family
-from bgpd.model.path import Path, SourceKind
+from bgpd.model.path import Path
 from bgpd.model.prefix import format_address, parse_address
+from bgpd.model.source import SourceKind
 from bgpd.model.views.host import ConfigurationView
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.shared_decisions import Entry

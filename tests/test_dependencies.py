@@ -12,8 +12,8 @@ import pytest
 from bgpd.config.schema import Config
 from bgpd.config.schema_workloads import MqttWorkloadConfig
 from bgpd.dependencies import RESOLVE_LOOKS, HostNeeds, UsedServers
-from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import format_address, parse_address
+from bgpd.model.source import Source, SourceKind
 
 BROKER = MqttWorkloadConfig(broker="mqtt://broker.example:1883")
 GUEST = {"asn": "external", "prefixes": ["10.9.9.0/24 le 32"], "max_prefixes": 10}

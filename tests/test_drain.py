@@ -19,7 +19,7 @@ from bgpd.config.schema_sessions import BfdConfig
 from bgpd.drain import QUIET_LOOKS, Drain
 from bgpd.drain_traffic import GROUP, INTERFACE, Counter, Traffic, Watched
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from bgpd.model.views.orders import DrainRequest
 from tests.logs import capture_logs
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, hop, key, leaf, session

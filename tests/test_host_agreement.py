@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
 from tests.evpn.build import Host as EvpnHost
 from tests.fib.fake_kernel import FakeKernel

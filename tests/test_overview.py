@@ -11,7 +11,7 @@ import pytest
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, Link
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.views.host import HealthView, OverviewView
 from bgpd.model.views.orders import DrainView
 from bgpd.model.views.sessions import NeighborView

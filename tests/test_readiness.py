@@ -12,7 +12,7 @@ import pytest
 from bgpd.journal.journal import Journal
 from bgpd.log import EventRing
 from bgpd.model.iana import Family
-from bgpd.model.path import Source, SourceKind
+from bgpd.model.source import Source, SourceKind
 from bgpd.readiness import (
     CONVERGENCE_CAP_S,
     ESTABLISH_WAIT_S,

@@ -19,7 +19,8 @@ from bgpd.history.recorder import History
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute, RouteChanged
-from bgpd.model.path import NextHop, Source, SourceKind
+from bgpd.model.next_hop import NextHop
+from bgpd.model.source import Source, SourceKind
 from bgpd.model.workload import ClaimInfo, Communities
 from bgpd.reconfigure import reconfigure
 from bgpd.rib.policy import PolicyError

@@ -12,8 +12,9 @@ from bgpd.model.communities import automatic_route_distinguisher
 from bgpd.model.evpn import prefix_key
 from bgpd.model.iana import Family
 from bgpd.model.identity import Chosen, Origin
-from bgpd.model.path import RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source, SourceKind
 from bgpd.model.views.host import ConfigurationView
 from bgpd.routing import Routing
 from bgpd.twins import Twins

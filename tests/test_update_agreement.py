@@ -21,7 +21,10 @@ from bgpd.kernel.host import Host
 from bgpd.message.open import Negotiated, Open
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHops, Path, RouteBatch, Source, SourceKind
+from bgpd.model.next_hop import NextHops
+from bgpd.model.path import Path
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib import received
 from bgpd.rib.loc_rib import LocRib
 from bgpd.speaker.connection import Connection, ConnectionFailed, State, UpdateReceived

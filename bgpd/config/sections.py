@@ -9,8 +9,8 @@ from bgpd.config.schema import RibConfig
 from bgpd.config.schema_sessions import ListenConfig, SessionConfig
 from bgpd.config.schema_workloads import GuestConfig
 from bgpd.model.iana import BGP_PORT
-from bgpd.model.path import Source
 from bgpd.model.prefix import format_address, parse_address
+from bgpd.model.source import Source
 
 
 def range_of(

@@ -23,7 +23,10 @@ from bgpd.kernel.host import Host
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent
-from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source
+from bgpd.model.next_hop import NextHop, NextHops
+from bgpd.model.path import Path
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from bgpd.model.workload import ClaimInfo, Presence
 from bgpd.runtime.shared_state import changes_shared_state
 from bgpd.runtime.turns import Clock

@@ -29,8 +29,10 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.communities import DEFAULT_GATEWAY, format_route_distinguisher
 from bgpd.model.evpn import origin_of
 from bgpd.model.iana import EvpnRouteType, Family
-from bgpd.model.path import NextHop, Path, Source, SourceKind, Via
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path, Via
 from bgpd.model.prefix import address_length
+from bgpd.model.source import Source, SourceKind
 
 _MAC_IP, _IP_PREFIX = int(EvpnRouteType.MAC_IP_ADVERTISEMENT), int(EvpnRouteType.IP_PREFIX)
 _FAMILY_BY_LENGTH = {

@@ -22,8 +22,10 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.communities import VXLAN
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import EvpnRouteType, Family
-from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind
+from bgpd.model.path import Path
 from bgpd.model.prefix import is_link_local, key_address, network_key
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import Source, SourceKind
 
 EVPN_SOURCE = Source(name="evpn", kind=SourceKind.WORKLOAD)
 """The origin of this host's EVPN routes in the EVPN table."""

@@ -10,7 +10,10 @@ from typing import Protocol
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Overlay, Path, Source
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path
+from bgpd.model.route_batch import Overlay
+from bgpd.model.source import Source
 
 
 class Decided(Protocol):

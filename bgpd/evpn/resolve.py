@@ -19,7 +19,7 @@ from typing import Protocol
 
 import msgspec
 
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import format_address, is_link_local
 
 MAX_DEPTH = 4

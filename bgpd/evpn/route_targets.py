@@ -13,7 +13,8 @@ import msgspec
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import is_route_target, membership_key, membership_matches
 from bgpd.model.iana import Family
-from bgpd.model.path import RouteBatch, Source
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 
 
 class Memberships:

@@ -16,8 +16,8 @@ from bgpd.config.schema import VrfConfig
 from bgpd.evpn.resolve import Uplink, point_to_point_peer
 from bgpd.kernel.host import Host
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
-from bgpd.model.path import Source
 from bgpd.model.prefix import parse_address
+from bgpd.model.source import Source
 
 
 class SavedGateway(msgspec.Struct, array_like=True, frozen=True):

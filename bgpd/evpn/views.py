@@ -18,8 +18,9 @@ from bgpd.model.as_path import as_path_text
 from bgpd.model.communities import format_evpn_community, format_route_distinguisher, format_route_target
 from bgpd.model.evpn import EvpnRoute, parse_key
 from bgpd.model.iana import EvpnRouteType, Family
-from bgpd.model.path import Overlay, Path
+from bgpd.model.path import Path
 from bgpd.model.prefix import address_length, format_address, format_key
+from bgpd.model.route_batch import Overlay
 from bgpd.model.views.evpn import EndpointView, EvpnPathView, EvpnRouteView, UplinkView, VrfView
 from bgpd.model.views.queries import ViewQuery
 

@@ -14,7 +14,8 @@ from bgpd.config.schema import RouterConfig, VrfConfig
 from bgpd.config.words import vrf_distinguisher, vrf_targets
 from bgpd.evpn.resolve import HostRoutes, Resolution, Resolver, Uplink, recursive_next_hop
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops, Path
+from bgpd.model.next_hop import NextHop, NextHops
+from bgpd.model.path import Path
 from bgpd.model.prefix import address_length, is_link_local
 
 

@@ -10,7 +10,9 @@ from bgpd.evpn.mac_mobility import Remote, decode_mobility
 from bgpd.evpn.ports import RibPort
 from bgpd.evpn.vrf import Vrf
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHops, Path, SourceKind
+from bgpd.model.next_hop import NextHops
+from bgpd.model.path import Path
+from bgpd.model.source import SourceKind
 
 
 class VrfRoutes:

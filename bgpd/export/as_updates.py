@@ -8,7 +8,8 @@ from bgpd.message import update_encoder
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.mrt_attributes import rib_attributes, update_message
 from bgpd.model.iana import Family
-from bgpd.model.path import Path, Source
+from bgpd.model.path import Path
+from bgpd.model.source import Source
 from bgpd.rib.loc_rib import LocRib
 
 STEP = 128

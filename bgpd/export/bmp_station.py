@@ -45,7 +45,7 @@ from bgpd.message.bmp import (
 )
 from bgpd.message.exabgp_codec import Notification, encode_message
 from bgpd.model.iana import Family, MessageType
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.rib import Rib

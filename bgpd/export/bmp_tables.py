@@ -14,7 +14,8 @@ from bgpd.message.bmp import BmpPeer, PeerType, distinguisher_of, loc_rib_down, 
 from bgpd.message.exabgp_codec import encode_open
 from bgpd.message.open import Open
 from bgpd.model.iana import Family
-from bgpd.model.path import RouteBatch, Source
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.rib.loc_rib import LocRib
 from bgpd.speaker.tap import TappedSession

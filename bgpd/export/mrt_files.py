@@ -21,7 +21,7 @@ from bgpd.export.sessions import TappedSessions
 from bgpd.message.exabgp_codec import Notification, encode_message
 from bgpd.message.mrt import MrtPeer, SessionState, message_record, state_change
 from bgpd.model.iana import MessageType
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from bgpd.runtime.events import log
 from bgpd.speaker.tap import TappedSession
 

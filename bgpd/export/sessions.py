@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from bgpd.message.exabgp_codec import Notification
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from bgpd.runtime.events import log
 from bgpd.speaker.tap import SessionTap, TappedSession
 

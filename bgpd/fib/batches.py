@@ -26,7 +26,7 @@ from bgpd.fib.targets import Targets
 from bgpd.kernel.route_messages import RouteForm, encode_adds, encode_deletes
 from bgpd.kernel.writer import Outcome
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import format_key
 from bgpd.runtime.events import log
 

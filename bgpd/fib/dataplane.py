@@ -28,7 +28,7 @@ from bgpd.kernel.reader import KernelReader
 from bgpd.kernel.vrf_requests import VrfRequests
 from bgpd.kernel.writer import KernelWriter, Outcome, Writer
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged, RouteChanged, interface_index
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import is_link_local
 from bgpd.runtime.background import start_in_background
 from bgpd.runtime.events import log

@@ -17,7 +17,7 @@ from bgpd.fib.group_sources import MIXED
 from bgpd.fib.nexthop_ids import NexthopIds
 from bgpd.fib.nexthop_values import Group, Loss, Nexthop, ratio
 from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, encode_group, encode_nexthop
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 
 MOST_COLLECTED = 256
 """Unused objects that are deleted together."""

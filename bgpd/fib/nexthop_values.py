@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from bgpd.kernel.nexthop_messages import Members
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 
 
 class Nexthop(msgspec.Struct, eq=False, kw_only=True):

@@ -10,7 +10,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from bgpd.model.path import NextHops
+from bgpd.model.next_hop import NextHops
 
 _LOT = 32768
 """Keys per chunk. A full chunk is closed: one dict of a million routes would be copied each time that it grows."""

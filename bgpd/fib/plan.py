@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from bgpd.model.path import NextHops
+from bgpd.model.next_hop import NextHops
 
 SERVICE = "@service"
 """The interface of the recursive next hop of a service, which resolves to its backends."""

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import VrfFamily
 
 

@@ -28,7 +28,7 @@ from bgpd.kernel.probe_messages import Gateway, encode_arrival, encode_no_probe_
 from bgpd.kernel.route_messages import RouteForm
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelResynchronised, LinkChanged, RoutingRule
-from bgpd.model.path import NextHops
+from bgpd.model.next_hop import NextHops
 from bgpd.model.prefix import host_key
 from bgpd.model.service import ProbedAddress
 from bgpd.runtime.background import start_in_background

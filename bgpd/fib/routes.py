@@ -16,7 +16,7 @@ from bgpd.fib.nexthop_objects import NexthopObjects
 from bgpd.fib.pending import PendingChanges
 from bgpd.fib.plan import SERVICE, Plan, Target, TargetChange, TargetOf
 from bgpd.model.containers import PART_OF, ShardedDict
-from bgpd.model.path import NextHops
+from bgpd.model.next_hop import NextHops
 
 _WALK = 8192
 _FEW = 64

@@ -21,7 +21,7 @@ from bgpd.fib.reconcile import Upkeep
 from bgpd.fib.saved import KnownTable
 from bgpd.fib.targets import Service, service_hop
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.runtime.events import log
 
 _NAMED = 4

@@ -25,7 +25,7 @@ from bgpd.fib.targets import Service
 from bgpd.fib.vrf_tables import ConfiguredVrfs
 from bgpd.fib.workload_routes import WorkloadRoutes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.service import ProbedAddress
 from bgpd.runtime.background import start_in_background
 from bgpd.runtime.turns import Walks

@@ -29,7 +29,7 @@ from bgpd.kernel.nexthop_messages import MAX_WEIGHT, Members
 from bgpd.kernel.route_messages import BLACKHOLE as BLACKHOLE_TARGET
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
-from bgpd.model.path import BLACKHOLE, NextHop, NextHops
+from bgpd.model.next_hop import BLACKHOLE, NextHop, NextHops
 from bgpd.model.prefix import address_length, covers, format_address, is_link_local
 
 Name = tuple[Family, NextHops]

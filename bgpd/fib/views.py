@@ -18,7 +18,7 @@ from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import BLACKHOLE
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import format_address, format_key, in_address_order, key_of, parse_address
 from bgpd.model.views.routes import FibRouteView, KernelRouteView, NextHopView
 

@@ -22,7 +22,7 @@ from bgpd.fib.table import Fib
 from bgpd.fib.vrf_devices import VrfRefused
 from bgpd.fib.vrfs import KernelVrfs, VrfSpec
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.runtime.background import start_in_background
 from bgpd.runtime.events import log
 

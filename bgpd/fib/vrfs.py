@@ -44,7 +44,7 @@ from bgpd.model.kernel import (
     RouteChanged,
     RoutingRule,
 )
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.runtime.background import start_in_background
 from bgpd.runtime.events import log
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bgpd.fib.targets import Service, service_hop
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHops
+from bgpd.model.next_hop import NextHops
 from bgpd.model.prefix import VrfFamily
 
 

@@ -14,7 +14,10 @@ from bgpd.history.records import SavedPath, State
 from bgpd.history.workload_records import WorkloadRecords
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Overlay, Path, RouteBatch, SourceKind
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import SourceKind
 from bgpd.rib.adj_rib_out import Advertisement
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.rib import Rib

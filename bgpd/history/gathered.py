@@ -9,7 +9,8 @@ import msgspec
 from bgpd.history.blocks import EncodedHeard, encoded
 from bgpd.history.records import AnyRecord, Claimed, Heard, Imported, Mark, SavedClaim, SavedPath
 from bgpd.model.iana import Family
-from bgpd.model.path import Path, RouteBatch
+from bgpd.model.path import Path
+from bgpd.model.route_batch import RouteBatch
 from bgpd.model.workload import Claim
 
 _IPV4, _IPV6, _EVPN = Family.IPV4_UNICAST, Family.IPV6_UNICAST, Family.L2VPN_EVPN

@@ -17,7 +17,7 @@ from bgpd.message.open import Negotiated
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.evpn import prefixes_of
 from bgpd.model.iana import Family, MessageType
-from bgpd.model.path import RouteBatch
+from bgpd.model.route_batch import RouteBatch
 from bgpd.model.wire import NlriDecoders
 
 _NLRI: NlriDecoders = {Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()}

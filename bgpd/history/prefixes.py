@@ -13,8 +13,11 @@ from bgpd.history.records import SavedPath
 from bgpd.history.wanted import Wanted
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Overlay, Path, RouteBatch, Source, SourceKind
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path
 from bgpd.model.prefix import parse_address
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib.adj_rib_in import AdjRibIn, revise
 from bgpd.rib.keyed_routes import Changes
 from bgpd.rib.loc_rib import LocRib

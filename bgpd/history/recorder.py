@@ -52,8 +52,10 @@ from bgpd.history.segments import HistoryUnusable, SegmentWriter
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Overlay, RouteBatch, Source
+from bgpd.model.next_hop import NextHop
 from bgpd.model.path import Path as Way
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import Source
 from bgpd.model.utf8 import as_msgpack
 from bgpd.rib.next_hops import AllowedNextHops, LocalNextHops
 from bgpd.rib.recording import Recorder

@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from bgpd.message.open import Negotiated
-from bgpd.model.path import NextHop, Overlay
+from bgpd.model.next_hop import NextHop
+from bgpd.model.route_batch import Overlay
 from bgpd.model.service import ServiceView
 from bgpd.rib.next_hops import AllowedNextHops
 

@@ -49,8 +49,8 @@ from bgpd.history.told import Audience
 from bgpd.history.wanted import Wanted
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import parse_address
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib.adj_rib_in import AdjRibIn, forbids_long_lived
 from bgpd.rib.guest_policy import import_policy
 from bgpd.rib.stale import Kept

@@ -20,7 +20,7 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.communities import ROUTER_MAC
 from bgpd.model.evpn import pack_labels, unpack_labels
 from bgpd.model.iana import EvpnRouteType
-from bgpd.model.path import Overlay
+from bgpd.model.route_batch import Overlay
 from bgpd.model.wire import MalformedNlri, NlriRoutes, Reaction, RouteGroup, WireError
 
 _MAC_IP: Final = int(EvpnRouteType.MAC_IP_ADVERTISEMENT)

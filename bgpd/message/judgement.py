@@ -14,7 +14,8 @@ import msgspec
 from bgpd.message.update_sections import HEADER_SECTION, UpdateSections, fatal
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import ErrorCode, Family, UpdateSubcode
-from bgpd.model.path import NextHop, RouteBatch
+from bgpd.model.next_hop import NextHop
+from bgpd.model.route_batch import RouteBatch
 from bgpd.model.wire import NlriRoutes, Reaction, RouteGroup, WireError
 
 

@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Final
 
 from bgpd.model.attributes import Attributes
-from bgpd.model.path import Overlay
+from bgpd.model.route_batch import Overlay
 from bgpd.model.wire import MalformedNlri, NlriRoutes, Reaction, RouteGroup, WireError
 
 _BEYOND: Final = 1 << 20

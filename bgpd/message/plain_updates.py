@@ -12,7 +12,8 @@ from typing import Final, cast
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, RouteBatch
+from bgpd.model.next_hop import NextHop
+from bgpd.model.route_batch import RouteBatch
 from bgpd.model.wire import MalformedNlri, RouteGroup
 
 MARKER: Final = b"\xff" * 16

@@ -22,9 +22,9 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.communities import format_membership, format_route_distinguisher
 from bgpd.model.evpn import parse_key, with_labels
 from bgpd.model.iana import FAMILY_BY_CODE, AttributeType, EvpnRouteType, Family
-from bgpd.model.path import Overlay
 from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
 from bgpd.model.prefix import format_address, format_key
+from bgpd.model.route_batch import Overlay
 from bgpd.model.wire import MalformedNlri, NlriDecoders, Reaction, WireError
 
 AttributeReport = dict[str, Any]

@@ -31,8 +31,9 @@ from bgpd.message.update_sections import UpdateError, UpdateSections, fatal, spl
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import FAMILY_BY_CODE, Family, UpdateSubcode
 from bgpd.model.martians import Block, first_bytes, martians
-from bgpd.model.path import NextHop, RouteBatch
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import format_address, format_key, is_link_local
+from bgpd.model.route_batch import RouteBatch
 from bgpd.model.wire import MalformedNlri, NlriCodec, NlriDecoders, NlriRoutes, Reaction, RouteGroup, WireError
 
 _SECTION, _UNUSABLE = "RFC 4271 section 6.3", "RFC 9136 section 3.2"

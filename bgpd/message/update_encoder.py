@@ -17,7 +17,8 @@ from bgpd.message.open import Negotiated
 from bgpd.model.as_path import prepend_as, segments_of
 from bgpd.model.attributes import DEFAULT_LOCAL_PREF, AttributeFields, Attributes, in_pieces
 from bgpd.model.iana import AttributeType, Family, MessageType, SegmentType
-from bgpd.model.path import NextHop, RouteBatch
+from bgpd.model.next_hop import NextHop
+from bgpd.model.route_batch import RouteBatch
 from bgpd.model.wire import NlriCodec
 
 _LENGTHS_LENGTH: Final = 4

@@ -18,8 +18,8 @@ import msgspec
 
 from bgpd.model.communities import format_route_distinguisher, is_route_target
 from bgpd.model.iana import EvpnRouteType
-from bgpd.model.path import Overlay
 from bgpd.model.prefix import format_address
+from bgpd.model.route_batch import Overlay
 
 
 class EvpnRoute(msgspec.Struct, frozen=True, kw_only=True):

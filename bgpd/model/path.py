@@ -1,124 +1,15 @@
-"""What travels between speaker, RIB, EVPN and FIB: next hops, route batches, sources and paths.
-
-All are shared by the routes that have them, so that no object is made per route. They do no I/O.
-"""
+"""Paths: who says what about routes, and how it came. Routes that have the same share one: none is made for a route."""
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
 import msgspec
 
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import Family
-from bgpd.model.prefix import format_address
-
-
-class NextHop(msgspec.Struct, frozen=True, gc=False, order=True, cache_hash=True):
-    """A gateway: packed address (4 or 16 bytes), and the interface that scopes it if it is link-local ("" if global).
-
-    An empty address with an interface is a directly attached destination (`dev X scope link`). An interface that starts
-    with "@" is none: the next hop is recursive, and whoever made it says which real ones it leads to.
-    `weight` is the ECMP weight, 1 to 65536.
-    """
-
-    address: bytes
-    interface: str = ""
-    weight: int = 1
-
-    @property
-    def is_recursive(self) -> bool:
-        """Whether something resolves it: EVPN to uplinks, a service to its backends."""
-        return self.interface[:1] == "@"
-
-    def __str__(self) -> str:
-        if self.is_recursive:
-            return format_address(self.address) if self.address else f"neighbor {self.interface.partition(':')[2]}"
-        text = format_address(self.address) if self.address else "link"
-        return f"{text}%{self.interface}" if self.interface else text
-
-
-NextHops = tuple[NextHop, ...]
-"""What the FIB forwards a route by: next hops, ascending, without duplicates. Never empty; interned by the RIB, so that
-equal sets are one object. None in its place means "no kernel route of ours" (withdrawn, or a local route)."""
-
-
-BLACKHOLE: NextHops = (NextHop(address=b"", interface=""),)
-"""The next hops of a route that discards what matches it (RTN_BLACKHOLE), such as the block under an aggregate.
-
-Its only member has neither an address nor an interface. Compare with `==`.
-"""
-
-
-class Overlay(msgspec.Struct, frozen=True, weakref=True, cache_hash=True):
-    """Fields of an EVPN route outside its key (RFC 7432 section 7.2, RFC 9136 section 3.1).
-
-    `labels` are raw 24-bit fields: VNIs (RFC 8365 section 5.1.3); () where the routes that share it have labels of
-    their own, and none is 0 (RouteBatch.labels, rib/route_labels.py). `gateway_ip` is packed, b"" if zero or absent.
-    """
-
-    esi: bytes
-    labels: tuple[int, ...]
-    gateway_ip: bytes = b""
-
-
-class RouteBatch(msgspec.Struct, frozen=True, gc=False):
-    """The routes of one UPDATE for one family: withdrawn keys first, then announced keys that share attributes.
-
-    `attributes` is None exactly when nothing is announced. `next_hop` is None for EVPN routes without one. `labels` are
-    those of each announced route, in the same order, as in its NLRI, where not all have those of the overlay. Of a key
-    that stands there twice the last one counts.
-    """
-
-    family: Family
-    withdrawn: Sequence[bytes] = ()
-    announced: Sequence[bytes] = ()
-    attributes: Attributes | None = None
-    next_hop: NextHop | None = None
-    overlay: Overlay | None = None
-    labels: Sequence[bytes] | None = None
-
-
-class SourceKind(enum.StrEnum):
-    """Where a path came from."""
-
-    EBGP = "ebgp"
-    IBGP = "ibgp"
-    WORKLOAD = "workload"
-    AGGREGATE = "aggregate"
-    EVPN = "evpn"
-
-
-_WORKLOAD, _AGGREGATE = SourceKind.WORKLOAD, SourceKind.AGGREGATE
-"""By themselves, since each look-up of an enum's member costs as much as the comparison."""
-
-
-class Source(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
-    """Who a path was learned from: one established session of a neighbor, or a local origin.
-
-    A new session of the same neighbor is a new Source, so that what the old one said can be removed while the new one
-    already speaks. `name` is unique and stable over restarts and orders candidates. Compares by identity.
-    `router_id` is 4 bytes, `address` packed (b"" for local origins). `asn` is the neighbor's. `origin`, of routes that
-    EVPN routes stand for, tells the host that made them, whoever passed them on (model/evpn.py). `guest`: the
-    [[workload.bgp]] of a guest of this host, "" of a neighbor. `order` is what tells two sources apart at last (RFC
-    4271 section 9.1.2.2 f and g), lower is better. It and `is_local` follow from the others.
-    """
-
-    name: str
-    kind: SourceKind
-    asn: int = 0
-    router_id: bytes = b"\0\0\0\0"
-    address: bytes = b""
-    interface: str = ""
-    origin: bytes = b""
-    guest: str = ""
-    order: tuple[bytes, bytes, str] = (b"", b"", "")
-    is_local: bool = False
-
-    def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "order", (self.router_id, self.address, self.name))
-        msgspec.structs.force_setattr(self, "is_local", self.kind is _WORKLOAD or self.kind is _AGGREGATE)
+from bgpd.model.next_hop import NextHop, NextHops
+from bgpd.model.route_batch import Overlay
+from bgpd.model.source import Source
 
 
 class Via(msgspec.Struct, eq=False, gc=False):

@@ -13,7 +13,7 @@ import msgspec
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import Overlay
+from bgpd.model.route_batch import Overlay
 
 
 class Reaction(enum.StrEnum):

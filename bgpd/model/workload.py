@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHops
+from bgpd.model.next_hop import NextHops
 
 
 class WorkloadState(enum.StrEnum):

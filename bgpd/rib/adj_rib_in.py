@@ -16,7 +16,10 @@ import msgspec
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, COMMUNITY_LLGR_STALE, COMMUNITY_NO_LLGR, Family, Role
-from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind, Via
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path, Via
+from bgpd.model.route_batch import Overlay
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib.interned_paths import VIAS_KEPT, InternedPaths, is_now
 from bgpd.rib.keyed_routes import Changes, Compute
 from bgpd.rib.loc_rib import SLICE, LocRib

@@ -29,7 +29,9 @@ from bgpd.model.iana import (
     Family,
     Role,
 )
-from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind
+from bgpd.model.path import Path
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib.adj_rib_in import as_llgr_stale
 from bgpd.rib.drained import DrainedRoutes
 from bgpd.rib.loc_rib import LocRib

@@ -26,7 +26,7 @@ import msgspec
 from bgpd.config.schema_policies import AggregateConfig
 from bgpd.model.attributes import Aggregator, Attributes
 from bgpd.model.iana import Family, Origin
-from bgpd.model.path import BLACKHOLE, NextHop
+from bgpd.model.next_hop import BLACKHOLE, NextHop
 from bgpd.model.prefix import address_length, covers, format_key, parse_prefix
 
 _Node = int

@@ -14,8 +14,9 @@ from bgpd.config.schema import RibConfig
 from bgpd.config.schema_policies import AggregateConfig
 from bgpd.model.attributes import Aggregator, Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Source, SourceKind
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import covering_keys, format_key, key_address, parse_address, parse_prefix
+from bgpd.model.source import Source, SourceKind
 from bgpd.model.views.routes import AggregateView
 from bgpd.rib.aggregate_table import AggregateChanges, AggregateRoute, AggregateTable, BlockWatch, Profile, difference
 from bgpd.rib.intruders import Intruders

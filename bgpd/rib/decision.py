@@ -18,8 +18,9 @@ import msgspec
 from bgpd.model.attributes import DEFAULT_LOCAL_PREF, AttributeFields
 from bgpd.model.evpn import format_origin
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN
-from bgpd.model.path import Path, SourceKind
+from bgpd.model.path import Path
 from bgpd.model.prefix import format_address
+from bgpd.model.source import SourceKind
 
 MULTIPATH_MAXIMUM = 64
 """Paths of a multipath set: as many next hops as one kernel group is given."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bgpd.model.iana import Family
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from bgpd.rib.loc_rib import LocRib
 
 LEAST_KEPT, MOST_KEPT = 1024, 65_536

@@ -11,7 +11,9 @@ from typing import Final
 
 from bgpd.model.containers import PART_OF
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Via
+from bgpd.model.next_hop import NextHop, NextHops
+from bgpd.model.path import Path, Via
+from bgpd.model.route_batch import RouteBatch
 from bgpd.rib.adj_rib_in import HEARD_AT_COARSENESS_S, AdjRibIn
 from bgpd.rib.interned_paths import PARTS
 from bgpd.rib.keyed_routes import with_path

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from bgpd.model.as_path import as_path_text
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import Overlay
 from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
 from bgpd.model.prefix import format_address
+from bgpd.model.route_batch import Overlay
 from bgpd.model.views.routes import ExchangedRouteView
 
 

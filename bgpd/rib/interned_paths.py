@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 
 from bgpd.model.attributes import OBJECT_BYTES
-from bgpd.model.path import NextHop, NextHops, Path, Source, Via
+from bgpd.model.next_hop import NextHop, NextHops
+from bgpd.model.path import Path, Via
+from bgpd.model.source import Source
 from bgpd.rib.policy import Trace
 
 PARTS = 16

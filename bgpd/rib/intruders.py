@@ -11,8 +11,9 @@ from collections.abc import Collection
 
 from bgpd.config.schema import RibConfig
 from bgpd.model.iana import Family
-from bgpd.model.path import Path, SourceKind
+from bgpd.model.path import Path
 from bgpd.model.prefix import format_key, parse_address
+from bgpd.model.source import SourceKind
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.shared_decisions import Decision, Entry
 from bgpd.runtime.events import log

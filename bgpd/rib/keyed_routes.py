@@ -22,7 +22,9 @@ from typing import cast
 import msgspec
 
 from bgpd.model.containers import ShardedDict
-from bgpd.model.path import NextHops, Path, Source
+from bgpd.model.next_hop import NextHops
+from bgpd.model.path import Path
+from bgpd.model.source import Source
 from bgpd.rib.interned_paths import InternedPaths
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.shared_decisions import Decision, Decisions, Entry

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops, Path, Source, SourceKind
+from bgpd.model.next_hop import NextHop, NextHops
+from bgpd.model.path import Path
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib.keyed_routes import Changes, Compute, KeyedRoutes
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.route_labels import RouteLabels

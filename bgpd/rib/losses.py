@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 
 LEAST = 100
 SHARE = 0.1

@@ -15,7 +15,8 @@ from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.sections import section_of
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family
-from bgpd.model.path import Path, Source
+from bgpd.model.path import Path
+from bgpd.model.source import Source
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.rib.discarded import Discarded

@@ -22,8 +22,10 @@ from bgpd.config.schema_workloads import GuestConfig
 from bgpd.kernel.host import Host
 from bgpd.model.communities import lowest_link_bandwidth
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops, Path, Source, SourceKind
+from bgpd.model.next_hop import NextHop, NextHops
+from bgpd.model.path import Path
 from bgpd.model.prefix import covers, host_key, is_link_local
+from bgpd.model.source import Source, SourceKind
 
 LARGEST = 256
 """What every kernel's nexthop groups take."""

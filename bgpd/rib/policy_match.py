@@ -16,7 +16,7 @@ from bgpd.config.schema_policies import MatchConfig
 from bgpd.model.as_path import as_path_text
 from bgpd.model.attributes import Attributes, pack_list
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.policy_syntax import (
     parse_as_path_condition,
     parse_community,

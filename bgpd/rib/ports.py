@@ -10,7 +10,10 @@ from typing import Protocol
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, Family
-from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source
+from bgpd.model.next_hop import NextHop, NextHops
+from bgpd.model.path import Path
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 
 
 class KernelRoutes(Protocol):

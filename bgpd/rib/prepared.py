@@ -14,7 +14,7 @@ from itertools import chain
 import msgspec
 
 from bgpd.model.iana import Family
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.received import ReceivedRoutes
 from bgpd.rib.saved import SavedRib, columns, save

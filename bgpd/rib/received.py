@@ -20,8 +20,10 @@ from bgpd.config.sections import section_of
 from bgpd.kernel.host import Host
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import CeaseSubcode, Family
-from bgpd.model.path import Path, RouteBatch, Source
+from bgpd.model.path import Path
 from bgpd.model.prefix import parse_address
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from bgpd.rib.adj_rib_in import AdjRibIn, forbids_long_lived, revise
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
 from bgpd.rib.dissemination import Dissemination

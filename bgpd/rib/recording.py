@@ -13,7 +13,10 @@ from bgpd.config.schema_sessions import SessionConfig
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Overlay, Path, Source
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path
+from bgpd.model.route_batch import Overlay
+from bgpd.model.source import Source
 from bgpd.rib.next_hops import AllowedNextHops, LocalNextHops
 
 

@@ -12,7 +12,8 @@ from itertools import chain
 from bgpd.config.schema_sessions import SessionConfig
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family
-from bgpd.model.path import Path, Source
+from bgpd.model.path import Path
+from bgpd.model.source import Source
 from bgpd.rib.dissemination import Dissemination
 from bgpd.rib.keyed_routes import Changes
 from bgpd.rib.loc_rib import LocRib

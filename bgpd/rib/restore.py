@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Overlay, RouteBatch
+from bgpd.model.next_hop import NextHop
+from bgpd.model.route_batch import Overlay, RouteBatch
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
 from bgpd.rib.loc_rib import SLICE, LocRib
 from bgpd.rib.neighbor_state import NeighborState

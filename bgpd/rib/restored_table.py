@@ -21,7 +21,10 @@ from typing import Any
 from bgpd.model.attributes import Attributes
 from bgpd.model.containers import part_number
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Overlay, Path, RouteBatch, Source
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import Source
 from bgpd.rib.keyed_routes import Changes
 from bgpd.rib.loc_rib import SLICE
 from bgpd.rib.neighbor_state import NeighborState

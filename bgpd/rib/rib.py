@@ -18,8 +18,11 @@ from bgpd.config.schema import RibConfig
 from bgpd.kernel.host import Host
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops, Overlay, Path, Source, SourceKind
+from bgpd.model.next_hop import NextHop, NextHops
+from bgpd.model.path import Path
 from bgpd.model.prefix import parse_address
+from bgpd.model.route_batch import Overlay
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.aggregates import Aggregation
 from bgpd.rib.dissemination import Dissemination

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from bgpd.model.containers import ShardedDict
 from bgpd.model.evpn import with_labels
-from bgpd.model.path import Overlay, Path, RouteBatch, Source
+from bgpd.model.path import Path
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import Source
 
 _ENTRY_BYTES = 100
 """What an entry takes in memory, the key but for its place not counted: the table has that in any case."""

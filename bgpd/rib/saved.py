@@ -22,7 +22,10 @@ from bgpd.config.schema_workloads import GuestConfig
 from bgpd.message.open import Negotiated
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path
+from bgpd.model.route_batch import Overlay
+from bgpd.model.source import Source, SourceKind
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.rib.adj_rib_in import forbids_long_lived
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisement

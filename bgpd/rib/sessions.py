@@ -10,7 +10,9 @@ from itertools import chain
 
 from bgpd.config.schema_sessions import SessionConfig
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Path, Source
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path
+from bgpd.model.source import Source
 from bgpd.model.views.sessions import FamilyCounts, NeighborView
 from bgpd.rib.neighbor_state import NeighborState
 from bgpd.rib.policy import Trace

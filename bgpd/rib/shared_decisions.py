@@ -11,7 +11,9 @@ from typing import TypeAlias
 
 import msgspec
 
-from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path, Source
+from bgpd.model.next_hop import BLACKHOLE, NextHop, NextHops
+from bgpd.model.path import Path
+from bgpd.model.source import Source
 from bgpd.rib.decision import BEST, Outcome, compare, decide
 from bgpd.rib.next_hops import NextHopTable
 

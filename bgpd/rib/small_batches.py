@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from bgpd.model.containers import PART_OF
-from bgpd.model.path import NextHop, Path, RouteBatch, Via
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path, Via
+from bgpd.model.route_batch import RouteBatch
 from bgpd.rib.adj_rib_in import ALL_BLOCKS, HEARD_AT_COARSENESS_S, AdjRibIn
 from bgpd.rib.interned_paths import PARTS
 from bgpd.rib.keyed_routes import with_path

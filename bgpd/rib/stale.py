@@ -17,7 +17,8 @@ import msgspec
 
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family
-from bgpd.model.path import Path, Source
+from bgpd.model.path import Path
+from bgpd.model.source import Source
 
 SourceFamily = tuple[Source, Family]
 """The routes of one family of a former session."""

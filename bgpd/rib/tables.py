@@ -14,7 +14,8 @@ from functools import partial
 from bgpd.config.schema_sessions import SessionConfig
 from bgpd.config.schema_workloads import GuestConfig
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Path
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path
 from bgpd.rib.aggregates import Aggregation
 from bgpd.rib.dissemination import Dissemination
 from bgpd.rib.intruders import ContestedAddresses

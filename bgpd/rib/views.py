@@ -13,7 +13,7 @@ from itertools import islice
 from bgpd.model.as_path import as_path_text
 from bgpd.model.communities import format_membership
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
 from bgpd.model.prefix import covering_keys, covers, format_key, in_address_order
 from bgpd.model.views.routes import CandidateView, RouteView

@@ -7,7 +7,7 @@ from collections import Counter
 
 import msgspec
 
-from bgpd.model.path import NextHops
+from bgpd.model.next_hop import NextHops
 from bgpd.rib.policy import DEFAULT_KEY
 
 MOST_EXAMPLES = 10

@@ -13,7 +13,10 @@ import msgspec
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, Family
-from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source
+from bgpd.model.next_hop import NextHop, NextHops
+from bgpd.model.path import Path
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.ports import EvpnRoutes, Guests, KernelRoutes, Workloads
 from bgpd.rib.recording import Recorder

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bgpd.model.iana import Family
-from bgpd.model.path import Source
 from bgpd.model.prefix import format_address, parse_prefix
+from bgpd.model.source import Source
 from bgpd.readiness import ESTABLISH_WAIT_S
 from bgpd.simulation import guest_checks, policies, service_checks, tenant_checks, tenant_paths
 from bgpd.simulation.bandwidths import announced_by, shares

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from bgpd.config.schema_sessions import SessionConfig, attribute_limit
 from bgpd.message.open import Negotiated, local_open
-from bgpd.model.path import Source, SourceKind
+from bgpd.model.source import Source, SourceKind
 from bgpd.speaker.connection import Connection
 from bgpd.speaker.exchange import Exchange
 from bgpd.speaker.peering import Peering

@@ -22,7 +22,8 @@ from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.message.update_encoder import UpdateEncoder
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import FAMILY_BY_CODE, Family
-from bgpd.model.path import RouteBatch, Source
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from bgpd.model.wire import NlriDecoders, WireError
 from bgpd.runtime.events import log
 from bgpd.speaker.next_hop_self import NextHopSelf

@@ -20,7 +20,8 @@ from bgpd.config.sections import listen_of
 from bgpd.message.exabgp_codec import Notification
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, ErrorCode, Family
-from bgpd.model.path import RouteBatch, Source
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from bgpd.speaker.connection import State
 from bgpd.speaker.exchange import Exchange
 from bgpd.speaker.neighbor import Neighbor

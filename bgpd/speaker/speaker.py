@@ -21,8 +21,8 @@ from bgpd.message.exabgp_codec import Notification
 from bgpd.message.notification import encode_communication
 from bgpd.model.iana import BGP_PORT, CeaseSubcode, ErrorCode, Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
-from bgpd.model.path import Source
 from bgpd.model.prefix import format_address, is_link_local
+from bgpd.model.source import Source
 from bgpd.model.views.sessions import NeighborView
 from bgpd.model.wire import NlriDecoders, NotificationError
 from bgpd.runtime.descriptors import Shortage

@@ -12,7 +12,8 @@ from typing import Protocol
 import msgspec
 
 from bgpd.message.exabgp_codec import Notification
-from bgpd.model.path import RouteBatch, Source
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 
 
 class TappedSession(msgspec.Struct, frozen=True, eq=False, kw_only=True):

@@ -18,7 +18,8 @@ from bgpd.config.schema import WorkloadsConfig
 from bgpd.config.schema_workloads import GuestConfig
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, LinkChanged
-from bgpd.model.path import NextHop, Path
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path
 from bgpd.model.prefix import format_key, host_key, is_link_local, parse_prefix
 from bgpd.model.workload import NO_COMMUNITIES, Claim, Communities
 from bgpd.runtime.turns import soon

@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHops
+from bgpd.model.next_hop import NextHops
 from bgpd.model.prefix import VrfFamily
 from bgpd.model.workload import Claim, ClaimInfo
 from bgpd.workload.standing import ClaimStatus

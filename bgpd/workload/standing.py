@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from bgpd.kernel.host import Host
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import VrfFamily, format_key
 from bgpd.model.views.routes import WorkloadView
 from bgpd.model.workload import PLAIN, Claim, ClaimInfo, WorkloadState

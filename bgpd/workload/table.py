@@ -14,7 +14,7 @@ from itertools import islice
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, LinkChanged
-from bgpd.model.path import NextHops
+from bgpd.model.next_hop import NextHops
 from bgpd.model.prefix import VrfFamily, format_key
 from bgpd.model.workload import WorkloadState
 from bgpd.runtime.turns import Clock

@@ -12,8 +12,8 @@ from bgpd.config.load import ConfigError, parse_config
 from bgpd.config.schema import Config
 from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.sections import dynamic_name, range_of, section_of
-from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import parse_address
+from bgpd.model.source import Source, SourceKind
 
 ROUTER = '[router]\nasn = 65203\nrouter_id = "10.255.1.1"\n'
 LEAF = '[[neighbor]]\nname = "leaf1"\naddress = "10.0.1.2"\nasn = 65201\nimport = "default-only"\n'

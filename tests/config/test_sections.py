@@ -7,8 +7,8 @@ import msgspec
 from bgpd.config.schema import Config
 from bgpd.config.schema_sessions import ListenConfig
 from bgpd.config.sections import range_of, section_of
-from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import parse_address
+from bgpd.model.source import Source, SourceKind
 
 
 def listen(prefix: str) -> ListenConfig:

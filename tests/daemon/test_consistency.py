@@ -106,7 +106,7 @@ def test_route_that_a_neighbor_still_has_is_withdrawn(host: Host, frr: Frr, tmp_
         host,
         tmp_path,
         f"""
-from bgpd.model.path import RouteBatch
+from bgpd.model.route_batch import RouteBatch
 (family, key), (_, stray) = place({POD!r}), place({STRAY!r})
 (export,) = [one for one in routing.rib.dissemination.all() if one.family is family]
 export.advertised[stray] = export.advertised[key]

@@ -15,8 +15,10 @@ from bgpd.model.communities import parse_route_distinguisher, parse_route_target
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import CeaseSubcode, Family
 from bgpd.model.kernel import Address, Link
-from bgpd.model.path import NextHop, NextHops, Overlay, RouteBatch, Source, SourceKind
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import Source, SourceKind
 from bgpd.model.workload import ClaimInfo
 from bgpd.rib.rib import Rib
 from tests.message.decoding import negotiated

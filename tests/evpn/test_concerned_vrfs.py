@@ -7,7 +7,7 @@ import random
 import pytest
 
 from bgpd.evpn.uplinks import Uplinks
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from tests.evpn.build import CONFIG, EVPN, LINKS, Host, leaf
 
 MORE = """

@@ -18,7 +18,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from bgpd.runtime.shared_state import SharedStateBroken
 from tests.evpn.build import Host, host_route, mobility, prefix_route
 

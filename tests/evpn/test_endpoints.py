@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bgpd.evpn.mac_mobility import MOVES_LIMIT, RECOVERY_S, decode_mobility
 from bgpd.model.evpn import mac_ip_key
-from bgpd.model.path import Source
 from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.model.source import Source
 from bgpd.model.workload import ClaimInfo, Presence
 from tests.evpn.build import V4, VIA1, Host, host_route, mobility, rd
 

@@ -12,8 +12,11 @@ from bgpd.model.as_path import AsPathSegment
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import parse_route_target
 from bgpd.model.iana import SegmentType
-from bgpd.model.path import NextHop, Overlay, Path, RouteBatch, Source
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path
 from bgpd.model.prefix import parse_address
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import Source
 from bgpd.rib import received
 from tests.evpn.build import CONFIG, EVPN, host_route, mobility, prefix_route
 from tests.evpn.test_defects import state

@@ -17,8 +17,9 @@ from bgpd.message.open import Negotiated
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.message.update_encoder import UpdateEncoder
 from bgpd.model.iana import Family
-from bgpd.model.path import RouteBatch, Source
 from bgpd.model.prefix import parse_address
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from tests.evpn.build import CONFIG, Host
 
 ALL = (Family.IPV4_UNICAST, Family.IPV6_UNICAST, Family.ROUTE_TARGET)

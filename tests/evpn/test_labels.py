@@ -9,8 +9,10 @@ from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import parse_route_target
 from bgpd.model.evpn import mac_ip_key, pack_labels
-from bgpd.model.path import NextHop, RouteBatch, Source
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from bgpd.model.views.queries import ViewQuery
 from tests.evpn.build import CONFIG, EVPN, VIA1, Host, rd
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from bgpd.evpn import importer
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from tests.evpn.build import CONFIG, EVPN, V4, Host, host_route, leaf, prefix_route
 from tests.message.decoding import negotiated
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from tests.evpn.build import V4, Host, host_route, prefix_route
 
 TARGETS = {"blue": "65201:5001", "red": "65201:5002", "": "65201:9"}

@@ -8,9 +8,11 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.communities import encode_link_bandwidth, parse_route_target
 from bgpd.model.evpn import mac_ip_key, parse_key
 from bgpd.model.iana import EvpnRouteType, SegmentType
-from bgpd.model.path import NextHop, RouteBatch, Source, SourceKind
+from bgpd.model.next_hop import NextHop
 from bgpd.model.policy_syntax import format_extended_community
 from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source, SourceKind
 from tests.evpn.build import CONFIG, V4, VXLAN, WORKLOAD, Host, prefix_route, rd
 from tests.message.decoding import negotiated
 

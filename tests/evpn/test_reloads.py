@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Overlay
+from bgpd.model.next_hop import NextHop
+from bgpd.model.route_batch import Overlay
 from tests.evpn.build import CONFIG, Host, host_route, prefix_route
 
 NAMES = ("blue", "red", "green")

@@ -8,7 +8,7 @@ import pytest
 
 from bgpd.evpn.resolve import Resolver, Uplink, point_to_point_peer, vrf_of
 from bgpd.evpn.resolve import recursive_next_hop as recursive_next_hop_in
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import parse_address as ip
 
 LEAF1 = Uplink(

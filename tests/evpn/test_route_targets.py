@@ -7,7 +7,8 @@ import pytest
 from bgpd.message.open import GracefulRestart
 from bgpd.model.communities import format_membership, membership_key, parse_route_target
 from bgpd.model.iana import Family
-from bgpd.model.path import RouteBatch, Source
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from tests.evpn.build import CONFIG, EVPN, Host, leaf
 from tests.message.decoding import negotiated
 

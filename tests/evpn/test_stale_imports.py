@@ -6,8 +6,8 @@ import pytest
 
 from bgpd.evpn.views import evpn_routes
 from bgpd.message.open import GracefulRestart, LongLived, Negotiated
-from bgpd.model.path import Source
 from bgpd.model.prefix import parse_prefix
+from bgpd.model.source import Source
 from bgpd.model.views.queries import ViewQuery
 from bgpd.model.views.routes import CandidateView
 from bgpd.rib.views import route_view, routes

@@ -7,8 +7,9 @@ import pytest
 
 from bgpd.evpn.mac_mobility import decode_mobility
 from bgpd.model.evpn import parse_key
-from bgpd.model.path import RouteBatch, Source
 from bgpd.model.prefix import parse_prefix
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from tests.evpn.build import CONFIG, EVPN, VIA1, Host, host_route, mobility
 
 MAC = "02:00:00:00:00:aa"

@@ -8,8 +8,8 @@ from bgpd.config.schema import VrfConfig
 from bgpd.evpn.uplinks import Uplinks
 from bgpd.kernel.host import Host
 from bgpd.model.kernel import Address, Link, LinkChanged
-from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import parse_address as ip
+from bgpd.model.source import Source, SourceKind
 
 BLUE = VrfConfig(name="blue", table=1001, uplinks=("eth0.101",))
 

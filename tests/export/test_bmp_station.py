@@ -22,7 +22,8 @@ from bgpd.export.sessions import TappedSessions
 from bgpd.message.bmp import BmpType
 from bgpd.message.exabgp_codec import Notification
 from bgpd.model.iana import Family
-from bgpd.model.path import RouteBatch, Source
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from bgpd.own_routes import WORKLOAD_SOURCE
 from bgpd.speaker.tap import TappedSession
 from tests.export.test_mrt_files import LEAF, SESSION

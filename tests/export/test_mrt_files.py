@@ -15,7 +15,7 @@ from bgpd.export.exports import Exports
 from bgpd.export.mrt_files import MrtFiles
 from bgpd.export.sessions import TappedSessions
 from bgpd.message.mrt import MessageRecord, read_records
-from bgpd.model.path import Source, SourceKind
+from bgpd.model.source import Source, SourceKind
 from bgpd.speaker.tap import TappedSession
 from tests.waiting import until
 

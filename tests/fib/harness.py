@@ -12,7 +12,7 @@ from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import parse_address
 from tests.fib.fake_kernel import FakeKernel, FakeReader
 

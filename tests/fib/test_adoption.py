@@ -14,7 +14,7 @@ from bgpd.kernel.nexthop_messages import NexthopObject
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import RouteForm
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import parse_prefix
 from bgpd.runtime.rates import Share
 from tests.fib.fake_kernel import METRIC, FakeKernel, FakeReader

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bgpd.kernel.netlink import MessageKind
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
 from tests.fib.fake_kernel import METRIC
 from tests.fib.harness import LEAF1, LEAF2, LEAF2_V6, V4, V6, Harness, running, two_leaf_kernel

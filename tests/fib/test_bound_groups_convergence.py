@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from tests.fib.harness import LEAF1, LEAF2, V4, Harness, running, two_leaf_kernel
 
 KEYS = [bytes((32, 10, 64, 0, number)) for number in range(5)]

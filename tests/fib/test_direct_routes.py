@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from bgpd.model.kernel import Address
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
 from tests.fib.fake_kernel import METRIC, PROTOCOL, FakeKernel
 from tests.fib.harness import Harness, running, two_leaf_kernel

@@ -16,7 +16,7 @@ from bgpd.fib.table import Fib
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged, RouteChanged
-from bgpd.model.path import BLACKHOLE, NextHop, NextHops
+from bgpd.model.next_hop import BLACKHOLE, NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
 from tests.fib.harness import ScriptedOwner
 from tests.own_network import ip, own_network

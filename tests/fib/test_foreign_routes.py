@@ -12,7 +12,7 @@ from bgpd.fib.answers import OCCUPIED
 from bgpd.kernel.netlink import MessageKind
 from bgpd.kernel.route_messages import UNKNOWN
 from bgpd.model.iana import Family
-from bgpd.model.path import BLACKHOLE, NextHop
+from bgpd.model.next_hop import BLACKHOLE, NextHop
 from bgpd.model.prefix import parse_prefix
 from tests.fib.fake_kernel import FOREIGN, METRIC, PROTOCOL, FakeKernel
 from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, Harness, running, two_leaf_kernel

@@ -14,7 +14,7 @@ from bgpd.config.schema import FibConfig
 from bgpd.fib import views as fib_views
 from bgpd.kernel.netlink import MessageKind, messages, open_socket
 from bgpd.model.kernel import LinkChanged
-from bgpd.model.path import BLACKHOLE, NextHop, NextHops
+from bgpd.model.next_hop import BLACKHOLE, NextHop, NextHops
 from tests.fib.test_fib_kernel import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, Host, running
 from tests.fib.test_fib_kernel import host as host
 from tests.own_network import ip

@@ -10,7 +10,7 @@ from bgpd.fib import dataplane, group_room, nexthop_objects
 from bgpd.fib.group_room import NO_ROOM
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.nexthop_objects import NexthopObjects
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address
 from tests.fib.harness import LEAF1, LEAF2, V4, Harness, running
 

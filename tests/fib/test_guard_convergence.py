@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bgpd.fib.guard import Dependencies
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
 from tests.fib.harness import LEAF1, LEAF2, V4, Harness, running, two_leaf_kernel
 

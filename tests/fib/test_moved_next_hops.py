@@ -6,7 +6,7 @@ import pytest
 
 from bgpd.kernel.netlink import MessageKind
 from bgpd.model.kernel import Address, KernelRoute
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
 from tests.fib.fake_kernel import FakeKernel
 from tests.fib.harness import V4, Harness, running

@@ -8,7 +8,7 @@ from bgpd.fib import nexthop_objects
 from bgpd.fib.nexthop_objects import NexthopObjects
 from bgpd.fib.nexthop_values import Loss
 from bgpd.kernel.nexthop_messages import NexthopObject, encode_delete, encode_group
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address
 
 GRACE_S = 60.0

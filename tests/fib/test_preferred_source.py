@@ -18,7 +18,7 @@ from bgpd.kernel.monitor import KernelMonitor
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import UNKNOWN
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
 from tests.fib.harness import ScriptedOwner
 from tests.own_network import ip, own_network

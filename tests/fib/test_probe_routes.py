@@ -16,7 +16,7 @@ from bgpd.kernel.route_messages import RTA_GATEWAY, RTA_TABLE, RTMSG
 from bgpd.kernel.writer import Outcome
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, Link
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.model.service import ProbedAddress
 from tests.clocks import in_simulated_time

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bgpd.fib.pending import PendingChanges
 from bgpd.fib.plan import Target
 from bgpd.fib.routes import FamilyRoutes
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 
 HOPS = [(NextHop(bytes((10, 0, 0, number))),) for number in range(4)]
 wishes = st.one_of(st.none(), st.sampled_from(HOPS))

@@ -14,7 +14,7 @@ from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import RouteForm
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
-from bgpd.model.path import BLACKHOLE, NextHop, NextHops
+from bgpd.model.next_hop import BLACKHOLE, NextHop, NextHops
 from bgpd.model.prefix import parse_prefix
 from bgpd.runtime.rates import Share
 from tests.fib.fake_kernel import FakeKernel, FakeReader

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bgpd.fib import views as fib_views
 from bgpd.fib.targets import Service
 from bgpd.kernel.netlink import MessageKind
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import parse_address
 from tests.fib.fake_kernel import METRIC
 from tests.fib.harness import V4, V6, Harness, running, two_leaf_kernel

@@ -9,7 +9,7 @@ import pytest
 from bgpd.kernel.route_messages import encode_deletes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
 from tests.fib.fake_kernel import FakeKernel
 from tests.fib.harness import Harness, running, two_leaf_kernel

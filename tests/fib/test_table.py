@@ -19,7 +19,7 @@ from bgpd.kernel.netlink import MessageKind
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import RouteForm
 from bgpd.model.iana import Family
-from bgpd.model.path import BLACKHOLE, NextHop
+from bgpd.model.next_hop import BLACKHOLE, NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.runtime import rates, turns
 from bgpd.runtime.rates import Share

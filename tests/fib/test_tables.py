@@ -20,8 +20,9 @@ from bgpd.fib.tables import KernelTables
 from bgpd.fib.targets import service_hop
 from bgpd.fib.workload_routes import WorkloadRoutes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops, RouteBatch
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import VrfFamily, parse_prefix
+from bgpd.model.route_batch import RouteBatch
 from bgpd.runtime.turns import Walks
 from tests.fib.fake_kernel import FakeKernel, FakeReader
 from tests.fib.harness import LEAF1, LEAF2, V4, V6, two_leaf_kernel

@@ -9,7 +9,7 @@ from bgpd.fib.targets import interface_of
 from bgpd.kernel.host import Host
 from bgpd.kernel.route_messages import RTN_BLACKHOLE, RTN_UNREACHABLE
 from bgpd.model.kernel import Address, KernelRoute, Link
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
 
 

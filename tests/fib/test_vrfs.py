@@ -28,7 +28,7 @@ from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import RouteForm
 from bgpd.model.iana import Family
 from bgpd.model.kernel import RoutingRule
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.runtime.rates import Share
 from labs.namespace import CLONE_NEWNET, NETNS_DIR, Namespace

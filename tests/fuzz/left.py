@@ -13,8 +13,8 @@ from bgpd.drain import Drain, LeftDrain, Order, Saved
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
-from bgpd.model.path import Source
 from bgpd.model.service import Backend, LastResort, Service
+from bgpd.model.source import Source
 from bgpd.model.utf8 import as_json
 from bgpd.rib import policy, policy_match, prepared, restore, restored_table, saved
 from bgpd.rib.prepared import PreparedRib

@@ -10,7 +10,7 @@ from bgpd.evpn import importer, mac_mobility, resolve
 from bgpd.message import update_encoder
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.iana import Family
-from bgpd.model.path import RouteBatch
+from bgpd.model.route_batch import RouteBatch
 from bgpd.rib import decision, keyed_routes, received, small_batches
 from tests.evpn.test_fuzz import ALL, DECODERS, TEXT, Wired, session
 from tests.fuzz.messages import NEXT, SHORTEST_UPDATE

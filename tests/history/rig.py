@@ -20,9 +20,11 @@ from bgpd.message.open import GracefulRestart, LongLived
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Role
-from bgpd.model.path import NextHop, Overlay, RouteBatch, Source, SourceKind
+from bgpd.model.next_hop import NextHop
 from bgpd.model.path import Path as Way
 from bgpd.model.prefix import covering_keys, parse_address
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import Source, SourceKind
 from bgpd.model.views.routes import RouteView
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.saved import SavedRib

@@ -15,8 +15,9 @@ from bgpd.history.wanted import These
 from bgpd.journal.store import Sought
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.attributes import Attributes
-from bgpd.model.path import NextHop, RouteBatch
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address
+from bgpd.model.route_batch import RouteBatch
 from bgpd.model.views.host import EventView
 from tests.daemon.wire_peer import update, withdrawal
 from tests.history.rig import VRF, Recorded

@@ -19,8 +19,9 @@ from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import parse_route_target
-from bgpd.model.path import Overlay, RouteBatch, Source
 from bgpd.model.prefix import parse_address
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import Source
 from bgpd.model.views.queries import ViewQuery
 from tests.evpn.build import CONFIG, EVPN, Host, host_route, prefix_route
 from tests.history.moments import RecordedMoments, check_any_base, check_each_moment, then

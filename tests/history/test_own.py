@@ -17,9 +17,9 @@ from bgpd.history.segments import DIRECTORY
 from bgpd.history.workload_records import WorkloadRecords
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.model.service import Backend, CheckType, HealthCheck, Service
+from bgpd.model.source import Source, SourceKind
 from bgpd.model.workload import Claim
 from tests.history.moments import RecordedMoments, check_any_base, check_each_moment, then
 from tests.history.rig import AGREED, config

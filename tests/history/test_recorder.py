@@ -29,7 +29,7 @@ from bgpd.history.segments import DIRECTORY, records_of, segments_of
 from bgpd.journal.store import Sought
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.attributes import Attributes
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.views.explained import PastRoutesView
 from bgpd.model.views.queries import PastQuery
 from bgpd.past import Past

@@ -19,8 +19,10 @@ from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, Link
-from bgpd.model.path import NextHop, Overlay, RouteBatch, Source
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import format_key, parse_address
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import Source
 from bgpd.model.views.sessions import NeighborView
 from bgpd.speaker.speaker import Speaker
 from labs.namespace import Namespace

@@ -13,8 +13,9 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.communities import DEFAULT_GATEWAY, VXLAN, parse_route_distinguisher, parse_route_target
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Overlay, RouteBatch
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address
+from bgpd.model.route_batch import Overlay, RouteBatch
 from labs.daemons import Gobgp
 from labs.gobgp_config import GOBGP_KEPT, gobgp_graceful, gobgp_neighbor, gobgp_router
 from labs.process import wait_until

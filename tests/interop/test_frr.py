@@ -13,8 +13,9 @@ import pytest
 from bgpd.message.exabgp_codec import encode_route_refresh
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, RouteBatch
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.model.route_batch import RouteBatch
 from labs.daemons import Frr
 from labs.process import wait_until
 from tests.interop.conftest import Pair

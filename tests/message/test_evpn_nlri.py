@@ -8,7 +8,7 @@ from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.model.evpn import EvpnRoute, mac_ip_key, parse_key, prefix_key, with_labels
 from bgpd.model.iana import Family
 from bgpd.model.martians import martians
-from bgpd.model.path import Overlay
+from bgpd.model.route_batch import Overlay
 from bgpd.model.wire import MalformedNlri, Reaction
 
 RD = bytes.fromhex("00010aff010103e9")

@@ -15,7 +15,7 @@ from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.attributes import Attributes
 from bgpd.model.evpn import with_labels
 from bgpd.model.iana import Family
-from bgpd.model.path import RouteBatch
+from bgpd.model.route_batch import RouteBatch
 from tests.message.decoding import (
     AS_PATH,
     GLOBAL,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.wire import Reaction
 from tests.message.decoding import (
     AS_PATH,

@@ -9,7 +9,8 @@ from bgpd.model.as_path import AsPathSegment
 from bgpd.model.attributes import Aggregator, Attributes, UnknownAttribute
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import Family, Origin, SegmentType
-from bgpd.model.path import NextHop, Overlay, RouteBatch
+from bgpd.model.next_hop import NextHop
+from bgpd.model.route_batch import Overlay, RouteBatch
 from tests.message.decoding import (
     EVPN,
     GLOBAL,

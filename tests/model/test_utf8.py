@@ -6,7 +6,7 @@ import msgspec
 
 from bgpd.api.answers import json_answer
 from bgpd.api.stream import view_slices
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.utf8 import as_json, as_msgpack
 from bgpd.model.views.host import UplinkOverview
 from bgpd.model.views.queries import PageView

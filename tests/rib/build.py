@@ -11,8 +11,11 @@ from bgpd.kernel.host import Host
 from bgpd.model.as_path import AsPathSegment
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, Family, Role, SegmentType
-from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source, SourceKind
+from bgpd.model.next_hop import NextHop, NextHops
+from bgpd.model.path import Path
 from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib.rib import Rib
 from tests.message.decoding import negotiated
 

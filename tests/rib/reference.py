@@ -10,9 +10,10 @@ from bgpd.config.schema import Config
 from bgpd.config.schema_policies import RuleConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_LLGR_STALE, COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
-from bgpd.model.path import NextHop, Source, SourceKind
+from bgpd.model.next_hop import NextHop
 from bgpd.model.policy_syntax import parse_community
 from bgpd.model.prefix import format_key
+from bgpd.model.source import Source, SourceKind
 from tests.rib.build import LOCAL_ASN, V4
 
 Said = tuple[Attributes, NextHop | None]

@@ -6,7 +6,8 @@ import pytest
 
 from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, COMMUNITY_NO_EXPORT
-from bgpd.model.path import Path, SourceKind
+from bgpd.model.path import Path
+from bgpd.model.source import SourceKind
 from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 PREFIX = "10.1.0.0/24"

@@ -9,7 +9,7 @@ import pytest
 from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
-from bgpd.model.path import Source, SourceKind
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib import dissemination as exports
 from bgpd.rib.adj_rib_out import CHUNK, PATH_COST, Advertisement
 from bgpd.rib.recording import Recorder as History

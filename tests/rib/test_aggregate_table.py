@@ -17,8 +17,9 @@ from bgpd.config.schema import Config
 from bgpd.config.schema_policies import AggregateConfig
 from bgpd.model.attributes import Aggregator
 from bgpd.model.iana import Family, Origin
-from bgpd.model.path import BLACKHOLE, Source
+from bgpd.model.next_hop import BLACKHOLE
 from bgpd.model.prefix import format_key, parse_address
+from bgpd.model.source import Source
 from bgpd.rib import aggregates as aggregation
 from bgpd.rib import dissemination as exports
 from tests.logs import capture_logs

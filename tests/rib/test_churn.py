@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from bgpd.message.update_decoder import UpdateDecoder
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from tests.message.decoding import MANDATORY, attribute, decoder, update
 from tests.rib.build import Recorder, configuration, drain, leaf, session
 

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, Origin
-from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path
+from bgpd.model.route_batch import Overlay
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib.decision import BEST, MULTIPATH, MULTIPATH_MAXIMUM, RULES, Step, compare, decide, reason
 from tests.rib.build import LOCAL, attributes, hop, leaf
 

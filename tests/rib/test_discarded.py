@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpd.model.path import RouteBatch, Source
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from bgpd.rib import discarded as discarded_module
 from bgpd.rib.discarded import ASK_PAUSE_S
 from bgpd.rib.saved import SavedRib

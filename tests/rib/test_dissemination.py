@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bgpd.model.path import RouteBatch, Source
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from bgpd.rib.dissemination import FLUSH_KEYS
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.recording import Recorder as History

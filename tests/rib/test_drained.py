@@ -5,7 +5,7 @@ from __future__ import annotations
 from bgpd.message.open import GracefulRestart
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, Family
-from bgpd.model.path import Source, SourceKind
+from bgpd.model.source import Source, SourceKind
 from tests.message.decoding import negotiated
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, hop, key, leaf, session
 from tests.rib.build import drain as walk

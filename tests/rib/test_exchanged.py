@@ -7,8 +7,8 @@ import pytest
 from bgpd.model.as_path import AsPathSegment
 from bgpd.model.attributes import Aggregator, Attributes, UnknownAttribute
 from bgpd.model.iana import Family, Origin, SegmentType
-from bgpd.model.path import Overlay
 from bgpd.model.prefix import parse_address
+from bgpd.model.route_batch import Overlay
 from bgpd.model.views.routes import ExchangedRouteView
 from bgpd.rib.exchanged import exchanged_view, next_hop_text
 

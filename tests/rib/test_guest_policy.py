@@ -11,8 +11,9 @@ from bgpd.config.schema_policies import AggregateConfig, PolicyConfig, RuleConfi
 from bgpd.config.schema_workloads import GuestConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Source, SourceKind
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.guest_policy import import_policy
 from bgpd.rib.next_hops import LocalNextHops, allowed_next_hops

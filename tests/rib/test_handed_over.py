@@ -8,7 +8,7 @@ import pytest
 from bgpd.config.schema_sessions import GracefulRestartConfig, NeighborConfig
 from bgpd.message.open import GracefulRestart, LongLived
 from bgpd.model.iana import COMMUNITY_LLGR_STALE, COMMUNITY_NO_LLGR, Family, Role
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from bgpd.rib.saved import SavedRib
 from tests.message.decoding import negotiated
 from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop, key, leaf, session

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
 from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
-from bgpd.model.path import Overlay, Path, RouteBatch, Source
+from bgpd.model.path import Path
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import Source
 from bgpd.rib import adj_rib_in, loc_rib, small_batches
 from bgpd.rib.interned_paths import InternedPaths
 from bgpd.rib.loc_rib import LocRib

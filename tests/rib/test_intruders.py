@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bgpd.model.attributes import Aggregator
-from bgpd.model.path import Source, SourceKind
+from bgpd.model.source import Source, SourceKind
 from tests.logs import capture_logs
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.model.path import Source, SourceKind
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib.losses import Loss, Losses
 
 

@@ -16,7 +16,8 @@ from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, S
 from bgpd.config.schema_sessions import GracefulRestartConfig, NeighborConfig
 from bgpd.message.open import GracefulRestart
 from bgpd.model.iana import COMMUNITY_LLGR_STALE, COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT, Origin
-from bgpd.model.path import RouteBatch, Source, SourceKind
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib import adj_rib_in as revision
 from bgpd.rib import loc_rib
 from bgpd.rib.what_if import Fate, fate_between

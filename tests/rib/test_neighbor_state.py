@@ -11,7 +11,7 @@ from bgpd.config.schema import Config
 from bgpd.config.schema_policies import PolicyConfig, RuleConfig
 from bgpd.config.schema_sessions import ListenConfig, NeighborConfig
 from bgpd.model.iana import Family
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.neighbor_state import MOST_NEXT_HOPS, MOST_WITHDRAWN, NeighborState, change_policies
 from bgpd.rib.policy import PolicyError, build_policy

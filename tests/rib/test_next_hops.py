@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, RouteBatch
+from bgpd.model.next_hop import NextHop
 from bgpd.model.policy_syntax import parse_extended_community
 from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.model.route_batch import RouteBatch
 from bgpd.rib import next_hops
 from bgpd.rib.next_hops import LARGEST, AllowedNextHops, NextHopTable, ratio
 from tests.rib.build import LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session

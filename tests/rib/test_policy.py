@@ -13,7 +13,7 @@ from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, S
 from bgpd.model.as_path import AsPathSegment, as_path_text, pack_as_path
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_NO_EXPORT, Family, SegmentType
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import key_of
 from bgpd.rib.policy import DEFAULT_KEY, PolicyError, Route, RulePolicy, build_policy, prepend
 from bgpd.rib.policy_match import compile_prefixes

@@ -6,7 +6,7 @@ import pytest
 
 from bgpd.config.schema_policies import PolicyConfig, RuleConfig, SetConfig
 from bgpd.message.open import GracefulRestart
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from bgpd.rib import loc_rib
 from tests.message.decoding import negotiated
 from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop, key, leaf, session

@@ -8,7 +8,8 @@ import pytest
 from bgpd.config.schema_policies import PolicyConfig, RuleConfig, SetConfig
 from bgpd.config.schema_sessions import ListenConfig, NeighborConfig, attribute_limit
 from bgpd.message.attribute_decoder import AttributeDecoder
-from bgpd.model.path import RouteBatch, Source
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from bgpd.rib.adj_rib_in import HEARD_AT_COARSENESS_S
 from bgpd.rib.neighbor_state import MOST_NEXT_HOPS
 from tests.message.decoding import AS_PATH, NEXT_HOP, ORIGIN, negotiated

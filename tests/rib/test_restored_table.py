@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.message.open import GracefulRestart
-from bgpd.model.path import RouteBatch, Source
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source
 from bgpd.rib import restored_table
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.prepared import PreparedRib

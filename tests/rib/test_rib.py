@@ -12,7 +12,9 @@ import pytest
 from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_NO_EXPORT, Family
-from bgpd.model.path import BLACKHOLE, NextHop, Overlay, RouteBatch, Source, SourceKind
+from bgpd.model.next_hop import BLACKHOLE, NextHop
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib import loc_rib
 from bgpd.rib.policy import PolicyError
 from tests.message.decoding import negotiated

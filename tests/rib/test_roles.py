@@ -6,7 +6,8 @@ import pytest
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, Role
-from bgpd.model.path import Path, Source, SourceKind
+from bgpd.model.path import Path
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib.roles import RoleRules
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, hop, key, leaf, session
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from bgpd.rib.saved import SavedRib
 from tests.message.decoding import negotiated
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session

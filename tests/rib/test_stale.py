@@ -6,7 +6,7 @@ import pytest
 
 from bgpd.message.open import GracefulRestart, LongLived, Negotiated
 from bgpd.model.iana import Family
-from bgpd.model.path import Source
+from bgpd.model.source import Source
 from bgpd.rib.stale import Kept, Stage, StaleRoutes, kept_families
 from tests.message.decoding import negotiated
 from tests.rib.build import V4, leaf

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, RouteBatch
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import key_of, parse_address
+from bgpd.model.route_batch import RouteBatch
 from bgpd.rib import views as lookup
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.shared_decisions import Decision

@@ -8,7 +8,10 @@ from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.evpn import prefix_key
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Path, RouteBatch, Source, SourceKind
+from bgpd.model.next_hop import NextHop
+from bgpd.model.path import Path
+from bgpd.model.route_batch import RouteBatch
+from bgpd.model.source import Source, SourceKind
 from bgpd.rib import loc_rib, received
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bgpd.model.iana import Role
-from bgpd.model.path import NextHops, Source
+from bgpd.model.next_hop import NextHops
+from bgpd.model.source import Source
 from bgpd.rib.rib import Rib
 from bgpd.rib.what_if import MOST_EXAMPLES, Fate, fate_between
 from bgpd.rib.what_if_changed import Outcome, outcome_of

@@ -14,8 +14,8 @@ from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.as_path import AsPathSegment
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, SegmentType
-from bgpd.model.path import RouteBatch
 from bgpd.model.prefix import parse_prefix
+from bgpd.model.route_batch import RouteBatch
 from bgpd.model.views.sessions import NeighborView
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 from bgpd.runtime.turns import soon

@@ -16,8 +16,10 @@ from bgpd.message.open import GracefulRestart, Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, Origin
 from bgpd.model.kernel import Address, Link
-from bgpd.model.path import NextHop, Overlay, RouteBatch, Source, SourceKind
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address
+from bgpd.model.route_batch import Overlay, RouteBatch
+from bgpd.model.source import Source, SourceKind
 from bgpd.speaker.exchange import MANY, MOST_ROUTES, Exchange, RefusedUpdate, UnreadableUpdate, _pieces, add
 from tests.logs import capture_logs
 from tests.message.decoding import MANDATORY, attribute, negotiated, update

@@ -21,8 +21,9 @@ from bgpd.message.exabgp_codec import KEEPALIVE, encode_message, encode_notifica
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, Family, MessageType
 from bgpd.model.kernel import Address, Link, LinkChanged
-from bgpd.model.path import NextHop, RouteBatch
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.model.route_batch import RouteBatch
 from bgpd.runtime.rates import BURST_LINES
 from bgpd.speaker import driver as driver_module
 from bgpd.speaker import left_sessions

@@ -20,7 +20,7 @@ from bgpd.kernel.foreign_routes import ForeignRoutes
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Link
-from bgpd.model.path import NextHops
+from bgpd.model.next_hop import NextHops
 from bgpd.model.path import Path as RoutePath
 from bgpd.model.prefix import format_key
 from bgpd.model.views.sessions import NeighborView

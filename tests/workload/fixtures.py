@@ -9,7 +9,8 @@ from bgpd.kernel.foreign_routes import ForeignRoutes
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, KernelEvent, Link, LinkChanged
-from bgpd.model.path import NextHop, NextHops, Path
+from bgpd.model.next_hop import NextHop, NextHops
+from bgpd.model.path import Path
 from bgpd.model.prefix import format_key, parse_address, parse_prefix
 from bgpd.model.service import HealthCheck, ProbedAddress
 from bgpd.model.views.sessions import NeighborView

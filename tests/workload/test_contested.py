@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.workload import PLAIN, Claim, ClaimInfo
 from bgpd.workload.standing import Foreign
 from tests.workload.fixtures import V4, Rig, claim, key, on

@@ -13,8 +13,10 @@ from bgpd.config.schema_workloads import GuestConfig, WorkloadConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged
-from bgpd.model.path import NextHop, NextHops, Path, Source, SourceKind
+from bgpd.model.next_hop import NextHop, NextHops
+from bgpd.model.path import Path
 from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.model.source import Source, SourceKind
 from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import NO_COMMUNITIES, Communities
 from bgpd.workload import guest_source

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address
 from bgpd.model.workload import PLAIN, Claim, ClaimInfo
 from bgpd.workload.standing import Foreign

@@ -7,7 +7,7 @@ import enum
 import msgspec
 
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHops
+from bgpd.model.next_hop import NextHops
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.service import Service
 from bgpd.workload.service.checker import Health

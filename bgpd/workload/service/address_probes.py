@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from bgpd.model.path import NextHops
+from bgpd.model.next_hop import NextHops
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.service import CheckType, HealthCheck, ProbedAddress, ProbeView, Service, ServiceMode
 from bgpd.runtime.events import log

@@ -23,7 +23,7 @@ from functools import partial
 import msgspec
 
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHops
+from bgpd.model.next_hop import NextHops
 from bgpd.model.prefix import VrfKey, key_address, parse_prefix
 from bgpd.model.service import (
     LastResort,

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from bgpd.model.path import NextHop
+from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import parse_address
 from bgpd.model.service import Backend, CheckType, HealthCheck, LastResort, ServiceMode
 from bgpd.workload.service.probes import Way
