@@ -153,7 +153,7 @@ class Resolver:
         touched: set[NextHop] = set()
         for address in self._addresses.keys() & set(addresses):
             touched |= self._addresses[address]
-        return self._again(touched)
+        return self._again(sorted(touched))
 
     def rests_on(self, size: int) -> AbstractSet[bytes]:
         """Host prefixes (route keys) of `size` address bytes whose routes matter to a watched next hop."""

@@ -241,7 +241,7 @@ class NexthopObjects:
         yet is deleted behind what makes it, or it would come to stay, with the routes by it. So a group that the kernel
         has, and whose replacement it may not have, dies: the deletion takes it away before any replacement is there.
         """
-        gone = dict.fromkeys(nexthop for nexthop in lost if nexthop in self.nexthops)
+        gone = dict.fromkeys(nexthop for nexthop in sorted(lost) if nexthop in self.nexthops)
         loss = Loss()
         touched = {group for nexthop in gone for group in self.nexthops[nexthop].groups}
         moves: list[tuple[Group, Members, Members | None]] = []

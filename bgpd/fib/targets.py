@@ -43,7 +43,7 @@ class BoundGroups:
         self._dataplane = dataplane
         self._groups: dict[Name, set[int]] = {}
         self._names: dict[int, Name] = {}
-        self._users: dict[NextHop, set[Name]] = {}
+        self._users: dict[NextHop, dict[Name, None]] = {}
 
     def target(
         self,
@@ -95,7 +95,7 @@ class BoundGroups:
         for name in [name for name in self._groups if not self._living(name)]:
             del self._groups[name]
             for hop in map(_unweighted, name[1]):
-                self._users[hop].discard(name)
+                self._users[hop].pop(name, None)
                 if not self._users[hop]:
                     del self._users[hop]
 
@@ -109,7 +109,7 @@ class BoundGroups:
         if groups is None:
             groups = self._groups[name] = set()
             for hop in map(_unweighted, name[1]):
-                self._users.setdefault(hop, set()).add(name)
+                self._users.setdefault(hop, {})[name] = None
         for identifier in [one for one in groups if one not in self._dataplane.objects.groups]:
             groups.remove(identifier)
             del self._names[identifier]

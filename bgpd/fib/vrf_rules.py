@@ -48,6 +48,11 @@ def device_rules() -> set[RoutingRule]:
     }
 
 
+def rule_order(rule: RoutingRule) -> tuple[object, ...]:
+    """In which order rules are made and deleted: a set of them has another order in each process."""
+    return rule.priority, rule.family, rule.table, rule.protocol, rule.iif, rule.oif, rule.to, rule.source, rule.l3mdev
+
+
 def why_not_usable(table: int, protocol: int, routes: Collection[KernelRoute], *, is_ours: bool) -> str:
     """Why a table cannot be a VRF's: reserved, or full of another program's routes; "" if it can.
 
@@ -90,10 +95,10 @@ class PolicyRules:
     """The policy rules as last read, and as changed by this process since."""
 
     def __init__(self, found: Iterable[RoutingRule]) -> None:
-        self.all = set(found)
-        self._by_table: dict[int, set[RoutingRule]] = {}
-        for rule in self.all:
-            self._by_table.setdefault(rule.table, set()).add(rule)
+        self.all: dict[RoutingRule, None] = {}
+        self._by_table: dict[int, dict[RoutingRule, None]] = {}
+        for rule in sorted(found, key=rule_order):
+            self.add(rule)
 
     def of(self, table: int, protocol: int) -> list[RoutingRule]:
         """The rules of an rtproto that look up a table."""
@@ -101,10 +106,10 @@ class PolicyRules:
 
     def add(self, rule: RoutingRule) -> None:
         """The kernel has made it."""
-        self.all.add(rule)
-        self._by_table.setdefault(rule.table, set()).add(rule)
+        self.all[rule] = None
+        self._by_table.setdefault(rule.table, {})[rule] = None
 
     def remove(self, rule: RoutingRule) -> None:
         """The kernel has deleted it."""
-        self.all.discard(rule)
-        self._by_table.get(rule.table, set()).discard(rule)
+        self.all.pop(rule, None)
+        self._by_table.get(rule.table, {}).pop(rule, None)

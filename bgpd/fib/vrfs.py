@@ -28,6 +28,7 @@ from bgpd.fib.vrf_rules import (
     device_rules,
     interface_rules,
     link_local_rule,
+    rule_order,
     why_not_usable,
 )
 from bgpd.kernel.link_messages import encode_add_rule, encode_delete_rule
@@ -290,7 +291,7 @@ class KernelVrfs:
         if not vrf.by_device:
             wanted = interface_rules(vrf.interfaces, vrf.spec.table, self._protocol)
             wanted.add(link_local_rule(self._protocol))
-        for rule in sorted(wanted - rules.all, key=lambda rule: (rule.priority, rule.family)):
+        for rule in sorted(wanted - rules.all.keys(), key=rule_order):
             requests.append(self._add_rule(rules, rule))
         for rule in rules.of(vrf.spec.table, self._protocol):
             is_left = vrf.by_device or self._swept or (rule.iif or rule.oif) in vrf.left

@@ -40,7 +40,7 @@ class Dissemination:
         self._schedule = schedule
         self._exports: dict[tuple[str, Family], list[AdjRibOut]] = {}
         self._due: dict[AdjRibOut, None] = {}
-        self._held: set[AdjRibOut] = set()
+        self._held: dict[AdjRibOut, None] = {}
         self._deferred: dict[AdjRibOut, float] = {}
 
     def add(self, vrf: str, export: AdjRibOut) -> None:
@@ -54,11 +54,11 @@ class Dissemination:
         known here yet, nor all that is to be sent."""
         self._exports.setdefault((vrf, export.family), []).append(export)
         export.mark_all()
-        self._held.add(export)
+        self._held[export] = None
 
     def release(self) -> None:
         """All is known again: those that are held are sent what has become different."""
-        held, self._held = self._held, set()
+        held, self._held = self._held, {}
         for export in held:
             export.mark_all()
         self.look_at(*held)
@@ -81,7 +81,7 @@ class Dissemination:
         """Send this session nothing more."""
         self._exports[vrf, export.family].remove(export)
         self._due.pop(export, None)
-        self._held.discard(export)
+        self._held.pop(export, None)
         self._deferred.pop(export, None)
 
     def look_at(self, *exports: AdjRibOut) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bgpd.fib.vrf_rules import interface_rules, link_local_rule, why_not_usable
+from bgpd.fib.vrf_rules import PolicyRules, interface_rules, link_local_rule, rule_order, why_not_usable
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 
@@ -22,6 +22,16 @@ def test_an_interface_needs_a_rule_in_and_out_for_each_family() -> None:
         (V6, "", "eth0.101"),
         (V6, "eth0.101", ""),
     ]
+
+
+def test_rules_have_one_order_however_they_were_found() -> None:
+    rules = [*interface_rules(["eth0.101", "eth1.101"], 1001, 197), link_local_rule(197)]
+    wanted = sorted(rules, key=rule_order)
+    for begin in range(len(rules)):
+        found = PolicyRules((*rules[begin:], *rules[:begin]))
+        assert list(found.all) == wanted
+        assert found.of(1001, 197) == wanted[1:]
+    assert wanted[0].to  # before the VRFs' own, or link-local destinations would be sought in these
 
 
 def test_table_with_routes_of_others_is_usable_only_if_it_was_ours_before() -> None:

@@ -13,8 +13,7 @@ import pytest
 
 from tests.simulation.__main__ import HASH_SEED
 
-PARTS, IN_A_PART = 6, 50
-A_THOUSAND = 1000
+PARTS, IN_A_PART = 20, 50
 
 
 def simulated(*arguments: str) -> str:
@@ -31,12 +30,8 @@ def test_fabrics_come_to_rest_as_they_should(part: int) -> None:
     simulated("--processes", "1", "--seeds", f"{part * IN_A_PART}:{(part + 1) * IN_A_PART}")
 
 
-@pytest.mark.long
-def test_a_thousand_fabrics_come_to_rest_as_they_should() -> None:
-    simulated("--seeds", f"{PARTS * IN_A_PART}:{A_THOUSAND}")
-
-
-def test_a_seed_gives_the_same_run_alone_and_after_others() -> None:
-    alone = simulated("--digests", "--processes", "1", "--seeds", "9")
-    after_others = simulated("--digests", "--processes", "1", "--seeds", "7:10")
+@pytest.mark.parametrize("seed", [9, 13, 25])
+def test_a_seed_gives_the_same_run_alone_and_after_others(seed: int) -> None:
+    alone = simulated("--digests", "--processes", "1", "--seeds", f"{seed}")
+    after_others = simulated("--digests", "--processes", "1", "--seeds", f"{seed - 1}:{seed + 1}")
     assert alone.splitlines()[0] in after_others.splitlines()
