@@ -1,4 +1,8 @@
-"""Runs all tests: those here in workers, those marked `vm` beside them in guests of their own (`make test`).
+"""Runs all tests: those in namespaces, and beside them, in the time in which these wait, all others (`make test`).
+
+Those in namespaces wait for daemons, other programs and clocks more than half of the time. Those without (`unit`) need
+nothing but a processor, so they run at a low priority, and what waits for a daemon hardly notices. Those marked
+`vm` run in guests of their own.
 
 The tests run bgpd as plain Python; those of COMPILED run once more with its compiled form (labs/forms.py).
 
@@ -6,8 +10,9 @@ The tests run bgpd as plain Python; those of COMPILED run once more with its com
 
 Those marked `long` are proofs of minutes: only --all runs them (`make test-all`).
 
-What fails is printed at once. With --retry it is tried once more, alone: up to five tests may pass so, and are told at
-the end. More than five that failed first fail the run, whatever a second try says: a suite that needs luck is broken.
+What fails in namespaces is printed at once, what fails elsewhere when its part has ended. With --retry it is tried once
+more when all has ended, alone: up to five tests may pass so, and are told at the end. More than five that failed first
+fail the run, whatever a second try says: a suite that needs luck is broken.
 
 Without a compiler, or without network namespaces, what needs them is left out, and told. In CI (the variable CI is set)
 that fails the run: nobody would read it.
@@ -17,11 +22,13 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -42,6 +49,10 @@ ALLOWED_TO_FAIL_FIRST = 5
 """Of eight thousand, most of the later ones with real daemons, kernels and clocks on two shared cores."""
 GUEST_LIMIT_S = 900
 """Four times what the laboratory takes in a guest that has a processor for itself."""
+NICER, GUEST_NICER = 10, 5
+"""By how much the priority of what needs nothing but a processor is lower while others run, and that of guests, whose
+tests are patient. Not by more: on a machine that has other work, too, they would never end."""
+LEAST_PRIORITY = 19
 PASSED, FAILED, NOTHING_SELECTED = 0, 1, 5
 
 PROCESSORS = max(2, os.cpu_count() or 2)
@@ -68,6 +79,13 @@ class Part:
         self.paths = paths
         self.in_guest = in_guest
         self.compiled = compiled
+
+    @property
+    def spread(self) -> tuple[str, ...]:
+        """How pytest spreads it over workers; a guest has one processor."""
+        if self.in_guest:
+            return ()
+        return WORKERS if self.name == "unit" else WORKERS_OF_NAMESPACES
 
     def command(self, folder: Path, *options: str) -> list[str]:
         """The command line; pytest notes in `folder` what failed.
@@ -116,23 +134,73 @@ def compiled_part_of(paths: Sequence[str]) -> list[str]:
 
 
 def parts(paths: Sequence[str], *, only_vm: bool = False, long: bool = False) -> tuple[list[Part], list[Part]]:
-    """What runs here, one after another, and what runs beside it, each in a guest. With `long` the long ones, too.
+    """What runs here, one after another, and what runs beside it. With `long` the long ones, too.
 
     A path may name a test ("FILE::TEST"); pytest knows which part it belongs to.
     """
     but = "" if long else NOT_LONG
-    unit = files_where(paths, lambda text: ALL_IN_NAMESPACES not in text)
-    namespaces = files_where(paths, lambda text: NAMESPACES_MARK in text)
-    here = [Part("unit", f"not netns and not vm{but}", unit), Part("namespaces", f"netns and not vm{but}", namespaces)]
-    compiled = compiled_part_of(paths)
-    if compiled:
-        here.append(Part("compiled", f"not vm{but}", compiled, compiled=True))
     files = files_where(paths, lambda text: VM_MARK in text)
     laboratory = [file for file in files if Path(file).name == LABORATORY.name]
-    others = [file for file in files if file not in laboratory]
-    guests = [Part("vm", f"vm{but}", others, in_guest=True)]
+    guests = [Part("vm", f"vm{but}", [file for file in files if file not in laboratory], in_guest=True)]
     guests += [Part("vm laboratory", "vm", laboratory, in_guest=True)] if long else []
-    return [] if only_vm else [part for part in here if part.paths], [part for part in guests if part.paths]
+    guests = [part for part in guests if part.paths]
+    if only_vm:
+        return [], guests
+    unit = files_where(paths, lambda text: ALL_IN_NAMESPACES not in text)
+    namespaces = files_where(paths, lambda text: NAMESPACES_MARK in text)
+    here = [
+        Part("unit", f"not netns and not vm{but}", unit),
+        Part("namespaces", f"netns and not vm{but}", namespaces),
+        Part("compiled", f"not vm{but}", compiled_part_of(paths), compiled=True),
+    ]
+    here = [part for part in here if part.paths]
+    beside = [part for part in here if part.name == "unit" and namespaces]
+    return [part for part in here if part not in beside], beside + guests
+
+
+class Beside:
+    """A part that runs beside others, at a lower priority; what it says is printed when it has ended."""
+
+    def __init__(self, part: Part, folder: Path) -> None:
+        self.part = part
+        self.folder = folder
+        self._output = folder / "output"
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                part.command(folder, *part.spread),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+        set_priority(self.pid, GUEST_NICER if part.in_guest else NICER)
+        self._told = threading.Thread(target=self._tell)
+        self._told.start()
+
+    def _tell(self) -> None:
+        self._process.wait()
+        where = "in a guest" if self.part.in_guest else "beside"
+        print(f"=== {self.part.name}, {where}\n{self._output.read_text(errors='replace')}", flush=True)
+
+    def ended(self) -> int:
+        """The exit status, once it has ended; nothing else waits for a processor any more."""
+        set_priority(self.pid, 0)
+        self._told.join()
+        return self._process.returncode
+
+    def stop(self) -> None:
+        """End it, if it has not."""
+        self._process.terminate()
+        self._told.join()
+
+
+def set_priority(leader: int, nicer: int) -> None:
+    """Of the leader of a session and its process group: by so much lower than that of this process."""
+    with contextlib.suppress(OSError):  # it has ended already, or this user may not have it as it was
+        os.setpriority(os.PRIO_PGRP, leader, min(os.getpriority(os.PRIO_PROCESS, 0) + nicer, LEAST_PRIORITY))
+    # Where the kernel gives each session the same share ("autogroup"), that of a process counts inside of it only.
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{leader}/autogroup").write_text(str(nicer))
 
 
 class Suite:
@@ -144,6 +212,7 @@ class Suite:
         self._in_ci = in_ci
         self._failed_first: list[str] = []
         self._failed: list[str] = []
+        self._again: list[tuple[Part, Path, int, list[str]]] = []
         self._codes: list[int] = []
         self._skipped: list[str] = []
         self._left_out: list[str] = []
@@ -151,26 +220,24 @@ class Suite:
 
     def run(self, here: Sequence[Part], beside: Sequence[Part]) -> int:
         """Exit status: 0 when all passed, 1 when not, 5 when there was nothing to run."""
-        guests = [(part, *self._start(part)) for part in beside]
+        running: list[Beside] = []
         try:
+            running.extend(Beside(part, self._new_folder()) for part in beside)
             for part in here:
                 self._run_here(part)
-            for part, guest, folder in guests:
-                code = guest.wait()
-                print(f"=== {part.name}, in a guest\n{(folder / 'output').read_text(errors='replace')}", flush=True)
-                self._take_guest(part, folder, code)
+            for one in running:
+                self._take_beside(one.part, one.folder, one.ended())
         finally:
-            for _, guest, _ in guests:
-                guest.terminate()
-                guest.wait()
+            for one in running:
+                one.stop()
+        self._try_again()
         return self._conclude()
 
     def _run_here(self, part: Part) -> None:
         print(f"=== {part.name}", flush=True)
-        spread = WORKERS if part.name == "unit" else WORKERS_OF_NAMESPACES
         folder = self._new_folder()
         try:
-            command = part.command(folder, *spread)
+            command = part.command(folder, *part.spread)
         except NotCompiled as error:
             self._left_out.append(f"in the compiled form: {error}")
             return
@@ -186,14 +253,8 @@ class Suite:
         folder.mkdir()
         return folder
 
-    def _start(self, part: Part) -> tuple[subprocess.Popen[bytes], Path]:
-        folder = self._new_folder()
-        with (folder / "output").open("wb") as output:
-            command = part.command(folder)
-            return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT), folder
-
-    def _take_guest(self, part: Part, folder: Path, code: int) -> None:
-        if code != UNAVAILABLE:
+    def _take_beside(self, part: Part, folder: Path, code: int) -> None:
+        if not part.in_guest or code != UNAVAILABLE:
             self._take(part, folder, code)
             return
         # Some machines' own kernels have the devices; where not, the tests are skipped one by one, with the reason.
@@ -203,7 +264,7 @@ class Suite:
         self._take(without, folder, subprocess.run(without.command(folder, "-rs"), check=False).returncode)
 
     def _take(self, part: Part, folder: Path, code: int) -> None:
-        """Takes the exit status of a part; tries again what may be tried again."""
+        """Takes the exit status of a part; notes what may be tried again."""
         self._codes.append(code)
         if code == PASSED and part.name == "namespaces" and (why := why_no_namespaces()):
             self._left_out.append(f"in network namespaces: {why}")
@@ -211,14 +272,22 @@ class Suite:
             return
         failed = what_failed(part, code, folder)
         self._failed_first += failed
-        if not self._retry or code not in (FAILED, DIED, TIMED_OUT) or len(self._failed_first) > ALLOWED_TO_FAIL_FIRST:
+        if self._retry and code in (FAILED, DIED, TIMED_OUT):
+            self._again.append((part, folder, code, failed))
+        else:
             self._failed += failed
-            return
-        print(f"=== {part.name}: once more what failed", flush=True)
-        again = ["--last-failed"] if code == FAILED else []
-        code = subprocess.run(part.command(folder, *again), check=False).returncode
-        if code != PASSED:
-            self._failed += what_failed(part, code, folder)
+
+    def _try_again(self) -> None:
+        """Tries once more what failed, unless that is too much."""
+        for part, folder, code, failed in self._again:
+            if len(self._failed_first) > ALLOWED_TO_FAIL_FIRST:
+                self._failed += failed
+                continue
+            print(f"=== {part.name}: once more what failed", flush=True)
+            again = ["--last-failed"] if code == FAILED else []
+            code = subprocess.run(part.command(folder, *again), check=False).returncode
+            if code != PASSED:
+                self._failed += what_failed(part, code, folder)
 
     def _conclude(self) -> int:
         if self._skipped:

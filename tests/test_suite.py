@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,36 +35,53 @@ def test_other():
 HAS_NAMESPACES = f"# {suite.NAMESPACES_MARK}\n"
 HAS_A_GUEST = f"# {suite.VM_MARK}\n"
 
-# Takes the place of pytest and of a guest: the next line of a plan has the exit status, and the tests that failed.
+# Takes the place of pytest and of a guest: each part has a plan, whose next line has the exit status and what failed.
 SCRIPTED = """#!/bin/sh
-for argument; do case $argument in cache_dir=*) notes=${argument#cache_dir=}/v/cache ;; esac; done
+part=namespaces
+for argument; do case $argument in
+  cache_dir=*) notes=${argument#cache_dir=}/v/cache ;;
+  "not netns"*) part=unit ;;
+  vm*) part=vm ;;
+esac; done
 echo "$@" >>"$0.calls"
-read -r status failed <"$0.plan"; sed -i 1d "$0.plan"
+read -r status failed <"$0.$part"; sed -i 1d "$0.$part"
 mkdir -p "$notes"; echo "{${failed}}" >"$notes/lastfailed"
 exit "$status"
 """
+PASSES = ("0",)
 
 
 class Scripted:
-    """A suite whose pytest and guest end as planned: unit, namespaces, guest, and each second try at once."""
+    """A suite whose pytest and guest end as planned: unit, namespaces, guest, and each second try at the end."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._folder = folder
         self._monkeypatch = monkeypatch
         self.tests = folder / "tests"
 
-    def _script(self, name: str, plan: list[str]) -> tuple[str]:
+    def _script(self, name: str, **plans: tuple[str, ...]) -> tuple[str]:
         path = self._folder / name
         path.write_text(SCRIPTED)
         path.chmod(0o755)
-        path.with_suffix(".plan").write_text("".join(f"{line}\n" for line in plan))
+        for part, plan in plans.items():
+            path.with_suffix(f".{part}").write_text("".join(f"{line}\n" for line in plan))
         path.with_suffix(".calls").touch()
         return (str(path),)
 
-    def run(self, *plan: str, guest: list[str] | None = None, retry: bool = True, in_ci: bool = False) -> int:
-        """Exit status of the suite; each line of a plan is "STATUS", or 'STATUS "TEST": true, ...'."""
-        self._monkeypatch.setattr(suite, "PYTEST", self._script("pytest", list(plan)))
-        self._monkeypatch.setattr(suite, "GUEST", self._script("guest", guest or []))
+    def run(
+        self,
+        *,
+        unit: tuple[str, ...] = PASSES,
+        namespaces: tuple[str, ...] = PASSES,
+        guest: tuple[str, ...] = (),
+        retry: bool = True,
+        in_ci: bool = False,
+    ) -> int:
+        """Exit status of the suite; each line of a plan is "STATUS", or 'STATUS "TEST": true, ...'. Without a plan of
+        the guest nothing needs one."""
+        pytest_plans = {"unit": unit, "namespaces": namespaces, "vm": PASSES}
+        self._monkeypatch.setattr(suite, "PYTEST", self._script("pytest", **pytest_plans))
+        self._monkeypatch.setattr(suite, "GUEST", self._script("guest", vm=guest))
         tests, notes = self.tests, self._folder / "notes"
         tests.mkdir()
         notes.mkdir()
@@ -81,52 +99,55 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scripted:
 
 
 def test_all_parts_run_and_pass(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
-    assert scripted.run("0", "0", guest=["0"]) == PASSED
+    assert scripted.run(guest=PASSES) == PASSED
     assert capsys.readouterr().out.endswith("all passed\n")
-    assert ["-m not netns" in call for call in scripted.calls()] == [True, False]
-    assert "--dist loadfile" in scripted.calls()[1]
+    unit, namespaces = sorted(scripted.calls(), key=lambda call: "--dist loadfile" in call)
+    assert "-m not netns" in unit
+    assert "-m netns" in namespaces
     assert "-m vm" in scripted.calls("guest")[0]
 
 
 def test_part_without_tests_is_no_failure(scripted: Scripted) -> None:
-    assert scripted.run("5", "0") == PASSED
+    assert scripted.run(unit=("5",)) == PASSED
 
 
 def test_no_test_at_all_is_no_success(scripted: Scripted) -> None:
-    assert scripted.run("5", "5") == NOTHING_SELECTED
+    assert scripted.run(unit=("5",), namespaces=("5",)) == NOTHING_SELECTED
 
 
 def test_file_that_cannot_be_read_fails_the_run(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
-    assert scripted.run("2", "0") == FAILED
+    assert scripted.run(unit=("2",)) == FAILED
     assert capsys.readouterr().out.endswith("FAILED:\n  the part 'unit', with exit status 2\n")
 
 
 def test_test_that_fails_twice_fails_the_run(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
-    assert scripted.run('1 "a": true', '1 "a": true', "0") == FAILED
+    assert scripted.run(unit=('1 "a": true', '1 "a": true')) == FAILED
     assert capsys.readouterr().out.endswith("FAILED:\n  a\n")
 
 
 def test_two_tests_that_pass_when_tried_again_are_counted_and_named(
     scripted: Scripted, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert scripted.run('1 "a": true', "0", '1 "b": true', "0") == PASSED
-    assert "2 failed first, and passed when tried again:\n  a\n  b\n" in capsys.readouterr().out
-    assert ["--last-failed" in call for call in scripted.calls()] == [False, True, False, True]
+    assert scripted.run(unit=('1 "a": true', "0"), namespaces=('1 "b": true', "0")) == PASSED
+    assert "2 failed first, and passed when tried again:\n  b\n  a\n" in capsys.readouterr().out
+    assert ["--last-failed" in call for call in scripted.calls()] == [False, False, True, True]
 
 
 def test_without_retry_one_failure_fails_the_run(scripted: Scripted) -> None:
-    assert scripted.run('1 "a": true', "0", retry=False) == FAILED
+    assert scripted.run(unit=('1 "a": true',), retry=False) == FAILED
 
 
 def test_six_that_fail_first_fail_the_run(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
-    assert scripted.run('1 "a": true, "b": true, "c": true', "0", '1 "d": true, "e": true, "f": true') == FAILED
-    assert "FAILED:\n  d\n  e\n  f\n" in capsys.readouterr().out
+    unit, namespaces = '1 "a": true, "b": true, "c": true', '1 "d": true, "e": true, "f": true'
+    assert scripted.run(unit=(unit,), namespaces=(namespaces,)) == FAILED
+    assert "FAILED:\n  d\n  e\n  f\n  a\n  b\n  c\n" in capsys.readouterr().out
+    assert len(scripted.calls()) == 2
 
 
 def test_without_a_guest_its_tests_run_here_loudly_and_the_rest_decides(
     scripted: Scripted, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert scripted.run("0", "0", "0", guest=[f"{UNAVAILABLE}"]) == PASSED
+    assert scripted.run(guest=(f"{UNAVAILABLE}",)) == PASSED
     assert "NO GUEST could be started here (why: above), so not in one: vm\n" in capfd.readouterr().out
     assert "-m vm" in scripted.calls()[2]
 
@@ -134,13 +155,13 @@ def test_without_a_guest_its_tests_run_here_loudly_and_the_rest_decides(
 def test_guest_that_dies_gets_one_more_try_and_counts_as_a_failure(
     scripted: Scripted, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert scripted.run("0", "0", guest=[f"{DIED}", "0"]) == PASSED
+    assert scripted.run(guest=(f"{DIED}", "0")) == PASSED
     said = "1 failed first, and passed when tried again:\n  the guest of the part 'vm', which died\n"
     assert said in capsys.readouterr().out
 
 
 def test_guest_that_takes_too_long_twice_fails_the_run(scripted: Scripted) -> None:
-    assert scripted.run("0", "0", guest=[f"{TIMED_OUT}", f"{TIMED_OUT}"]) == FAILED
+    assert scripted.run(guest=(f"{TIMED_OUT}", f"{TIMED_OUT}")) == FAILED
 
 
 def test_pytest_tries_again_only_what_failed(
@@ -155,7 +176,7 @@ def test_pytest_tries_again_only_what_failed(
     tests.mkdir()
     (tests / "test_some.py").write_text(FAILS_FIRST)
     here, _ = parts([str(tests)])
-    assert Suite(notes, retry=True).run(here[:1], []) == PASSED
+    assert Suite(notes, retry=True).run(here, []) == PASSED
     said = capfd.readouterr().out
     assert "1 failed, 1 passed" in said
     assert "1 failed first, and passed when tried again:" in said
@@ -163,17 +184,19 @@ def test_pytest_tries_again_only_what_failed(
 
 
 def test_laboratory_has_a_guest_of_its_own() -> None:
-    here, guests = parts(["tests"], long=True)
-    assert [part.name for part in here] == ["unit", "namespaces", "compiled"]
-    assert [part.paths for part in guests if part.name == "vm laboratory"] == [["tests/labs/test_main.py"]]
-    assert parts(["tests"], only_vm=True)[0] == []
+    here, beside = parts(["tests"], long=True)
+    assert [part.name for part in here] == ["namespaces", "compiled"]
+    assert [part.paths for part in beside if part.name == "vm laboratory"] == [["tests/labs/test_main.py"]]
+    here, guests = parts(["tests"], only_vm=True)
+    assert not here
+    assert [part.name for part in guests] == ["vm"]
 
 
 def test_long_tests_run_only_where_all_are_wanted() -> None:
     for long in (False, True):
-        here, guests = parts(["tests"], long=long)
-        assert {"not long" in part.selection for part in (*here, *guests)} == {not long}
-        assert [part.name for part in guests] == ["vm", "vm laboratory"][: 1 + long]
+        here, beside = parts(["tests"], long=long)
+        assert {"not long" in part.selection for part in (*here, *beside)} == {not long}
+        assert [part.name for part in beside] == ["unit", "vm", "vm laboratory"][: 2 + long]
 
 
 def test_what_runs_in_the_compiled_form_too() -> None:
@@ -197,7 +220,7 @@ def test_compiled_form_that_cannot_be_made_is_told_and_fails_ci(
 
     monkeypatch.setattr(suite, "compiled_form", cannot)
     monkeypatch.setattr(suite, "COMPILED", (str(scripted.tests),))
-    assert scripted.run("0", "0", in_ci=in_ci) == status
+    assert scripted.run(in_ci=in_ci) == status
     assert "NOT TESTED in the compiled form: no compiler\n" in capsys.readouterr().out
 
 
@@ -210,7 +233,7 @@ def test_namespaces_that_cannot_be_made_are_told_and_fail_ci(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(suite, "why_no_namespaces", lambda: "they need root")
-    assert scripted.run("0", "0", in_ci=in_ci) == status
+    assert scripted.run(in_ci=in_ci) == status
     assert "NOT TESTED in network namespaces: they need root\n" in capsys.readouterr().out
 
 
@@ -218,14 +241,41 @@ def test_nothing_of_namespaces_is_told_where_no_test_needs_them(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(suite, "why_no_namespaces", lambda: "they need root")
-    assert scripted.run("0", "5", in_ci=True) == PASSED
+    assert scripted.run(namespaces=("5",), in_ci=True) == PASSED
     assert "NOT TESTED" not in capsys.readouterr().out
 
 
 def test_each_part_reads_only_files_that_have_tests_for_it() -> None:
-    (unit, namespaces, _), (guest,) = parts(["tests"])
+    (namespaces, _), (unit, guest) = parts(["tests"])
     assert "tests/vm/test_devices.py" in guest.paths
     assert "tests/rib/test_rib.py" not in {*guest.paths, *namespaces.paths}
     assert "tests/daemon/test_views.py" not in unit.paths
     single = "tests/rib/test_rib.py::test_x"
-    assert [part.paths for part in parts([single])[0]] == [[single]] * 3
+    here, beside = parts([single])
+    assert [part.paths for part in (*here, *beside)] == [[single]] * 4
+
+
+def test_what_has_no_part_in_namespaces_beside_it_is_shown_while_it_runs() -> None:
+    here, beside = parts(["tests/rib/test_rib.py"])
+    assert [part.name for part in here] == ["unit", "compiled"]
+    assert beside == []
+
+
+def test_what_runs_beside_has_a_session_of_its_own_with_a_low_priority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "pytest"
+    script.write_text(f"#!/bin/sh\nread -r go <{tmp_path}/go\n")
+    script.chmod(0o755)
+    os.mkfifo(tmp_path / "go")
+    monkeypatch.setattr(suite, "PYTEST", (str(script),))
+    one = suite.Beside(suite.Part("unit", "", ["tests"]), tmp_path)
+    try:
+        assert os.getsid(one.pid) == one.pid
+        usual = os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getpriority(os.PRIO_PROCESS, one.pid) == min(usual + suite.NICER, suite.LEAST_PRIORITY)
+        with (tmp_path / "go").open("w") as go:
+            go.write("go\n")
+        assert one.ended() == 0
+    finally:
+        one.stop()
