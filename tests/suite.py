@@ -25,6 +25,7 @@ import compileall
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -189,8 +190,9 @@ class Beside:
         return self._process.returncode
 
     def stop(self) -> None:
-        """End it, if it has not."""
-        self._process.terminate()
+        """End it, if it has not: with its workers, which would end their tests first; a guest ends by itself."""
+        if self._process.poll() is None:
+            self._process.terminate() if self.part.in_guest else os.killpg(self.pid, signal.SIGTERM)
         self._told.join()
 
 

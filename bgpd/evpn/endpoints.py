@@ -43,7 +43,7 @@ class Endpoints:
         self._deadline: float | None = None
         self._at: dict[_Where, Endpoint] = {}
         self._here: set[_Where] = set()
-        self._advertised: set[Endpoint] = set()
+        self._advertised: dict[Endpoint, None] = {}
         self._given_up: set[Endpoint] = set()
         self._unclaimed: set[Endpoint] = set()
         """Given up before, and claimed here no more: their moves still count."""
@@ -76,7 +76,7 @@ class Endpoints:
                 endpoint, sticky=info.sticky, remote=remote, now=self._clock.time(), former=former_sequence
             )
             if verdict.state is EndpointState.FROZEN and former_sequence is not None:
-                self._advertised.add(endpoint)
+                self._advertised[endpoint] = None
                 changes[endpoint] = verdict.mobility
             verdicts.append((endpoint, verdict))
         self._act(verdicts, changes)
@@ -121,7 +121,7 @@ class Endpoints:
             if endpoint is None:
                 continue
             verdict = self._mobility.verdict(endpoint)
-            self._advertised.discard(endpoint)
+            self._advertised.pop(endpoint, None)
             if verdict is not None and verdict.state is not EndpointState.LOCAL:
                 self._here.discard(where)
                 changes[endpoint] = None
@@ -199,7 +199,7 @@ class Endpoints:
         endpoint = self._at.pop(where)
         self._here.discard(where)
         self.followed.get(where[0], set()).discard(where[1])
-        self._advertised.discard(endpoint)
+        self._advertised.pop(endpoint, None)
         self._given_up.discard(endpoint)
         self._unclaimed.discard(endpoint)
         self._mobility.gone(endpoint)
@@ -230,12 +230,12 @@ class Endpoints:
                     gone.setdefault((endpoint.vrf, family, ""), []).append(prefix)
                 self._given_up.discard(endpoint)
                 if here:
-                    self._advertised.add(endpoint)
+                    self._advertised[endpoint] = None
                     changes[endpoint] = verdict.mobility
                 else:
                     verdict = self._comes_back(endpoint, prefix)
             elif verdict.state is not EndpointState.FROZEN or endpoint not in self._advertised:
-                self._advertised.discard(endpoint)
+                self._advertised.pop(endpoint, None)
                 self._given_up.add(endpoint)
                 changes[endpoint] = None
                 gone.setdefault((endpoint.vrf, family, verdict.why), []).append(prefix)

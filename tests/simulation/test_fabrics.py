@@ -14,6 +14,7 @@ import pytest
 from tests.simulation.__main__ import HASH_SEED
 
 PARTS, IN_A_PART = 20, 50
+A_THOUSAND = PARTS * IN_A_PART
 
 
 def simulated(*arguments: str) -> str:
@@ -28,6 +29,11 @@ def simulated(*arguments: str) -> str:
 @pytest.mark.parametrize("part", range(PARTS))
 def test_fabrics_come_to_rest_as_they_should(part: int) -> None:
     simulated("--processes", "1", "--seeds", f"{part * IN_A_PART}:{(part + 1) * IN_A_PART}")
+
+
+@pytest.mark.long
+def test_another_thousand_fabrics_come_to_rest_as_they_should() -> None:
+    simulated("--seeds", f"{A_THOUSAND}:{2 * A_THOUSAND}")
 
 
 @pytest.mark.parametrize("seed", [9, 13, 25])
