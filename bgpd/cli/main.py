@@ -27,6 +27,7 @@ from bgpd.cli.options import (
     json_option,
     listing_options,
     only_json_option,
+    refuse_empty,
     seed,
     set_option,
     view_options,
@@ -406,11 +407,14 @@ def main(arguments: Sequence[str] | None, hooks: Hooks) -> int:
     is_closed = _stand_in_for_closed_output()
     parsed, is_daemon = argparse.Namespace(), False
     try:
-        parsed = make_parser().parse_args(arguments)
+        given = sys.argv[1:] if arguments is None else arguments
+        parsed = make_parser().parse_args(given)
         is_daemon = parsed.command == "run"
         if is_closed and not is_daemon:
             print("bgpd: the output cannot be written: standard output is closed", file=sys.stderr)
             return FAILED
+        if hasattr(parsed, "socket"):
+            refuse_empty(given)
         code = _run(parsed, hooks)
         sys.stdout.flush()
         return code

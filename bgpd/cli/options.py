@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 
-from bgpd.cli.client import DEFAULT_SOCKET
+from bgpd.cli.client import DEFAULT_SOCKET, WrongUsage
 
 FORMATS = ("table", "json", "csv")
 """Of a listing, for people and for programs."""
 WATCH_S = 2.0
 """Between two looks of --watch unless it says more."""
+_MAY_BE_EMPTY = ("--vrf", "--reason")
 
 
 def socket_option(parser: argparse.ArgumentParser) -> None:
@@ -91,3 +93,13 @@ def number(text: str, least: int, most: int) -> int:
     if not text.isdecimal() or len(text) > 12 or not least <= int(text) <= most:
         raise argparse.ArgumentTypeError(f'"{text}" is no whole number from {least} to {most}')
     return int(text)
+
+
+def refuse_empty(given: Sequence[str]) -> None:
+    """What asks the daemon would be narrowed by nothing, and of something else than was meant: in scripts a variable is
+    empty. Raises: WrongUsage."""
+    for before, one in zip(("", *given), given, strict=False):
+        option, _, value = one.partition("=") if one.startswith("--") else (before, "", one)
+        if not value and (option == before or "=" in one) and option not in _MAY_BE_EMPTY:
+            what = option if option.startswith("--") else "an argument"
+            raise WrongUsage(f"{what} is empty", 'only --vrf "" means something: the main table')

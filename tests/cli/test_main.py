@@ -771,6 +771,30 @@ def test_routes_of_an_earlier_time_are_told_what_they_are(capsys: pytest.Capture
 
 
 @pytest.mark.usefixtures("daemon")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("explain", ""),
+        ("show", "routes", ""),
+        ("show", "routes", "--neighbor", ""),
+        ("show", "routes", "--neighbor="),
+        ("show", "events", "--prefix", "", "--vrf", ""),
+        ("workload", "del", ""),
+    ],
+)
+def test_an_empty_argument_is_not_taken_for_none(capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
+    """`bgpd show routes --neighbor "$LEAF"` showed the routes of all neighbors where LEAF was not set."""
+    assert run(*command) == 2
+    assert "is empty" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
+@pytest.mark.parametrize("command", [("show", "routes", "--vrf", ""), ("show", "routes", "--vrf=")])
+def test_an_empty_vrf_is_the_main_table(command: tuple[str, ...]) -> None:
+    assert run(*command) == 0
+
+
+@pytest.mark.usefixtures("daemon")
 def test_tables_of_an_earlier_time_are_narrowed_by_the_host(
     backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]
 ) -> None:
