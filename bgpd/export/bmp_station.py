@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -112,7 +113,7 @@ class BmpStation:
             try:
                 await self._speak()
             except (OSError, TimeoutError, TooSlow) as error:
-                reason = str(error) or "no answer"
+                reason = _reason(error)
                 if reason != self.last_error or self.connected_since:
                     log.warning("bmp.disconnected", station=where, reason=reason)
                 self.last_error = reason
@@ -420,3 +421,10 @@ class BmpStation:
         for vrf in sorted(self._vrfs):
             routes = sum(len(table.routes) for (of, _), table in self._rib.tables.items() if of == vrf)
             self._put(statistics(loc_rib_peer(vrf, self._local), now, {Statistic.LOC_RIB: routes}))
+
+
+def _reason(error: Exception) -> str:
+    """Without the number of the error, and the address that is said beside it."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error) or "no answer"

@@ -138,6 +138,13 @@ async def test_station_that_goes_is_connected_to_again(monkeypatch: pytest.Monke
         assert "closed" in station.last_error or station.connected_since
 
 
+async def test_a_station_that_is_not_there_is_told_in_words() -> None:
+    async with running(TappedSessions()) as (listening, station):
+        listening.socket.close()
+        await until(lambda: station.last_error)
+        assert station.last_error == "Connection refused"
+
+
 class Slices:
     """The routes of a table: two slices of keys."""
 
