@@ -6,10 +6,13 @@ the RIB's candidates, who said so. Made of the views' JSON; the time is passed i
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
+_TO_BE_QUOTED = re.compile(r'[\s="\\]')
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
@@ -43,8 +46,14 @@ def next_hop(view: Mapping[str, Any]) -> str:
 
 
 def fields(values: Mapping[str, Any]) -> str:
-    """Fields of an event: "neighbor=leaf1 hold_time_s=9"."""
-    return " ".join(f"{name}={value}" for name, value in values.items())
+    """Fields of an event: "neighbor=leaf1 hold_time_s=9". A text that could be taken for several is quoted as in JSON:
+    it may be from the network."""
+    return " ".join(f"{name}={_field(value)}" for name, value in values.items())
+
+
+def _field(value: Any) -> str:
+    is_plain = not isinstance(value, str) or (value and not _TO_BE_QUOTED.search(value))
+    return str(value) if is_plain else json.dumps(value, ensure_ascii=False)
 
 
 def place(view: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpd.cli.render import Table
+from bgpd.cli.render import Table, fields
 from bgpd.cli.tables import SHOWN
 
 NEIGHBORS = [
@@ -87,3 +87,8 @@ def test_every_word_of_every_cell_is_shown(rows: list[tuple[str, ...]], width: i
     shown = " ".join(lines).split()
     for word in itertools.chain.from_iterable(cell.split() for row in rows for cell in row):
         assert word in shown
+
+
+def test_a_text_of_the_network_cannot_look_like_other_fields() -> None:
+    shown = fields({"neighbor": "leaf1", "reason": 'down neighbor=leaf2 "x"', "empty": "", "count": 3, "name": "été"})
+    assert shown == 'neighbor=leaf1 reason="down neighbor=leaf2 \\"x\\"" empty="" count=3 name=été'
