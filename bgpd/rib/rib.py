@@ -261,7 +261,7 @@ class Rib:
         """The kernel does not have the routes of these keys: learned ones are advertised to no other neighbor."""
         table = self.tables.get((vrf, family))
         if table is not None and table.exports_learned:
-            table.refused.update(keys)
+            table.refused.update([key for key in keys if self.desired(vrf, family, key) is not None])
             self.dissemination.mark(vrf, family, keys, local=False)
 
     def to_leave(self) -> PreparedRib:

@@ -176,6 +176,8 @@ class Tables:
         if changes.next_hops:
             if table.exports_learned:
                 table.await_kernel(changes.next_hops)
+            if table.refused:
+                table.refused.difference_update([key for key, wanted in changes.next_hops.items() if wanted is None])
             if vrf:
                 self.evpn.routes_changed(vrf, family, changes.next_hops)
             self.kernel.update_learned(vrf, family, changes.next_hops)

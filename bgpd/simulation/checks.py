@@ -8,7 +8,7 @@ from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address, parse_prefix
 from bgpd.model.source import Source
 from bgpd.readiness import ESTABLISH_WAIT_S
-from bgpd.simulation import guest_checks, policies, service_checks, tenant_checks, tenant_paths
+from bgpd.simulation import contention, guest_checks, policies, service_checks, tenant_checks, tenant_paths
 from bgpd.simulation.bandwidths import announced_by, shares
 from bgpd.simulation.expected import Expected
 from bgpd.simulation.fabric import Fabric
@@ -47,6 +47,7 @@ def findings(fabric: Fabric, *, is_foreseen: bool = True) -> list[str]:
             found += _inside(fabric, host)
             found += _bfd(fabric, host)
         found += guest_checks.sessions(host)
+        found += guest_checks.announced(fabric, host)
     found += _paths(fabric, expected) if is_foreseen else ()
     found += tenant_checks.findings(fabric, expected)
     found += tenant_paths.findings(fabric, expected) if is_foreseen else ()
@@ -117,6 +118,7 @@ def _kernel(fabric: Fabric, host: SimulatedHost, expected: Expected, contested: 
         is_needed = prefix not in host.claims and prefix not in away
         if target is None if is_needed else target is not None and target >= 0:
             yield f"{host.name}: {prefix} leads to {target}, not to its workload"
+    yield from contention.findings(host)
     for prefix in sorted(host.originated.blackholes):
         if (target := own.pop(_place(prefix), None)) != BLACKHOLE:
             yield f"{host.name}: the kernel has no blackhole for {prefix}, but target {target}"

@@ -22,7 +22,7 @@ from bgpd.routing import Routing
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.loop import TimedSelector
 from bgpd.runtime.turns import Walks
-from bgpd.simulation.kernel import Reader
+from bgpd.simulation.kernel_ports import Reader
 from bgpd.simulation.loop import Process
 from bgpd.simulation.sockets import new_socket
 from bgpd.trial import Trial

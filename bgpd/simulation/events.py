@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from bgpd.model.prefix import parse_prefix
 from bgpd.simulation import bandwidths, feeds, guests
 from bgpd.simulation.absences import ABSENCES
+from bgpd.simulation.contention import CONTENTION
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.feeds import FEEDS
 from bgpd.simulation.guest_events import GUESTS
@@ -17,7 +18,11 @@ from bgpd.simulation.machines import MACHINES
 from bgpd.simulation.reloads import RELOADS
 from bgpd.simulation.scenario import Event, Kind
 from bgpd.simulation.services import SERVICES
-from bgpd.simulation.wire import CEASE, Route
+from bgpd.simulation.wire import CEASE, KEEPALIVE, Route
+
+_FLICKERS = 9
+_TORN = 0.5
+"""How many of the flights that come to a host during a hand-over come in parts."""
 
 
 async def carry_out(fabric: Fabric, event: Event) -> None:
@@ -143,7 +148,17 @@ async def _restart(fabric: Fabric, event: Event) -> None:
 
 
 async def _hand_over(fabric: Fabric, event: Event) -> None:
+    """What leaves say meanwhile comes in parts, and the first part to the process that leaves."""
+    links = {above: link for (above, below), link in fabric.links.items() if below == event.host}
+    for above, link in links.items():
+        link.torn = _TORN
+        session = fabric.routers[above].peers[event.host].session
+        if session is not None:
+            session.send(KEEPALIVE)
+    await asyncio.sleep(max(2 * link.delay_s for link in links.values()))
     await _host(fabric, event).hand_over(after_s=event.value)
+    for link in links.values():
+        link.torn = 0.0
 
 
 async def _stop(fabric: Fabric, event: Event) -> None:
@@ -250,7 +265,11 @@ async def _route_gone(fabric: Fabric, event: Event) -> None:
     kernel = _host(fabric, event).kernel
     family, key = parse_prefix(event.address)
     if (family, 254, key, METRIC) in kernel.own_routes():
-        kernel.delete_by_other_hand(family, key)
+        kernel.delete_by_other_hand(family, key, is_told=not event.value)
+
+
+async def _route_turned(fabric: Fabric, event: Event) -> None:
+    _host(fabric, event).kernel.turn_by_other_hand(*parse_prefix(event.address))
 
 
 async def _stall(fabric: Fabric, event: Event) -> None:
@@ -283,6 +302,16 @@ async def _blink(fabric: Fabric, event: Event) -> None:
     for step in steps:
         step(event.address)
         await asyncio.sleep(event.value)
+
+
+async def _flicker(fabric: Fabric, event: Event) -> None:
+    """One that comes and goes so often that it is held back for a while, and comes to stay."""
+    host = _host(fabric, event)
+    for step in (host.claim, host.release) * _FLICKERS if host.stack.is_there else ():
+        step(event.address)
+        await asyncio.sleep(event.value)
+    if host.stack.is_there:
+        host.claim(event.address)
 
 
 async def _workloads_down(fabric: Fabric, event: Event) -> None:
@@ -413,10 +442,12 @@ _DOING: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     Kind.LOSE_EVENTS: _lose_events,
     Kind.NEXTHOP_GONE: _nexthop_gone,
     Kind.ROUTE_GONE: _route_gone,
+    Kind.ROUTE_TURNED: _route_turned,
     Kind.STALL: _stall,
     Kind.WALL_STEP: _wall_step,
     Kind.FLAP: _flap,
     Kind.BLINK: _blink,
+    Kind.FLICKER: _flicker,
     Kind.WORKLOADS_DOWN: _workloads_down,
     Kind.WORKLOADS_UP: _workloads_up,
     Kind.LEAF_RESETS: _leaf_resets,
@@ -432,6 +463,7 @@ _DOING: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     Kind.BFD_SHUT: _bfd_shut,
     Kind.BFD_OPENED: _bfd_opened,
     **ABSENCES,
+    **CONTENTION,
     **RELOADS,
     **MACHINES,
     **SERVICES,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bgpd.model.prefix import format_address, parse_prefix
+from bgpd.simulation.fabric import Fabric
+from bgpd.simulation.guests import MARK
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.kernel import MAIN
 from bgpd.simulation.linux import METRIC, Place
@@ -16,6 +18,16 @@ def sessions(host: SimulatedHost) -> Iterator[str]:
         is_there = guest.router.peers[host.name].session is not None and guest.router.is_running
         if is_there != guest.is_connected:
             yield f"{name} has {'a' if is_there else 'no'} session with {host.name}"
+
+
+def announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
+    """Leaves are told what guests say with their communities, or without, as the host's configuration says."""
+    for prefix in sorted(host.said_by_guests):
+        is_kept = host.config.workload.bgp[0].communities == "keep"
+        for leaf in fabric.leaves_of(host.name):
+            route = fabric.routers[leaf].peers[host.name].routes.get(prefix)
+            if route is not None and (MARK in route.communities) is not is_kept:
+                yield f"{leaf} has {prefix} of a guest of {host.name} as {route}"
 
 
 def routes(host: SimulatedHost, own: dict[Place, int]) -> Iterator[str]:

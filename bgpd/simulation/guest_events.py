@@ -9,12 +9,11 @@ import msgspec
 from bgpd.simulation import guests
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.scenario import Event, Kind
-from bgpd.simulation.wire import Route
 
 
 async def _says(fabric: Fabric, event: Event) -> None:
     router = guests.of(fabric)[event.leaf].router
-    router.own[event.address] = Route(peer=None)
+    router.own[event.address] = guests.ROUTE
     router.changed([event.address])
 
 

@@ -38,7 +38,8 @@ def with_guests(scenario: Scenario) -> Scenario:
     is_gentle = scenario.is_gentle
     count = 1 if is_gentle else chance.choice((1, 2, 2))
     restarts = is_gentle or chance.random() < 0.7
-    shape = msgspec.structs.replace(scenario.shape, guests=count, guests_restart=restarts)
+    kept = chance.choice(("none", "keep"))
+    shape = msgspec.structs.replace(scenario.shape, guests=count, guests_restart=restarts, guests_communities=kept)
     rounds = []
     for events in scenario.rounds:
         more = [_event(chance, shape.hosts, count, event.at_s, is_gentle=is_gentle) for event in events]

@@ -29,6 +29,9 @@ _DELAY_S = 0.0001
 _V4, _V6 = "10.67.0.0/16 le 32", "fd67:1::/64 le 128"
 _FIRST_ONLY = ("10.67.0.0/16 le 30", "10.67.255.1/32", *(f"10.67.{host}.1/32" for host in range(8)))
 """Of IPv4 the addresses that a host's guests have in common, and none of IPv6."""
+MARK = 64800 << 16 | 7
+ROUTE = Route(peer=None, communities=(MARK,))
+"""What they say of each."""
 PERMITTED = ((_V4, _V6), _FIRST_ONLY)
 """What guests may announce, by number."""
 
@@ -94,7 +97,7 @@ def is_permitted(config: Config, prefix: str) -> bool:
     return permitted == PERMITTED[0] or prefix in permitted
 
 
-def configs(host: int, guests: int) -> tuple[GuestConfig, ...]:
+def configs(host: int, guests: int, *, communities: str = "none") -> tuple[GuestConfig, ...]:
     """Their part of a host's configuration: one guest by its address, several by their network."""
     if not guests:
         return ()
@@ -106,6 +109,7 @@ def configs(host: int, guests: int) -> tuple[GuestConfig, ...]:
             prefixes=PERMITTED[0],
             max_prefixes=100,
             anycast=True,
+            communities=communities,
             graceful_restart=GracefulRestartConfig(mode="helper", stale_time_s=20),
         ),
     )
@@ -132,7 +136,7 @@ def add(fabric: Fabric, host: SimulatedHost, number: int, styles: Iterable[Style
         Link(port, below, chance=fabric.loop.chance, delay_s=_DELAY_S)
         router.add_peer(port, name=host.name, asn=host.config.router.asn, dials=True)
         own = [address_of(number, 0), address_of(number, 1 + guest, is_v6=guest % 2 == 1)]
-        router.own = dict.fromkeys([*own, EVERYWHERE] if guest == 0 else own, Route(peer=None))
+        router.own = dict.fromkeys([*own, EVERYWHERE] if guest == 0 else own, ROUTE)
         host.guests[name] = Guest(router, host, port)
 
 

@@ -80,6 +80,7 @@ class SimulatedHost:
         """Which router each neighbor of the configuration is."""
         self.all_neighbors = self.neighbors
         self.all_vrfs = config.vrf
+        self.contenders: dict[str, None] = {}
         self.guests: dict[str, Guest] = {}
         self.kept: dict[str, Kept] = {}
         """Of leaves that were about to be away for long, what it had of each."""

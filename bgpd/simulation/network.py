@@ -73,12 +73,14 @@ class Port:
 
 
 class Link:
-    """Two ports. `loss`: the share of flights that is lost, `delay_s`: one way, `usual_delay_s`: as it was made."""
+    """Two ports. `loss`: the share of flights that is lost, `torn`: of those that come in parts, `delay_s`: one way,
+    `usual_delay_s`: as it was made."""
 
     def __init__(self, one: Port, two: Port, *, chance: random.Random, delay_s: float) -> None:
         self.ports = one, two
         self.is_up = True
         self.loss = 0.0
+        self.torn = 0.0
         self.delay_s = self.usual_delay_s = delay_s
         self._chance = chance
         one.link = two.link = self
@@ -87,6 +89,12 @@ class Link:
     def spares(self) -> bool:
         """Whether this flight is not among the lost ones."""
         return not self.loss or self._chance.random() >= self.loss
+
+    def tears(self, data: bytes | None) -> int:
+        """How much of what a flight begins with arrives at first; 0: all of it, with the rest of the flight."""
+        if not self.torn or not data or len(data) < 2 or self._chance.random() >= self.torn:
+            return 0
+        return self._chance.randrange(1, len(data))
 
     @property
     def is_whole(self) -> bool:
@@ -319,8 +327,8 @@ class End:
     def _arrive(self) -> None:
         """The flight is at the other end, unless that is gone; its acknowledgement may be lost."""
         self._timer = None
-        peer, other = self.peer, self.port.other
-        if not self._flight or peer is None or other is None:
+        peer, other, link = self.peer, self.port.other, self.port.link
+        if not self._flight or peer is None or other is None or link is None:
             return
         if peer not in peer.port.stack.ends:
             if other.passes():
@@ -330,6 +338,13 @@ class End:
             return
         if not self._flight_is_there:
             if sum(map(len, peer.unread)) > WINDOW:
+                self._again()
+                return
+            first = self._flight[0]
+            if first is not None and (size := link.tears(first)):
+                peer._take([first[:size]])
+                self._flight[0] = first[size:]
+                self.queued -= size
                 self._again()
                 return
             self._flight_is_there = True

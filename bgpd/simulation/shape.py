@@ -32,6 +32,7 @@ from bgpd.simulation.wire import EVPN, NO_LLGR, Codes, Route
 
 HOST_ASN, LEAF_ASN, SPINE_ASN = 65100, 65001, 65000
 _UPLINK, VETH, _OTHER = 2, 20, 30
+VETHS = "veth0", "veth1"
 _GUESTS_RETRY_S = 2.0
 
 
@@ -43,7 +44,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     `long_lived_s`: for how long hosts keep routes of a leaf that does not come back in time, and leaves theirs, if
     their style has that, too (RFC 9494). `has_policies`: hosts have policies that their neighbors may get.
     `bandwidths`: what each leaf says of what all announce, in units; 0: nothing. `guests`: BGP speakers of each host,
-    who restart gracefully or not."""
+    who restart gracefully or not; `guests_communities`: whether what they say is announced with their communities."""
 
     hosts: int
     styles: tuple[Style, ...]
@@ -63,6 +64,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     bandwidths: tuple[int, ...] = ()
     guests: int = 0
     guests_restart: bool = True
+    guests_communities: str = "none"
 
     @property
     def more(self) -> tuple[Codes, ...]:
@@ -123,7 +125,8 @@ def _add_host(fabric: Fabric, shape: Shape, number: int, directory: Path) -> Non
     host.kernel.vrfs.has_devices = shape.has_vrf_devices
     if fabric.orchestrator is not None:
         host.follow(fabric.orchestrator)
-    host.kernel.set_link(VETH, "veth0", up=True)
+    for at, interface in enumerate(VETHS):
+        host.kernel.set_link(VETH + at, interface, up=True)
     host.kernel.set_link(_OTHER, "mgmt0", up=True)
     host.kernel.add_address(_OTHER, bytes((172, 16, 0, 2 + number)), 24)
     if shape.guests:
@@ -141,7 +144,7 @@ def _config(shape: Shape, number: int, directory: Path) -> Config:
             api=ApiWorkloadConfig(),
             mqtt=MqttWorkloadConfig(broker="mqtt://192.0.2.1") if shape.has_feed else None,
             services=ServicesConfig(damping_half_life_s=5),
-            bgp=guests.configs(number, shape.guests),
+            bgp=guests.configs(number, shape.guests, communities=shape.guests_communities),
         ),
         policy=policies.ALL if shape.has_policies else {},
         vrf=tenants.configs(tenants.TENANTS[: shape.tenants], shape.leaves, shape.resolve),

@@ -1,5 +1,5 @@
 """Scenarios under strain: those of other seeds, and links that take their time, daemons that get no processor, kernels
-of which a dump fails now and then, and workloads that move while they run."""
+of which a dump fails now and then, workloads that move while they run, and an address that two sources claim."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _VALUES: dict[Kind, tuple[float, ...]] = {
     Kind.STALL: (0.2, 2.0, 8.0, 20.0),
     Kind.UNREADABLE: (0.3, 0.8),
     Kind.MOVE_LIVE: (0.001, 0.1, 2.0),
+    Kind.CONTEND: (0, 1),
 }
 _GENTLE: dict[Kind, tuple[float, ...]] = {Kind.SLOW: (0.1, 0.4), Kind.STALL: (0.2, 2.0)}
 """Shorter than what hold times allow."""

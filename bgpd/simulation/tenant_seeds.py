@@ -19,6 +19,7 @@ _WEIGHTS = {
 _GENTLE = (Kind.MACHINE_STARTS, Kind.MACHINE_ENDS, Kind.MACHINE_MOVES)
 _MOVES_S = (-1.0, 0.0, 0.1, 2.0)
 _ADDRESSES = 3
+_TAKEN_OVER = 0.5
 _OTHERS = 100
 """Machines from this number on come and go in gentle scenarios."""
 
@@ -64,7 +65,25 @@ def with_tenants(scenario: Scenario) -> Scenario:
                 )
             )
         rounds.append(tuple(sorted((*events, *more), key=lambda event: event.at_s)))
+    if not is_gentle and chance.random() < _TAKEN_OVER:
+        taken_over = _taken_over(chance, shape.hosts, tenants)
+        rounds[0] = tuple(sorted((*rounds[0], *taken_over), key=lambda event: event.at_s))
     return msgspec.structs.replace(scenario, shape=shape, machines=tuple(machines), rounds=tuple(rounds))
+
+
+def _taken_over(chance: random.Random, hosts: int, tenants: list[str]) -> list[Event]:
+    """A machine is started twice, the host that had it first starts anew, and the other one has it no more."""
+    first, second = (f"host{one}" for one in chance.sample(range(hosts), 2))
+    tenant, address = chance.choice(tenants), _address(chance.randrange(hosts), 0, is_v6=False)
+    ends_s = chance.choice((7.0, 7.0, 9.0, 20.0))
+    steps = (
+        (0.0, Kind.MACHINE_STARTS, first),
+        (3.0, Kind.MACHINE_STARTS, second),
+        (6.0, Kind.KILL, first),
+        (8.0, Kind.START, first),
+        (ends_s, Kind.MACHINE_ENDS, second),
+    )
+    return [Event(at_s=at_s, kind=kind, host=host, tenant=tenant, address=address) for at_s, kind, host in steps]
 
 
 def _address(host: int, number: int, *, is_v6: bool) -> str:

@@ -164,6 +164,19 @@ def test_learned_route_that_the_kernel_refuses_later_is_taken_back_until_it_has_
     assert route in recorder.told[leaf1]
 
 
+def test_refused_route_that_is_withdrawn_is_forgotten_whenever_the_kernel_answers() -> None:
+    recorder, _leaf1, other = with_other("all")
+    route = key("10.1.0.0/24")
+    recorder.announce(other, attributes(65202), HOP1, "10.1.0.0/24")
+    recorder.rib.fib_refused("", V4, [route])
+    assert recorder.rib.tables["", V4].refused == {route}
+    recorder.withdraw(other, "10.1.0.0/24")
+    recorder.turn()
+    assert recorder.rib.tables["", V4].refused == set()
+    recorder.rib.fib_refused("", V4, [route])
+    assert recorder.rib.tables["", V4].refused == set()
+
+
 def test_default_only_export_tells_just_the_default_route() -> None:
     recorder, leaf1, other = with_other("default-only")
     recorder.announce(other, attributes(65202), HOP1, "10.1.0.0/24", "0.0.0.0/0")

@@ -7,6 +7,7 @@ import pytest
 
 from bgpd.config.schema import Config, RouterConfig
 from bgpd.config.schema_workloads import WorkloadConfig
+from bgpd.model.workload import NO_COMMUNITIES
 from bgpd.simulation import guests
 from bgpd.simulation.guests import EVERYWHERE, address_of, name_of
 from bgpd.simulation.router import Style
@@ -36,6 +37,7 @@ WITHDRAWN = of(Event(at_s=0, kind=Kind.GUEST_WITHDRAWS, host="host0", leaf=FIRST
 SHARED = of(Event(at_s=0, kind=Kind.GUEST_WITHDRAWS, host="host0", leaf=FIRST, address=address_of(0, 0)))
 DEAD = of(Event(at_s=0, kind=Kind.GUEST_DIES, host="host0", leaf=FIRST))
 DEAF = of(Event(at_s=0, kind=Kind.GUEST_HANGS, host="host0", leaf=FIRST, value=1))
+KEPT = msgspec.structs.replace(DEAF, shape=msgspec.structs.replace(SHAPE, guests_communities="keep"))
 NARROWED = of(Event(at_s=0, kind=Kind.RELOAD_GUESTS, host="host0", value=1))
 RESTARTED = of(
     Event(at_s=0, kind=Kind.GUEST_RESTARTS_GRACEFULLY, host="host0", leaf=FIRST, value=3),
@@ -46,7 +48,7 @@ RESTARTED = of(
 )
 
 
-@pytest.mark.parametrize("scenario", [WITHDRAWN, SHARED, DEAD, DEAF, NARROWED, RESTARTED])
+@pytest.mark.parametrize("scenario", [WITHDRAWN, SHARED, DEAD, DEAF, KEPT, NARROWED, RESTARTED])
 def test_nothing_is_found_without_a_fault(scenario: Scenario) -> None:
     assert run(scenario).found == ()
 
@@ -62,6 +64,11 @@ def test_nothing_is_found_without_a_fault(scenario: Scenario) -> None:
 def test_planted_faults_are_found(what: str, scenario: Scenario, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(what, lambda *_arguments, **_options: None)
     assert says in "\n".join(run(scenario).found)
+
+
+def test_communities_of_guests_that_are_left_out_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bgpd.workload.guest_source._communities", lambda _path: NO_COMMUNITIES)
+    assert "of a guest of host0 as" in "\n".join(run(KEPT).found)
 
 
 @pytest.mark.parametrize(("number", "others"), [(0, True), (1, False)])

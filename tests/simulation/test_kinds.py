@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bgpd.fib.reconcile import Comparison
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.simulation.bfd_seeds import DETECTION_S
 from bgpd.simulation.offers import BOTH, KEPT, PLAIN
@@ -13,6 +14,8 @@ from bgpd.simulation.router import Style
 from bgpd.simulation.run import run
 from bgpd.simulation.scenario import Event, Kind, Scenario
 from bgpd.simulation.seeds import usual_scenario_of
+from bgpd.speaker.connection import Connection
+from bgpd.speaker.saved import SavedConnection
 from tests.simulation.__main__ import quietly
 
 
@@ -68,6 +71,41 @@ TAKEN_BACK = of(
     Event(at_s=10, kind=Kind.UNDRAIN, host="host0"),
     Event(at_s=12, kind=Kind.RESTART, host="host0"),
     claims=(("host0", "10.64.0.1/32"), ("host1", "10.64.1.1/32")),
+)
+TAKEN_OVER = of(
+    {"tenants": 1},
+    Event(at_s=3, kind=Kind.MACHINE_STARTS, host="host1", tenant="blue", address="10.64.0.1/32"),
+    Event(at_s=6, kind=Kind.KILL, host="host0"),
+    Event(at_s=7, kind=Kind.MACHINE_ENDS, host="host1", tenant="blue", address="10.64.0.1/32"),
+    Event(at_s=8, kind=Kind.START, host="host0"),
+    machines=MACHINES,
+)
+TORN = of(
+    {"styles": (Style(), Style(), Style())},
+    *(Event(at_s=20.0 * number, kind=Kind.HAND_OVER, host="host0", value=0.1) for number in range(3)),
+    claims=(("host0", "10.64.0.1/32"), ("host1", "10.64.1.1/32")),
+    is_gentle=True,
+)
+LOST = of(
+    {},
+    Event(at_s=0, kind=Kind.ROUTE_GONE, host="host1", address="10.64.0.1/32", value=1),
+    claims=(("host0", "10.64.0.1/32"), ("host1", "10.64.1.1/32")),
+)
+TURNED = of(
+    {"styles": (Style(), Style())},
+    Event(at_s=0, kind=Kind.ROUTE_TURNED, host="host1", address="10.64.0.1/32"),
+    claims=(("host0", "10.64.0.1/32"), ("host1", "10.64.1.1/32")),
+)
+FLICKERING = of(
+    {},
+    Event(at_s=0, kind=Kind.FLICKER, host="host0", address="10.64.0.3/32", value=0.6),
+    claims=(("host0", "10.64.0.1/32"), ("host1", "10.64.1.1/32")),
+)
+CONTENDED = of(
+    {},
+    Event(at_s=0, kind=Kind.CONTEND, host="host0", value=0),
+    Event(at_s=3, kind=Kind.CONTEND, host="host0", value=1),
+    Event(at_s=6, kind=Kind.RESTART, host="host0"),
 )
 DOWN = of(
     {"is_unnumbered": True},
@@ -279,6 +317,7 @@ WITHOUT_FAULT = (
         EMPTIED,
     ),
     *(TOO_FEW, ALL_SICK, SLOW, MOVED_LIVE, SUMMARY_IN_TENANT, COVER_IN_TENANT, MAINTAINED, TAKEN_BACK, DOWN, UP_AGAIN),
+    *(TAKEN_OVER, TORN, LOST, TURNED, FLICKERING, CONTENDED),
 )
 
 
@@ -305,6 +344,9 @@ def test_nothing_is_found_without_a_fault(scenario: Scenario) -> None:
         ("bgpd.rib.aggregates.Aggregation._suppress", SUMMARY_IN_TENANT, "in blue ["),
         ("bgpd.rib.aggregates.Aggregation.contributors_changed", COVER_IN_TENANT, "in blue ["),
         ("bgpd.workload.service.last_resort._are_all", ALL_SICK, "no route to 10.65.0.3/32 of"),
+        ("bgpd.evpn.endpoints.Endpoints.all_heard", TAKEN_OVER, "and should have"),
+        ("bgpd.workload.damping.Damping._due", FLICKERING, "which owns"),
+        ("bgpd.workload.claim_order.ClaimOrder.remember", CONTENDED, "and should lead to veth0"),
     ],
 )
 def test_planted_faults_are_found(what: str, scenario: Scenario, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,6 +361,7 @@ def test_planted_faults_are_found(what: str, scenario: Scenario, says: str, monk
         ("bgpd.rib.received.ReceivedRoutes._revise", PREFERRED, "and should have it by"),
         ("bgpd.rib.received.ReceivedRoutes._revise", OTHER_RULES, "and should have it by"),
         ("bgpd.rib.received.ReceivedRoutes._revise", MARKED_IN_TENANTS, "of blue leads to"),
+        ("bgpd.fib.reconcile.Search.missing", LOST, "by nothing"),
     ],
 )
 def test_reloads_that_are_not_carried_out_are_found(
@@ -357,6 +400,21 @@ def test_an_interface_of_workloads_that_is_not_followed_is_found(
 def test_what_is_kept_of_a_former_session_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bgpd.rib.loc_rib.LocRib.forget", lambda *_arguments: None)
     assert "are left in the table" in "\n".join(run(AWAY).found + run(TAKEN_BACK).found)
+
+
+def test_the_beginning_of_a_message_that_is_lost_in_a_hand_over_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = Connection.saved
+
+    def without_unread(connection: Connection, unsent: bytes) -> SavedConnection:
+        return msgspec.structs.replace(saved(connection, unsent), unread=b"")
+
+    monkeypatch.setattr(Connection, "saved", without_unread)
+    assert "has lost its session" in "\n".join(run(TORN).found)
+
+
+def test_a_route_that_leads_elsewhere_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Comparison, "suspects", property(lambda _self: [], lambda _self, _keys: None), raising=False)
+    assert "10.64.0.1/32 by" in "\n".join(run(TURNED).found)
 
 
 def test_an_incomplete_generation_that_deletes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
