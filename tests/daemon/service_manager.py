@@ -100,8 +100,11 @@ class Manager:
             self.kept = [one for one in self.kept if one[0] != said["FDNAME"]]
 
     def _start(self) -> None:
+        """A signal to the program waits until it is one: both processes have one pipe that tells of signals before."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self._pid = os.fork()
         if self._pid:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             return
         signal.set_wakeup_fd(-1)
         environment = {**os.environ, "NOTIFY_SOCKET": self._path, "FDSTORE": str(PLACES)}
@@ -115,6 +118,7 @@ class Manager:
             os.dup2(number, 3 + index, inheritable=True)
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         os.execvpe(self._command[0], self._command, environment)
 
 
