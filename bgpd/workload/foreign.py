@@ -6,7 +6,7 @@ Decides nothing.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from bgpd.model.iana import Family
 from bgpd.model.prefix import VrfFamily, covers, key_address
@@ -17,9 +17,13 @@ _IPV4 = Family.IPV4_UNICAST
 
 
 class ForeignRoutes:
-    """Routes by table and key, and the keys that wait for any route that covers them."""
+    """Routes by table and key, and the keys that wait for any route that covers them.
+
+    `leads_elsewhere(table, key)`: whether the kernel has a route of exactly this key that drops, or leads elsewhere.
+    """
 
     def __init__(self) -> None:
+        self.leads_elsewhere: Callable[[VrfFamily, bytes], bool] = lambda _table, _key: False
         self._routes: dict[VrfFamily, dict[bytes, Foreign]] = defaultdict(dict)
         self._lengths: dict[VrfFamily, Counter[int]] = defaultdict(Counter)
         self._followed: dict[VrfFamily, dict[bytes, None]] = defaultdict(dict)
@@ -52,7 +56,7 @@ class ForeignRoutes:
     def leading_to(self, table: VrfFamily, key: bytes, claim: Claim) -> Foreign | None:
         """The route of exactly this key; for a claim that needs any route, the longest that covers it."""
         exact = self._routes[table].get(key)
-        if exact is not None or not claim.needs_route:
+        if exact is not None or not claim.needs_route or self.leads_elsewhere(table, key):
             return exact
         address = key_address(table[1], key)
         for length in sorted((n for n, count in self._lengths[table].items() if count), reverse=True):

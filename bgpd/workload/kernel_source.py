@@ -16,7 +16,7 @@ from bgpd.config.schema import WorkloadsConfig
 from bgpd.config.schema_workloads import WorkloadConfig
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelRoute, LinkChanged, RouteChanged
-from bgpd.model.prefix import format_key
+from bgpd.model.prefix import VrfFamily, format_key
 from bgpd.model.workload import Claim, is_workload
 from bgpd.runtime.turns import soon
 from bgpd.workload.sources import ClaimSource, Restart, SourceKind, SourceParts
@@ -46,6 +46,7 @@ class KernelSource(ClaimSource):
         self._claims = parts.claims
         self._first_state = parts.first_state
         self._all_routes = parts.routes
+        parts.table.foreign.leads_elsewhere = self._leads_elsewhere
         self._globs = _globs(parts.config.workload)
         self._vrfs = parts.config.vrfs
         self._own_protocol = parts.config.fib.protocol
@@ -142,8 +143,11 @@ class KernelSource(ClaimSource):
     def _route_changed(self, route: KernelRoute, *, gone: bool) -> None:
         if route.table not in self._vrfs or route.protocol == self._own_protocol:
             return
-        if gone or not route.interface or (route.gateway and not self._match(route.interface)):
+        is_followed = self._is_followed(route)
+        if gone or not is_followed:
             self._forget(route)
+            if not is_followed:
+                self._table.look_again((self._vrfs[route.table], route.family), (route.key,))
             return
         place = (route.table, route.family, route.key)
         routes = self._routes.get(place, ())
@@ -170,6 +174,16 @@ class KernelSource(ClaimSource):
         if len(left) < 2:
             self._several.pop(place, None)
         self._report(place)
+
+    def _leads_elsewhere(self, table: VrfFamily, key: bytes) -> bool:
+        """Whether a prefix has a route that is none to an interface of this host, or to one of workloads."""
+        vrf, family = table
+        numbers = [number for number, name in self._vrfs.items() if name == vrf]
+        routes = [route for number in numbers for route in self._all_routes.at((family, number, key))]
+        return any(route.drops or not self._is_followed(route) for route in routes)
+
+    def _is_followed(self, route: KernelRoute) -> bool:
+        return bool(route.interface) and (not route.gateway or self._match(route.interface))
 
     def _give_up(self, place: _Place) -> None:
         """What was said of a prefix in the VRF that its table was of does not hold any more."""

@@ -63,9 +63,9 @@ class WorkloadTable:
         self._kernel = kernel
         self._host = host
         self._schedule_flush = schedule
-        self._foreign = ForeignRoutes()
+        self.foreign = ForeignRoutes()
         self.damping = Damping(clock, look_again=self._look_again_at) if clock is not None else None
-        self.claims = Claims(foreign=self._foreign, changed=self._mark)
+        self.claims = Claims(foreign=self.foreign, changed=self._mark)
         self.listeners: list[StateListener] = []
         self._dirty: dict[VrfFamily, dict[bytes, None]] = {}
         self._waiting: set[AddressKey] = set()
@@ -118,7 +118,7 @@ class WorkloadTable:
     def foreign_route_changed(self, vrf: str, family: Family, key: bytes, foreign: Foreign | None) -> None:
         """Another program keeps a directly attached route of `key`, or none does any more."""
         table = (vrf, family)
-        for one in self._foreign.set(table, key, foreign):
+        for one in self.foreign.set(table, key, foreign):
             place = (table, one)
             if self.claims.at(place) is not None:
                 self._mark(place)
@@ -293,7 +293,7 @@ class WorkloadTable:
             return Judgement(WorkloadState.FAILED, why, None, False)
         if self.claims.order.waits_for(place, entry):
             return AWAITING
-        return judge(entry, self._host, self._foreign.leading_to((vrf, family), key, holder))
+        return judge(entry, self._host, self.foreign.leading_to((vrf, family), key, holder))
 
     def _damp(self, place: AddressKey, entry: Entry, judged: Judgement) -> Judgement:
         """The judgement, unless the address has come and gone too often lately."""

@@ -456,6 +456,29 @@ def test_next_hop_by_a_gateway_elsewhere_is_one_of_several() -> None:
     assert rig.announced == {}
 
 
+@pytest.mark.parametrize("other", [route(interface="", details=BLACKHOLE), route(interface="eth0", gateway=UPLINK)])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_workload_that_rests_on_a_network_is_none_while_its_own_prefix_leads_elsewhere(
+    other: KernelRoute, is_first: bool
+) -> None:
+    rig = KernelRig()
+    rig.routes.changed((route("10.64.1.0/24", "eth1"),))
+    resting = msgspec.structs.replace(claim(POD, "", managed=False), needs_route=True)
+    if is_first:
+        rig.routes.changed((other,))
+    rig.claims.claim("mqtt", "a", (resting,))
+    if not is_first:
+        rig.settle()
+        assert rig.announced == {("", POD): PLAIN}
+        rig.routes.changed((other,))
+    rig.settle()
+    assert rig.announced == {}
+    assert rig.state("mqtt", "a") == ("pending", "no route on an interface of this host leads to it")
+    rig.routes.changed((other,), gone=True)
+    rig.settle()
+    assert rig.announced == {("", POD): PLAIN}
+
+
 def test_managed_claim_leaves_another_programs_route_alone() -> None:
     rig = KernelRig()
     rig.add(route())
