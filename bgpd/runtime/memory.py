@@ -2,8 +2,9 @@
 
 The collector never runs by itself, since one pass over a large table holds the loop for hundreds of milliseconds. The
 hot path frees everything by reference counting. What little makes cycles (exceptions, connections) is collected now and
-then, and after each hundred connections that come in. A pass looks at every container since `start` that is not set
-aside (gc.freeze); what is set aside and becomes a cycle is lost, so that only large tables are.
+then, and after each hundred connections that come in; what a library leaves of each message by passes over what is new,
+since thousands of messages would be taken for a table. A whole pass looks at every container since `start` that is not
+set aside (gc.freeze); what is set aside and becomes a cycle is lost, so that only large tables are.
 
 glibc by its defaults keeps freed blocks of up to 32 MB for the next of that size, and has a heap for every thread: a
 host would pay for a table's burst long after it. Where the C library has no such settings (musl), nothing is set.
@@ -28,6 +29,8 @@ TABLE = 20_000
 """So many new containers since the last pass are a table: set aside unlooked at. (A million routes with a few sets of
 attributes are some hundred containers.)"""
 LONG_PASS_S = 0.010
+MANY_MESSAGES = 500
+"""Messages of a library that leaves cycles behind, after which these are collected."""
 MANY = 100
 """Connections, of all listeners, after which what is left of them is collected."""
 
@@ -71,10 +74,31 @@ def connection_came() -> None:
         collect()
 
 
+_messages = itertools.count(1)
+
+
+class _Young:
+    """`kept`: containers that came since the last whole pass, and outlived the passes over what was new."""
+
+    kept = 0
+
+
+def message_came() -> None:
+    """To be called for each message that somebody else sends, and of which a library leaves a cycle."""
+    if next(_messages) % MANY_MESSAGES == 0 and not gc.isenabled():
+        new = gc.get_count()[0]
+        if new > TABLE:
+            collect()
+        else:
+            _Young.kept += max(0, new - gc.collect(0))
+
+
 def collect() -> None:
     """One pass; what makes it long is set aside: a table that came since the last one, unlooked at, with what little
     garbage there is beside it, and else what was looked at."""
-    if gc.get_count()[0] > TABLE:
+    is_table = gc.get_count()[0] + _Young.kept > TABLE
+    _Young.kept = 0
+    if is_table:
         gc.freeze()
         return
     began = time.perf_counter()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from bgpd.runtime import memory
-from bgpd.runtime.memory import MANY, TABLE, GarbagePolicy, collect, connection_came
+from bgpd.runtime.memory import MANY, MANY_MESSAGES, TABLE, GarbagePolicy, collect, connection_came, message_came
 
 
 class Cycle:
@@ -73,6 +73,28 @@ def test_what_clients_leave_is_collected_unless_a_table_came(policy: GarbagePoli
     for _ in range(MANY):
         connection_came()
     assert gone() is None
+
+
+def test_what_messages_leave_is_collected_however_many_come(policy: GarbagePolicy) -> None:
+    """More than a table of them in a minute was set aside, and never collected."""
+    frozen = gc.get_freeze_count()
+    first = weakref.ref(Cycle())
+    for _ in range(2 * TABLE):
+        Cycle()
+        message_came()
+    collect()
+    assert first() is None
+    assert gc.get_freeze_count() == frozen
+
+
+def test_a_table_that_comes_by_messages_is_set_aside(policy: GarbagePolicy) -> None:
+    frozen = gc.get_freeze_count()
+    table = []
+    for number in range(TABLE + 2 * MANY_MESSAGES):
+        table.append([number])
+        message_came()
+    collect()
+    assert gc.get_freeze_count() >= frozen + len(table)
 
 
 def test_a_table_that_comes_between_clients_is_looked_at_once(

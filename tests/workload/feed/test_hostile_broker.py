@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import io
 import json
 import socket
@@ -17,6 +18,7 @@ import pytest
 
 from bgpd.config.schema import LogConfig
 from bgpd.log import set_up_logging
+from bgpd.runtime.memory import TABLE, GarbagePolicy
 from bgpd.workload.feed import mqtt, mqtt_client
 from tests.waiting import until
 from tests.workload.broker import Node
@@ -157,6 +159,19 @@ async def test_many_bad_packets_make_few_lines(tmp_path: Path, log: io.StringIO,
     async with connected(tmp_path, bad * 2_000, last) as (node, hostile):
         await until(lambda: hostile.ended >= 2 or node.announced, log.getvalue)
         assert len(log.getvalue().splitlines()) < 30
+
+
+async def test_claims_that_are_repeated_without_end_leave_no_garbage(tmp_path: Path, log: io.StringIO) -> None:
+    """The library leaves a cycle of each message, and the collector does not run by itself."""
+    again = publish(BASE + b"workloads/web-1")
+    GarbagePolicy().start()
+    try:
+        async with connected(tmp_path, *[again * 100] * 60) as (node, _):
+            await until(lambda: node.mqtt._messages >= 6_000, log.getvalue)
+            assert gc.get_count()[0] < TABLE // 2
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 async def test_packet_that_is_too_large_is_not_read_to_its_end(
