@@ -2,9 +2,9 @@
 
 The collector never runs by itself, since one pass over a large table holds the loop for hundreds of milliseconds. The
 hot path frees everything by reference counting. What little makes cycles (exceptions, connections) is collected now and
-then, and after each hundred connections that come in; what a library leaves of each message by passes over what is new,
-since thousands of messages would be taken for a table. A whole pass looks at every container since `start` that is not
-set aside (gc.freeze); what is set aside and becomes a cycle is lost, so that only large tables are.
+then, and after each hundred connections that come in; what is left of each message or health check by passes over what
+is new, since thousands of them would be taken for a table. A whole pass looks at every container since `start` that is
+not set aside (gc.freeze); what is set aside and becomes a cycle is lost, so that only large tables are.
 
 glibc by its defaults keeps freed blocks of up to 32 MB for the next of that size, and has a heap for every thread: a
 host would pay for a table's burst long after it. Where the C library has no such settings (musl), nothing is set.
@@ -29,8 +29,8 @@ TABLE = 20_000
 """So many new containers since the last pass are a table: set aside unlooked at. (A million routes with a few sets of
 attributes are some hundred containers.)"""
 LONG_PASS_S = 0.010
-MANY_MESSAGES = 500
-"""Messages of a library that leaves cycles behind, after which these are collected."""
+MANY_CYCLES = 500
+"""Times that something left a cycle, after which these are collected: a message of MQTT, a connection that is over."""
 MANY = 100
 """Connections, of all listeners, after which what is left of them is collected."""
 
@@ -74,7 +74,7 @@ def connection_came() -> None:
         collect()
 
 
-_messages = itertools.count(1)
+_cycles = itertools.count(1)
 
 
 class _Young:
@@ -83,9 +83,9 @@ class _Young:
     kept = 0
 
 
-def message_came() -> None:
-    """To be called for each message that somebody else sends, and of which a library leaves a cycle."""
-    if next(_messages) % MANY_MESSAGES == 0 and not gc.isenabled():
+def cycle_left() -> None:
+    """To be called each time that a library leaves a cycle, where that may be often."""
+    if next(_cycles) % MANY_CYCLES == 0 and not gc.isenabled():
         new = gc.get_count()[0]
         if new > TABLE:
             collect()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from bgpd.runtime import memory
-from bgpd.runtime.memory import MANY, MANY_MESSAGES, TABLE, GarbagePolicy, collect, connection_came, message_came
+from bgpd.runtime.memory import MANY, MANY_CYCLES, TABLE, GarbagePolicy, collect, connection_came, cycle_left
 
 
 class Cycle:
@@ -81,7 +81,7 @@ def test_what_messages_leave_is_collected_however_many_come(policy: GarbagePolic
     first = weakref.ref(Cycle())
     for _ in range(2 * TABLE):
         Cycle()
-        message_came()
+        cycle_left()
     collect()
     assert first() is None
     assert gc.get_freeze_count() == frozen
@@ -90,9 +90,9 @@ def test_what_messages_leave_is_collected_however_many_come(policy: GarbagePolic
 def test_a_table_that_comes_by_messages_is_set_aside(policy: GarbagePolicy) -> None:
     frozen = gc.get_freeze_count()
     table = []
-    for number in range(TABLE + 2 * MANY_MESSAGES):
+    for number in range(TABLE + 2 * MANY_CYCLES):
         table.append([number])
-        message_came()
+        cycle_left()
     collect()
     assert gc.get_freeze_count() >= frozen + len(table)
 

@@ -24,7 +24,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from bgpd.config.schema_workloads import MqttWorkloadConfig
 from bgpd.model.reports import Problem
 from bgpd.runtime.events import log
-from bgpd.runtime.memory import message_came
+from bgpd.runtime.memory import cycle_left
 from bgpd.workload.feed.generations import Generations
 from bgpd.workload.feed.mqtt_client import MAX_PACKET, BrokerMisbehaves, Client
 from bgpd.workload.feed.mqtt_kind import MQTT
@@ -289,7 +289,7 @@ class MqttSource(FeedSource):
             def put_nowait(inbox, message: aiomqtt.Message) -> None:
                 body = message.payload
                 self._messages += 1
-                message_came()
+                cycle_left()
                 if isinstance(body, (bytes, bytearray)):
                     self._received.append((str(message.topic), bytes(body)))
                     self._received_bytes += len(body)

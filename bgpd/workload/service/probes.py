@@ -17,6 +17,7 @@ from functools import lru_cache
 import msgspec
 
 from bgpd.model.service import CheckType, DnsTransport, HealthCheck
+from bgpd.runtime.memory import cycle_left
 from bgpd.runtime.programs import ProgramRefused, Programs
 from bgpd.workload.service import dns
 
@@ -135,7 +136,7 @@ async def _probe_http(check: HealthCheck, address: str, way: Way) -> str:
     try:
         return await _ask_status(check, address, reader, writer)
     finally:
-        writer.transport.abort()
+        _end(writer)
 
 
 async def _ask_status(
@@ -219,7 +220,13 @@ async def _ask_tcp(check: HealthCheck, address: str, way: Way, query: bytes) -> 
     except asyncio.IncompleteReadError:
         return "closed without an answer"
     finally:
-        writer.transport.abort()
+        _end(writer)
+
+
+def _end(writer: asyncio.StreamWriter) -> None:
+    """asyncio's transport refers to itself when it is over."""
+    writer.transport.abort()
+    cycle_left()
 
 
 async def _probe_exec(check: HealthCheck, address: str, way: Way, programs: Programs) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ssl
 import struct
 import subprocess
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.model.service import CheckType, DnsRecord, HealthCheck
+from bgpd.runtime.memory import MANY_CYCLES, GarbagePolicy
 from bgpd.runtime.programs import Programs
 from bgpd.workload.service import dns
 from bgpd.workload.service.probes import Way, probe
@@ -107,6 +109,20 @@ async def test_tcp_connect() -> None:
 async def test_http_status(answer: bytes, wanted: str) -> None:
     async with answering(answer):
         assert await run(CheckType.HTTP, status=(200, 204)) == wanted
+
+
+async def test_checks_without_end_leave_no_garbage() -> None:
+    """Of each connection, the server's here, too, seven containers are left until a pass: a hundred checks every two
+    seconds were taken for a table within a minute, and set aside."""
+    GarbagePolicy().start()
+    try:
+        async with answering(b"HTTP/1.1 200 OK\r\n\r\n"):
+            for _ in range(2 * MANY_CYCLES // 50):
+                assert not any(await asyncio.gather(*(run(CheckType.HTTP) for _ in range(50))))
+            assert gc.get_count()[0] < 10 * MANY_CYCLES * 2
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 async def test_https_with_a_server_that_speaks_no_tls() -> None:
