@@ -36,7 +36,7 @@ from pathlib import Path
 from labs.forms import NotCompiled, compiled_form, form_environment
 from labs.process import LabError
 from tests.conftest import why_no_namespaces
-from tests.vm.guest import DIED, TIMED_OUT, UNAVAILABLE
+from tests.vm.guest import DIED, TERMINATED, TIMED_OUT, UNAVAILABLE
 
 COMPILED = (
     "tests/message",
@@ -324,6 +324,8 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="the tests marked long, too")
     parser.add_argument("paths", nargs="*", default=["tests"], metavar="PATH")
     chosen = parser.parse_args()
+    # As by Ctrl-C: what runs beside is in sessions of its own, and nobody else would end it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     for package in BYTE_CODE_OF:
         # Each test of a whole daemon starts some: without byte code, as where PYTHONDONTWRITEBYTECODE is set, each of
         # them would compile all modules.

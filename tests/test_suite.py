@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from labs.forms import NotCompiled
+from labs.process import wait_until
 from tests import suite
 from tests.suite import (
     COMPILED,
@@ -18,7 +22,8 @@ from tests.suite import (
     compiled_part_of,
     parts,
 )
-from tests.vm.guest import DIED, TIMED_OUT, UNAVAILABLE
+from tests.vm.guest import DIED, TERMINATED, TIMED_OUT, UNAVAILABLE
+from tests.waiting import PATIENCE_S
 
 FAILS_FIRST = """
 import pathlib
@@ -279,3 +284,21 @@ def test_what_runs_beside_has_a_session_of_its_own_with_a_low_priority(
         assert one.ended() == 0
     finally:
         one.stop()
+
+
+def test_suite_that_is_ended_ends_what_runs_beside(tmp_path: Path) -> None:
+    script, tests, running = tmp_path / "pytest", tmp_path / "tests", tmp_path / "running"
+    script.write_text(f"#!/bin/sh\ntouch {running}/$$; read -r go <{tmp_path}/go\n")
+    script.chmod(0o755)
+    os.mkfifo(tmp_path / "go")
+    tests.mkdir()
+    running.mkdir()
+    (tests / "test_some.py").write_text(HAS_NAMESPACES)
+    program = f"from tests import suite; suite.PYTEST, suite.BYTE_CODE_OF = ({str(script)!r},), (); suite.main()"
+    with subprocess.Popen([sys.executable, "-c", program, str(tests)], stdout=subprocess.DEVNULL) as process:
+        wait_until(lambda: len(list(running.iterdir())) == 2, PATIENCE_S, "both parts to run")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == TERMINATED
+    # Those that it has not waited for itself would hold the other end of the pipe.
+    with pytest.raises(OSError, match="No such device"):
+        os.open(tmp_path / "go", os.O_WRONLY | os.O_NONBLOCK)
