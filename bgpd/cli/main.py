@@ -26,6 +26,7 @@ from bgpd.cli.options import (
     count,
     json_option,
     listing_options,
+    no_or_some_seconds,
     only_json_option,
     refuse_empty,
     seed,
@@ -143,6 +144,12 @@ def _simulate_options(parser: Parser) -> None:
         help="a TOML file of steps; default: what may break, one by one",
     )
     parser.add_argument("--seed", metavar="N", type=seed, default=0, help="of all that is random; default: 0")
+    parser.add_argument(
+        "--max-lost",
+        metavar="SECONDS",
+        type=no_or_some_seconds,
+        help="exit code 1 if an address is unreachable for longer because of a step that says nothing else of it",
+    )
     only_json_option(parser)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 
 from bgpd.cli.client import DEFAULT_SOCKET, WrongUsage
@@ -54,15 +55,17 @@ def set_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=what)
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, *, least: float = 0.1) -> float:
     """ "2", "0.5". Raises: ArgumentTypeError."""
-    try:
-        found = float(text) if text.replace(".", "", 1).isdecimal() else 0.0
-    except ValueError:
-        found = 0.0
-    if not 0.1 <= found <= 86_400:
-        raise argparse.ArgumentTypeError(f'"{text}" is no number of seconds from 0.1 to 86400')
+    found = float(text) if re.fullmatch(r"[0-9]{1,9}\.?[0-9]{0,9}", text) else -1.0
+    if not least <= found <= 86_400:
+        raise argparse.ArgumentTypeError(f'"{text}" is no number of seconds from {least:g} to 86400')
     return found
+
+
+def no_or_some_seconds(text: str) -> float:
+    """Likewise, and "0". Raises: ArgumentTypeError."""
+    return seconds(text, least=0)
 
 
 def words(text: str) -> list[str]:

@@ -99,7 +99,9 @@ class LossReport(msgspec.Struct, kw_only=True):
 
 class StepReport(msgspec.Struct, kw_only=True):
     """`at_s`: simulated time since the start. `settled_s`: until the last change of routes or forwarding, None if the
-    next step came before. `updates`: UPDATEs that all nodes have sent. `wrong`: what should not be so afterwards."""
+    next step came before. `updates`: UPDATEs that all nodes have sent. `losses`: of the start what is not reached when
+    it is over. `wrong`: what should not be so afterwards. `max_lost_s`: for how long addresses may be unreachable, None
+    if nobody says so; `missed`: those that were for longer."""
 
     step: str
     at_s: float
@@ -107,11 +109,13 @@ class StepReport(msgspec.Struct, kw_only=True):
     updates: int
     losses: list[LossReport]
     wrong: list[str]
+    max_lost_s: float | None
+    missed: list[str]
 
 
 class SimulationReport(msgspec.Struct, kw_only=True):
     """`bgpd simulate --json`. `not_simulated`: what differs from the real thing; `unforeseen`: why it was not checked
-    which routes there are. `good`: nothing was wrong after any step."""
+    which routes there are. `good`: nothing was wrong after any step, or unreachable for longer than it may be."""
 
     topology: str
     seed: int

@@ -73,8 +73,6 @@ def _left_out(config: Config) -> Iterator[str]:
 def _unforeseen(config: Config) -> Iterator[str]:
     if config.aggregate:
         yield "[[aggregate]]"
-    if config.workload.addresses is not None:
-        yield "[workload.addresses]"
     if config.workload.bgp or config.listen:
         yield "[[listen]], [[workload.bgp]]"
     for one in config.neighbor:

@@ -122,8 +122,9 @@ def _kernel(fabric: Fabric, host: SimulatedHost, expected: Expected, contested: 
     for prefix in sorted(host.originated.blackholes):
         if (target := own.pop(_place(prefix), None)) != BLACKHOLE:
             yield f"{host.name}: the kernel has no blackhole for {prefix}, but target {target}"
+    own_ones = {*managed, *host.claims, *host.addresses}
     for prefix, leaves in expected.reached_by(host.name):
-        if any(prefix in those for those in (contested, managed, host.claims, away, of_guests)):
+        if any(prefix in those for those in (contested, own_ones, away, of_guests)):
             continue
         said = {_next_hop(fabric, leaf, host, prefix): announced_by(fabric, host, leaf, prefix) for leaf in leaves}
         wanted = shares(said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 
@@ -22,7 +23,7 @@ from bgpd.simulation.steps import Step, read_steps, standard_steps
 HASH_SEED = "0"
 """The order of sets depends on PYTHONHASHSEED: a seed gives the same run only with the same."""
 _NAMED = 3
-"""Addresses that are named where many are lost; --json has all."""
+"""Addresses and nodes that are named where there are many; --json has all."""
 
 
 def main(arguments: argparse.Namespace, hooks: Hooks) -> int:
@@ -34,7 +35,7 @@ def main(arguments: argparse.Namespace, hooks: Hooks) -> int:
     try:
         report = simulate(
             read_topology(arguments.topology),
-            lambda fabric: _steps(arguments.scenario, fabric),
+            lambda fabric: _steps(arguments.scenario, fabric, most_s=arguments.max_lost),
             seed=arguments.seed,
             began=told.began,
             told=told.step,
@@ -56,8 +57,9 @@ def _begin_anew() -> None:
     os.execve(sys.executable, [sys.executable, *arguments], {**environment, "PYTHONHASHSEED": HASH_SEED})
 
 
-def _steps(scenario: str | None, fabric: Fabric) -> list[Step]:
-    return read_steps(scenario, fabric) if scenario else standard_steps(fabric)
+def _steps(scenario: str | None, fabric: Fabric, *, most_s: float | None) -> list[Step]:
+    found = read_steps(scenario, fabric) if scenario else standard_steps(fabric)
+    return [one if one.max_lost_s is not None else msgspec.structs.replace(one, max_lost_s=most_s) for one in found]
 
 
 class _Told:
@@ -85,7 +87,11 @@ class _Told:
         updates = f"{report.updates} UPDATE{'s' if report.updates != 1 else ''}"
         self._say(f"\n{report.at_s:9.3f} s  {report.step}: {settled}, {updates}")
         for one in report.losses:
-            self._say(f"    {_loss(one)}")
+            self._say(f"    {_loss(one, is_start=report.step == 'start')}")
+        for missed in report.missed[:_NAMED]:
+            self._say(f"    TOO LONG: {missed}")
+        if len(report.missed) > _NAMED:
+            self._say(f"    TOO LONG: and {len(report.missed) - _NAMED} addresses more")
         for wrong in report.wrong:
             self._say(f"    WRONG: {wrong}")
 
@@ -94,14 +100,37 @@ class _Told:
         if self._is_json:
             print(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
             return
-        wrong = sum(len(one.wrong) for one in report.steps)
-        verdict = f"{wrong} things are wrong" if wrong else "after each of them all was as it should be"
-        print(f"\n{len(report.steps) - 1} steps, seed {report.seed}: {verdict}")
+        wrong, missed = (sum(len(getattr(one, key)) for one in report.steps) for key in ("wrong", "missed"))
+        verdicts = [f"{wrong} things are wrong"] if wrong else []
+        verdicts += [f"{missed} addresses were unreachable for longer than they may be"] if missed else []
+        verdict = ", ".join(verdicts) or "after each of them all was as it should be"
+        print(f"\n{_longest(report.steps[1:])}\n{len(report.steps) - 1} steps, seed {report.seed}: {verdict}")
 
 
-def _loss(one: LossReport) -> str:
-    named, rest = one.addresses[:_NAMED], len(one.addresses) - _NAMED
-    what = ", ".join(named) + (f" and {rest} more" if rest > 0 else "")
+def _longest(steps: list[StepReport]) -> str:
+    """Which steps have cost most, and how many nothing."""
+    costs = sorted(((_cost_s(one), one.step) for one in steps if one.losses), key=lambda cost: -cost[0])
+    shown = [
+        f"{step} {seconds:.3f} s" if seconds < math.inf else f"{step} until the next step"
+        for seconds, step in costs[:_NAMED]
+    ]
+    most = f"unreachable the longest by: {', '.join(shown)}; " if shown else ""
+    return f"{most}nothing was unreachable in {len(steps) - len(costs)} of {len(steps)} steps"
+
+
+def _cost_s(step: StepReport) -> float:
+    return max(one.seconds if one.seconds is not None else math.inf for one in step.losses)
+
+
+def _loss(one: LossReport, *, is_start: bool) -> str:
+    what = _few(one.addresses)
+    if is_start:
+        return f"{what}: not reached from {_few(one.sources)} ({one.why})"
     how_long = f"for {one.seconds:.3f} s" if one.seconds is not None else "until the next step"
     since = f" from {one.after_s:.3f} s on" if one.after_s else ""
-    return f"{what}: unreachable {how_long}{since}, for {', '.join(one.sources)} ({one.why})"
+    return f"{what}: unreachable {how_long}{since}, for {_few(one.sources)} ({one.why})"
+
+
+def _few(names: list[str]) -> str:
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

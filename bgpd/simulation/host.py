@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import random
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,6 +36,11 @@ from bgpd.workload.feed.api import ApiSource
 
 _START_AGAIN_S = 1.0
 _VETH = "veth0"
+
+
+def _is_inside(prefix: str, block: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    network = ipaddress.ip_network(prefix)
+    return network.version == block.version and network.subnet_of(block)  # type: ignore[arg-type]
 
 
 def _name(address: str) -> str:
@@ -379,6 +386,24 @@ class SimulatedHost:
         await daemon.process.start(order)
 
     @property
+    def addresses(self) -> frozenset[str]:
+        """Of its own interfaces, what it announces ([workload.addresses])."""
+        config = self.config.workload.addresses
+        if config is None:
+            return frozenset()
+        uplinks = {port.index for port in self.stack.ports}
+        found = set()
+        for one in self.kernel.addresses:
+            address, name = ipaddress.ip_address(one.packed), self.kernel.links[one.index].name
+            matches = (fnmatchcase(name, pattern) for pattern in config.interfaces)
+            is_named = name in config.interfaces or (one.index not in uplinks and any(matches))
+            is_usable = not (address.is_link_local or address.is_loopback or address.is_multicast)
+            if is_named and is_usable and (config.ipv4 if address.version == 4 else config.ipv6):
+                found.add(f"{address}/{address.max_prefixlen}")
+        blocks = [ipaddress.ip_network(text.partition(" ")[0]) for text in config.prefixes]
+        return frozenset(one for one in found if not blocks or any(_is_inside(one, block) for block in blocks))
+
+    @property
     def managed(self) -> set[str]:
         """What bgpd itself leads to workloads whose interface is up."""
         return {*self.static, *self.put, *self.fed} if not self.are_workloads_down else set()
@@ -400,7 +425,8 @@ class SimulatedHost:
     @property
     def originated(self) -> Announced:
         """What follows from its workloads and its aggregates."""
-        return aggregates.announced(self.config, {*self.claims, *self.managed, *self.said_by_guests})
+        said = {*self.claims, *self.managed, *self.said_by_guests, *self.addresses}
+        return aggregates.announced(self.config, said)
 
     @property
     def announced(self) -> frozenset[str]:

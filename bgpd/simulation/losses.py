@@ -17,14 +17,15 @@ _PAUSE_S = 0.01
 
 
 class Loss(msgspec.Struct, kw_only=True):
-    """An address that could not be reached, by some of the ways at least. `sources`: from which nodes; `why`: the first
-    way that failed; `until`: None while it goes on. Times are the loop's."""
+    """An address that could not be reached from a node, by some of the ways at least. `why`: the first way that failed;
+    `until`: None while it goes on. `is_known`: it was so at rest. Times are the loop's."""
 
     address: str
+    source: str
     since: float
     why: str
-    sources: dict[str, None]
     until: float | None = None
+    is_known: bool = False
 
 
 class Losses:
@@ -32,7 +33,8 @@ class Losses:
 
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
-        self._going_on: dict[str, Loss] = {}
+        self._going_on: dict[tuple[str, str], Loss] = {}
+        """By address and source."""
         self._ended: list[Loss] = []
         self._is_planned = False
         self.changed_at = fabric.loop.now
@@ -54,7 +56,7 @@ class Losses:
         """Addresses of workloads that are there, and prefixes of routers, each with its node."""
         for name, host in self._fabric.hosts.items():
             if host.stack.is_there:
-                yield from ((prefix, name) for prefix in (*host.claims, *host.managed))
+                yield from ((prefix, name) for prefix in (*host.claims, *host.managed, *host.addresses))
         for name, router in self._fabric.routers.items():
             if router.is_running or router.fib:
                 yield from ((prefix, name) for prefix in router.own if codes_of(prefix) != EVPN)
@@ -71,43 +73,38 @@ class Losses:
         for address, name in self._live():
             owners.setdefault(address, set()).add(name)
         sources = list(self._sources())
-        seen = set()
+        wrong: dict[tuple[str, str], str] = {}
         for address, at in owners.items():
             packets = Packets(self._fabric, address)
-            wrong = {one: found[0] for one in sources if one not in at and (found := packets.wrong_from(one))}
-            self._found(address, wrong, now)
-            seen.add(address)
-        for name, wrong in self._of_tenants():
-            self._found(name, wrong, now)
-            seen.add(name)
-        for address in [one for one in self._going_on if one not in seen]:
-            self._end(address, now)
+            wrong |= {
+                (address, one): found[0] for one in sources if one not in at and (found := packets.wrong_from(one))
+            }
+        wrong |= self._of_tenants()
+        for pair, why in wrong.items():
+            if pair not in self._going_on:
+                self._going_on[pair] = Loss(address=pair[0], source=pair[1], since=now, why=why)
+        for pair in [one for one in self._going_on if one not in wrong]:
+            loss = self._going_on.pop(pair)
+            if not loss.is_known or (pair[0] in owners and pair[1] in sources):
+                loss.until = now
+                self._ended.append(loss)
 
-    def _of_tenants(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """Each address of a tenant, and what is wrong from which hosts."""
+    def _of_tenants(self) -> dict[tuple[str, str], str]:
+        """Likewise addresses of tenants."""
         fabric = self._fabric
+        wrong = {}
         for (vrf, address), at in tenant_paths.live(fabric).items():
-            wrong = {}
             for source, its in tenant_paths.sources(fabric, vrf, at):
                 found = tenant_paths.wrong_from(fabric, source, its, address)
                 if found:
-                    wrong[source] = found[0]
-            yield f"{address} of {vrf}", wrong
+                    wrong[f"{address} of {vrf}", source] = found[0]
+        return wrong
 
-    def _found(self, address: str, wrong: dict[str, str], now: float) -> None:
-        if wrong:
-            why = next(iter(wrong.values()))
-            loss = self._going_on.setdefault(address, Loss(address=address, since=now, why=why, sources={}))
-            loss.sources.update(dict.fromkeys(wrong))
-        elif address in self._going_on:
-            self._end(address, now)
-
-    def _end(self, address: str, now: float) -> None:
-        loss = self._going_on.pop(address)
-        loss.until = now
-        self._ended.append(loss)
-
-    def take(self) -> list[Loss]:
-        """What was lost since this was asked last, and what is lost still, which is told again next time."""
+    def take(self, *, is_at_rest: bool) -> list[Loss]:
+        """What was lost since this was asked last, and what is lost still. That is told again next time, but if all is
+        at rest: then it is told once more when it has ended."""
         found, self._ended = self._ended, []
-        return [*found, *(msgspec.structs.replace(one, sources=dict(one.sources)) for one in self._going_on.values())]
+        found += [msgspec.structs.replace(one) for one in self._going_on.values() if not one.is_known]
+        for one in self._going_on.values():
+            one.is_known |= is_at_rest
+        return found

@@ -67,14 +67,18 @@ class Played:
             await self._rest(began)
             if not any(link.loss for link in fabric.links.values()):  # sessions over such a link come and go
                 wrong = checks.findings(fabric, is_foreseen=self._is_foreseen and not _has_stale(fabric))
-        losses = self._losses.take()
+        losses = self._losses.take(is_at_rest=until_s is None)
+        if step is None:  # what came one after the other at the start is no loss
+            losses = [one for one in losses if one.until is None]
         return StepReport(
             step=str(step) if step is not None else "start",
             at_s=round(began - FIRST_S, 3),
             settled_s=round(max(self._changed_at() - began, 0.0), 3) if until_s is None else None,
             updates=self._updates() - updates,
-            losses=_reports(losses, began) if step is not None else [],
+            losses=_reports(losses, began),
             wrong=wrong,
+            max_lost_s=step.max_lost_s if step is not None else None,
+            missed=_missed(losses, step.max_lost_s, fabric.loop.now) if step is not None else [],
         )
 
     def _stacks(self) -> Iterator[Stack]:
@@ -136,21 +140,49 @@ def _rest_s(fabric: Fabric) -> float:
 
 
 def _reports(losses: list[Loss], began: float) -> list[LossReport]:
-    """Addresses that were lost at the same time from the same nodes are one, to a hundredth of a second."""
-    found: dict[object, LossReport] = {}
+    """Sources that lost an address at the same time are one, to a hundredth of a second, and so are addresses that were
+    lost at the same time from the same nodes."""
+    by_address: dict[object, LossReport] = {}
     for one in losses:
         since = max(one.since, began)
         seconds = None if one.until is None else round(one.until - since, 3)
         if seconds == 0:
             continue
-        report = LossReport(
-            addresses=[], sources=list(one.sources), after_s=round(since - began, 3), seconds=seconds, why=one.why
-        )
-        rounded = round(seconds, 2) if seconds is not None else None
-        same = found.setdefault((round(report.after_s, 2), rounded, tuple(report.sources)), report)
-        same.addresses.append(one.address)
-        same.seconds = max(seconds, same.seconds) if seconds is not None and same.seconds is not None else None
+        after_s = round(since - began, 3)
+        report = LossReport(addresses=[one.address], sources=[], after_s=after_s, seconds=seconds, why=one.why)
+        same = by_address.setdefault((one.address, *_rounded(report)), report)
+        same.sources.append(one.source)
+        _prolong(same, report)
+    found: dict[object, LossReport] = {}
+    for report in by_address.values():
+        same = found.setdefault((*_rounded(report), tuple(report.sources)), report)
+        if same is not report:
+            same.addresses += report.addresses
+            _prolong(same, report)
     return list(found.values())
+
+
+def _rounded(report: LossReport) -> tuple[float, float | None]:
+    return round(report.after_s, 2), round(report.seconds, 2) if report.seconds is not None else None
+
+
+def _prolong(same: LossReport, other: LossReport) -> None:
+    if same.seconds is not None and other.seconds is not None:
+        same.seconds = max(same.seconds, other.seconds)
+
+
+def _missed(losses: list[Loss], most_s: float | None, now: float) -> list[str]:
+    """What was lost for longer than it may be, of each address the worst; what was lost at rest before is no news."""
+    worst: dict[str, tuple[bool, float, Loss]] = {}
+    for one in losses if most_s is not None else ():
+        lasted = one.until is None, (one.until or now) - one.since, one
+        if not one.is_known and lasted[:2] > worst.get(one.address, (False, most_s))[:2]:
+            worst[one.address] = lasted
+    found = []
+    for address, (is_so_still, lasted_s, one) in worst.items():
+        how_long = "and is so still" if is_so_still else f"for {lasted_s:.3f} s"
+        found.append(f"{address} was unreachable {how_long}, from {one.source}; it may be for {most_s:g} s")
+    return found
 
 
 async def do(fabric: Fabric, step: Step, reload: Callable[[str, str], Config]) -> None:
@@ -291,7 +323,7 @@ def simulate(
             not_simulated=built.remarks,
             unforeseen=built.unforeseen,
             steps=reports,
-            good=not any(one.wrong for one in reports),
+            good=not any(one.wrong or one.missed for one in reports),
         )
         del fabric, built, builder, played
     return report

@@ -67,6 +67,8 @@ class Packets:
                 yield from (f"{name} {wrong}" for wrong in self._at(way))
 
     def _received_by_host(self, name: str) -> Iterator[str]:
+        if self._prefix in self._fabric.hosts[name].addresses:
+            return  # the kernel's local table comes first
         target = self._target(name)
         if target is None:
             yield f"{name} has no route"

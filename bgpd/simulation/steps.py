@@ -22,7 +22,8 @@ from bgpd.workload.feed.payload import PayloadRefused, decode_service, decode_wo
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """`do`: one of ACTIONS. `after_s`: so long after the step before began; None: once all is at rest."""
+    """`do`: one of ACTIONS. `after_s`: so long after the step before began; None: once all is at rest. `max_lost_s`:
+    for so long addresses may be unreachable because of it; None: for any time."""
 
     do: str
     node: str = ""
@@ -36,6 +37,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     down_s: float = 1.0
     graceful: bool = True
     after_s: float | None = None
+    max_lost_s: float | None = None
 
     @property
     def body(self) -> bytes:
@@ -99,12 +101,12 @@ ACTIONS = {
     "wait": Action("nothing happens", ()),
 }
 """The words of `do`."""
-_ALWAYS = ("do", "after_s")
+_ALWAYS = ("do", "after_s", "max_lost_s")
 _SHOWN = ("link", "node", "address", "topic", "file")
 _LIKENESS = 0.7
 """How near a word must be to what is known for it to be what was meant."""
 _NUMBERS = {"loss": "write a share, such as 0.1", "down_s": "write seconds, such as 2.5"}
-_NUMBERS["after_s"] = _NUMBERS["down_s"]
+_NUMBERS |= dict.fromkeys(("after_s", "max_lost_s"), _NUMBERS["down_s"])
 _OF_ROUTERS = ("dies", "boots", "restart", "link-deaf")
 """What can be done to routers as well as hosts."""
 _OF_THE_LIVING = ("restart", "kill", "hand-over", "drain", "undrain", "reload", "bfd-dies", "dies")
@@ -146,10 +148,15 @@ class _Reader:
 
     def read(self, data: dict[str, Any]) -> Iterator[Step]:
         """The steps of a scenario, in order."""
+        most_s = self._expect(data.pop("expect", {}))
         for key in data:
             if key != "step":
                 is_of_step = key in msgspec.structs.asdict(Step(do="wait"))
-                right = "write it below [[step]]" if is_of_step else "a scenario has [[step]] only, one for each step"
+                right = (
+                    "write it below [[step]]"
+                    if is_of_step
+                    else "a scenario has [[step]], one for each step, and [expect]"
+                )
                 raise self._fail(key, f'there is no key "{key}"', right)
         steps = data.get("step", [])
         if isinstance(steps, dict):
@@ -158,7 +165,20 @@ class _Reader:
             raise self._fail("step", "has no steps", 'write [[step]] with do = "link-down" and so on')
         for number, one in enumerate(steps):
             self._at = ("step", number)
-            yield self._step(one)
+            step = self._step(one)
+            yield step if step.max_lost_s is not None else msgspec.structs.replace(step, max_lost_s=most_s)
+
+    def _expect(self, table: Any) -> float | None:
+        """What [expect] says for all steps that say nothing themselves."""
+        self._at = ("expect",)
+        if not isinstance(table, dict):
+            raise self._fail("", "expect is no table", "write [expect] with max_lost_s = 1")
+        for key in table:
+            if key != "max_lost_s":
+                raise self._fail(key, f'expect has no key "{key}"', "it has max_lost_s")
+        found: float | None = self._value("max_lost_s", table["max_lost_s"]) if table else None
+        self._at = ()
+        return found
 
     def _step(self, table: dict[str, Any]) -> Step:
         do = table.get("do", "")

@@ -49,8 +49,9 @@ def played(*steps: Step, topology: str = TWO_LEAF, steps_of: StepsOf | None = No
 
 
 def lost_s(report: SimulationReport, address: str) -> list[float | None]:
-    """How long an address was lost in the last step."""
-    return [loss.seconds for loss in report.steps[-1].losses if address in loss.addresses]
+    """How long an address was lost in the last step, wherever it was for longest; nothing, if it was not."""
+    found = [loss.seconds for loss in report.steps[-1].losses if address in loss.addresses]
+    return [None if None in found else max(one for one in found if one is not None)] if found else []
 
 
 def test_link_that_goes_down_costs_what_the_leaf_takes_to_send_elsewhere() -> None:
@@ -144,6 +145,41 @@ def test_topology_without_workloads_gets_some(tmp_path: Path) -> None:
     assert steps[-1].do == "move"
 
 
+def test_what_is_lost_is_told_once_and_when_it_is_there_again() -> None:
+    cuts = [Step(do="link-down", link=(leaf, "host1")) for leaf in ("leaf1", "leaf2")]
+    report = played(*cuts, Step(do="hand-over", node="host2"), Step(do="link-up", link=LINK))
+    lost = [[one.seconds for one in step.losses if OF_HOST1 in one.addresses] for step in report.steps[2:]]
+    assert lost[0] == [None]
+    assert lost[1] == [], "the hand-over has nothing to do with it"
+    assert all(seconds is not None and seconds < 1 for seconds in lost[2]), lost
+    assert lost[2]
+
+
+def test_what_is_not_reached_when_all_has_started_is_told(tmp_path: Path) -> None:
+    topology = written(tmp_path, config=CONFIG.replace('import = "all"', 'import = "none"'))
+    (start,) = played(topology=topology).steps
+    (loss,) = start.losses
+    assert (loss.addresses, loss.sources, loss.seconds) == (["198.51.100.0/24"], ["host1"], None)
+
+
+@pytest.mark.parametrize(("most_s", "is_good"), [(0.0, False), (1.0, True)])
+def test_step_may_cost_no_more_than_it_says(most_s: float, is_good: bool) -> None:
+    steps = Step(do="link-down", link=LINK, max_lost_s=most_s), Step(do="link-up", link=LINK, max_lost_s=most_s)
+    report = played(*steps)
+    assert report.good is is_good
+    assert any(one.startswith(f"{OF_HOST1} was unreachable for 0.0") for one in report.steps[1].missed) is not is_good
+    assert report.steps[2].missed == []
+    assert [one.max_lost_s for one in report.steps] == [None, most_s, most_s]
+
+
+def test_what_goes_on_counts_as_lost_for_longer_than_it_may_be() -> None:
+    cuts = [Step(do="link-down", link=(leaf, "host1"), max_lost_s=3600) for leaf in ("leaf1", "leaf2")]
+    report = played(*cuts, Step(do="wait", max_lost_s=0))
+    assert not report.good
+    assert f"{OF_HOST1} was unreachable and is so still, from" in report.steps[2].missed[0]
+    assert report.steps[3].missed == [], "once is enough"
+
+
 # Files of steps
 
 
@@ -176,7 +212,13 @@ def test_steps_are_read(tmp_path: Path) -> None:
     lossy, claim = steps_of(text, tmp_path)
     assert lossy == Step(do="link-lossy", link=LINK, loss=0.25)
     assert claim == Step(do="claim", node="host1", address="10.64.7.7/32", after_s=2.0)
+    assert [one.max_lost_s for one in (lossy, claim)] == [None, None]
     assert [str(lossy), str(claim)] == ["link-lossy leaf1 - host1", "claim host1 10.64.7.7/32"]
+
+
+def test_scenario_says_what_all_its_steps_may_cost_but_those_that_say_it_themselves(tmp_path: Path) -> None:
+    text = '[expect]\nmax_lost_s = 0.5\n[[step]]\ndo = "wait"\n[[step]]\ndo = "wait"\nmax_lost_s = 3\n'
+    assert [one.max_lost_s for one in steps_of(text, tmp_path)] == [0.5, 3.0]
 
 
 @pytest.mark.parametrize(
@@ -243,6 +285,7 @@ def test_command_tells_of_each_step_and_ends_well(capsys: pytest.CaptureFixture[
     assert "2 hosts, 3 routers, 6 links" in out
     assert "link-down leaf1 - host1" in out
     assert "unreachable for" in out
+    assert "unreachable the longest by: " in out
     assert out.endswith("5 steps, seed 0: after each of them all was as it should be\n")
 
 
@@ -256,6 +299,15 @@ def test_command_fails_where_something_is_wrong(
     report = json.loads(capsys.readouterr().out)
     assert not report["good"]
     assert "which owns" in " ".join(report["steps"][-1]["wrong"])
+
+
+def test_command_fails_where_an_address_is_lost_for_too_long(capsys: pytest.CaptureFixture[str]) -> None:
+    scenario = str(LAB / "two-leaf.scenario.toml")
+    assert bgpd_main(["simulate", TWO_LEAF, scenario, "--max-lost", "0"]) == 1
+    out = capsys.readouterr().out
+    assert "TOO LONG: 10.64" in out
+    assert "unreachable the longest by: " in out
+    assert out.endswith("addresses were unreachable for longer than they may be\n")
 
 
 def test_command_tells_errors_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,8 +64,9 @@ def wrong(report: SimulationReport) -> list[str]:
 
 
 def lost_s(report: SimulationReport, address: str) -> list[float | None]:
-    """How long an address was lost in the last step."""
-    return [loss.seconds for loss in report.steps[-1].losses if address in loss.addresses]
+    """How long an address was lost in the last step, wherever it was for longest; nothing, if it was not."""
+    found = [loss.seconds for loss in report.steps[-1].losses if address in loss.addresses]
+    return [None if None in found else max(one for one in found if one is not None)] if found else []
 
 
 # BFD
@@ -81,6 +82,22 @@ def test_bfd_finds_a_leaf_that_dies_without_a_word() -> None:
 
 def test_bfd_process_that_dies_is_back() -> None:
     assert wrong(played(FAULTS, Step(do="bfd-dies", node="host1", down_s=2))) == []
+
+
+# The host's own addresses
+
+
+def test_addresses_of_the_host_itself_are_announced_reached_and_lost(tmp_path: Path) -> None:
+    lines = [
+        f"        - ip address add {one}\n"
+        for one in ("10.255.1.1/32 dev lo", "127.0.0.5/8 dev lo", "10.8.0.1/24 dev d0")
+    ]
+    topology = TOPOLOGY.replace("      exec:\n", "      exec:\n" + "".join(lines))
+    config = CONFIG + '[workload.addresses]\ninterfaces = ["*"]\nprefixes = ["10.0.0.0/8"]\n'
+    steps = [Step(do="kill", node="host1"), Step(do="link-down", link=("leaf1", "host1"))]
+    report = played(written(tmp_path, topology=topology, config=config), *steps)
+    assert (wrong(report), report.unforeseen) == ([], [])
+    assert [lost_s(report, one) for one in ("10.255.1.1/32", "10.8.0.1/32", "10.0.11.1/32")] == [[None], [None], []]
 
 
 # A broker

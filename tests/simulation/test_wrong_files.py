@@ -83,7 +83,10 @@ def test_error_of_a_step_is_told_before_anything_is_run(step: str, says: str, tm
     [
         ('do = "wait"\n', 'scenario.toml:1: there is no key "do"; write it below [[step]]'),
         ('[step]\ndo = "wait"\n', "[step] is one table; write [[step]], with two brackets, for each step"),
-        ('[[steps]]\ndo = "wait"\n', 'there is no key "steps"; a scenario has [[step]] only'),
+        ('[[steps]]\ndo = "wait"\n', 'there is no key "steps"; a scenario has [[step]], one for each'),
+        ("expect = 1\n", "scenario.toml:1: expect is no table; write [expect] with max_lost_s"),
+        ("[expect]\nmax_lost = 1\n", 'scenario.toml:2: expect has no key "max_lost"; it has max_lost_s'),
+        ("[expect]\nmax_lost_s = -1\n", "scenario.toml:2: max_lost_s = -1 is no number from 0 to 86400"),
         ("- do: wait\n", "scenario.toml:1: is not valid TOML"),
         (b"\xff\xfe\x00", "scenario.toml: is no text in UTF-8; a scenario is TOML"),
     ],
