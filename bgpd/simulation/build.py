@@ -19,7 +19,7 @@ from bgpd.migrate.draft import ImportFailed, Place
 from bgpd.model.prefix import is_link_local
 from bgpd.simulation.adapted import Adapted, adapted
 from bgpd.simulation.broker import Broker
-from bgpd.simulation.clab import BGPD_CONFIG, FRR_CONFIG, Joint, Node, Topology
+from bgpd.simulation.clab import BGPD_CONFIG, FRR_CONFIG, Joint, Node, Topology, interface_of
 from bgpd.simulation.fabric import FAMILIES, Fabric
 from bgpd.simulation.frr_filters import overriding
 from bgpd.simulation.frr_neighbors import FrrNeighbor
@@ -119,6 +119,10 @@ class Builder:
             raise ImportFailed(Place(str(node.binds[BGPD_CONFIG])), "has no neighbor that can be simulated", right)
         host.routers = {one.neighbor.name: one.router for one in sessions}
         host.all_neighbors = host.neighbors
+        for one in fitted.config.workload.static:
+            if one.interface and one.interface not in ("lo", *node.interfaces):
+                interface_of(node, one.interface)
+                self._remarks.append(f"{node.name}: {one.interface} of {one.prefix} is not in the topology: it is made")
         set_up(node, host)
         return sessions
 
@@ -400,19 +404,23 @@ class Builder:
         (one, its_port), (two, other_port) = joint.ends
         if one not in routers or two not in routers:
             return
-        if (one, two) in self._fabric.links or (two, one) in self._fabric.links:
-            self._remarks.append(f"{joint.place}: a second link between {one} and {two} is not simulated")
-            return
-        first, second = routers[one], routers[two]
-        above = Port(first.stack, len(first.stack.ports) + 1, its_port, self._link_local())
-        below = Port(second.stack, len(second.stack.ports) + 1, other_port, self._link_local())
-        self._fabric.connect(above, below, delay_s=DELAY_S)
         configs = (self._configs.get(one), its_port), (self._configs.get(two), other_port)
         theirs = self._addresses(two, other_port), self._addresses(one, its_port)
         expected = [
             config.neighbors.at(port, others) if config is not None else None
             for (config, port), others in zip(configs, theirs)
         ]
+        has_no_session = expected == [None, None] and all(config is not None for config, _ in configs)
+        if (one, two) in self._fabric.links or (two, one) in self._fabric.links:
+            if not has_no_session:
+                self._remarks.append(f"{joint.place}: a second link between {one} and {two} is not simulated")
+            return
+        first, second = routers[one], routers[two]
+        above = Port(first.stack, len(first.stack.ports) + 1, its_port, self._link_local())
+        below = Port(second.stack, len(second.stack.ports) + 1, other_port, self._link_local())
+        self._fabric.connect(above, below, delay_s=DELAY_S)
+        if has_no_session:
+            return
         if any(found.is_shut for found in expected if found is not None):
             self._remarks.append(f"{joint.place}: {one} or {two} has shut the other down: no session")
             return

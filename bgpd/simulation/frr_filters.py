@@ -7,29 +7,18 @@ there.
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from bgpd.migrate.draft import ImportFailed
 from bgpd.migrate.frr_text import FrrText, Line, MapEntry
-from bgpd.simulation import evpn
 from bgpd.simulation.fabric import FAMILIES
+from bgpd.simulation.frr_matches import Matches, Matching, Passes, all_match, community, none_matches, prefix_list
 from bgpd.simulation.peer import Filter
 from bgpd.simulation.wire import EVPN, Codes, Route, codes_of
 
 CODES = {name: codes for codes, name in FAMILIES.items()}
 """Of families by the names that FRR and configurations have."""
-_WELL_KNOWN = {
-    "graceful-shutdown": 0xFFFF0000,
-    "no-export": 0xFFFFFF01,
-    "no-advertise": 0xFFFFFF02,
-    "blackhole": 0xFFFF029A,
-}
-_Passes = Callable[[str], bool]
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -73,11 +62,15 @@ def _of_family(
         if line is None or line.words[0] == "no":
             continue
         names[f"{command} {line.word(3)} {way}"] = None
-        if command == "prefix-list":
-            version = "ip" if family == "ipv4-unicast" else "ipv6"
-            yield _by_list(prefix_list(text.prefix_lists.get(f"{version} {line.word(3)}", [])))
-        elif command == "route-map":
+        matching, version = Matching(text), "ip" if family == "ipv4-unicast" else "ipv6"
+        if command == "route-map":
             yield route_map(text, line.word(3), asn, unread)
+        elif command == "prefix-list":
+            yield _by_list(prefix_list(text.prefix_lists.get(f"{version} {line.word(3)}", [])))
+        elif command == "filter-list":
+            yield _if(matching.as_path(line.word(3)))
+        elif (passes := matching.access_list(version, line.word(3))) is not None:
+            yield _by_list(passes)
         else:
             unread[str(line)] = None
 
@@ -111,97 +104,80 @@ def overriding(tells: Filter | None, *, old: int, new: int) -> Filter:
     return apply
 
 
-def _by_list(passes: _Passes) -> Filter:
+def _if(matches: Matches) -> Filter:
+    return lambda prefix, route: route if matches(prefix, route) else None
+
+
+def _by_list(passes: Passes) -> Filter:
     return lambda prefix, route: route if passes(prefix) else None
 
 
-def prefix_list(lines: list[Line]) -> _Passes:
-    """Whether a list lets a prefix pass. `ip prefix-list NAME [seq N] permit|deny PREFIX|any [ge N] [le N]`."""
-    entries = sorted(
-        (_listed(line, 5 * (at + 1)) for at, line in enumerate(lines) if {"permit", "deny"} & set(line.words)),
-        key=lambda entry: entry.place,
-    )
-
-    def passes(prefix: str) -> bool:
-        network = ipaddress.ip_network(evpn.prefix_of(prefix))
-        return next((one.permits for one in entries if one.has(network)), False)
-
-    return passes
-
-
-class _Listed(NamedTuple):
-    """One entry of a prefix list. `whole`: None is any."""
-
-    place: int
-    permits: bool
-    whole: _Network | None
-    least: int
-    most: int
-
-    def has(self, network: _Network) -> bool:
-        """Whether an entry of a prefix list is about a network."""
-        if self.whole is None:
-            return True
-        is_inside = self.whole.version == network.version and network.subnet_of(self.whole)  # type: ignore[arg-type]
-        return is_inside and self.least <= network.prefixlen <= self.most
-
-
-def _listed(line: Line, place: int) -> _Listed:
-    """Raises: ImportFailed: its prefix is none."""
-    action = next(word for word in line.words if word in ("permit", "deny"))
-    number, text, ge, le = line.after("seq"), line.after(action), line.after("ge"), line.after("le")
-    whole = network_of(text, line) if text != "any" else None
-    least = int(ge) if ge.isdecimal() else whole.prefixlen if whole is not None else 0
-    longest = 0 if whole is None else whole.max_prefixlen if ge.isdecimal() else whole.prefixlen
-    most = int(le) if le.isdecimal() else longest
-    return _Listed(int(number) if number.isdecimal() else place, action == "permit", whole, least, most)
-
-
-def network_of(text: str, line: Line) -> _Network:
-    """Raises: ImportFailed: it is no prefix."""
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError as error:
-        raise ImportFailed(line.place, f'"{text}": {error}', "write ADDRESS/LENGTH") from None
-
-
-class _Entry(msgspec.Struct, frozen=True):
-    permits: bool
-    matches: tuple[_Passes, ...]
-    change: Filter
-
-
-def route_map(text: FrrText, name: str, asn: int, unread: dict[str, None]) -> Filter:
-    """What a route map makes of routes. `asn`: the router's; `unread`: is given what is not simulated."""
+def route_map(
+    text: FrrText, name: str, asn: int, unread: dict[str, None], interfaces: Mapping[str, set[str]] | None = None
+) -> Filter:
+    """What a route map makes of routes. `asn`: the router's; `unread`: is given what is not simulated; `interfaces`: of
+    the prefixes, where these are connected."""
     found = sorted(text.route_maps.get(name, ()), key=lambda entry: entry.number)
-    entries = [_entry(text, name, one, asn, unread) for one in found]
+    matching = Matching(text, interfaces)
+    entries = [_entry(name, one, matching, asn, unread) for one in found]
 
     def apply(prefix: str, route: Route) -> Route | None:
+        kept: Route | None = route
+        is_permitted, least = False, 0
         for one in entries:
-            if all(matches(prefix) for matches in one.matches):
-                return one.change(prefix, route) if one.permits else None
-        return None
+            if one.number < least or kept is None or not all(matches(prefix, kept) for matches in one.matches):
+                continue
+            if not one.permits:
+                return None
+            kept, is_permitted = one.change(prefix, kept), True
+            if one.goes_on_at is None:
+                return kept
+            least = one.goes_on_at
+        return kept if is_permitted else None
 
     return apply
 
 
-def _entry(text: FrrText, name: str, entry: MapEntry, asn: int, unread: dict[str, None]) -> _Entry:
-    matches: list[_Passes] = []
+class _Entry(msgspec.Struct, frozen=True):
+    """`goes_on_at`: the number of the entry that is looked at after a match, at least; None: no more is."""
+
+    number: int
+    permits: bool
+    matches: tuple[Matches, ...]
+    change: Filter
+    goes_on_at: int | None
+
+
+def _entry(name: str, entry: MapEntry, matching: Matching, asn: int, unread: dict[str, None]) -> _Entry:
+    matches: list[Matches] = []
     changes: list[Filter] = []
+    goes_on_at = None
     for line in entry.lines:
+        where = f"route-map {name} {entry.number}: {line}"
         match line.words:
-            case ("match", "ip" | "ipv6" as version, "address", "prefix-list", listed):
-                matches.append(_of_version(version, prefix_list(text.prefix_lists.get(f"{version} {listed}", []))))
+            case ("match", *_):
+                found = matching.read(line)
+                if (
+                    found is None
+                ):  # a route that is refused by mistake would tell more that is wrong than one that passes
+                    unread[f"{where}: {'all are' if entry.permits else 'none is'} taken to match"] = None
+                matches.append(found or (all_match if entry.permits else none_matches))
+            case ("on-match", "next") | ("continue",):
+                goes_on_at = entry.number + 1
+            case ("on-match", "goto", number) | ("continue", number) if number.isdecimal():
+                goes_on_at = int(number)
             case ("set", "as-path", "prepend", *numbers):
                 changes.append(_prepend(numbers, asn))
-            case ("set", "community", *words) if all(_community(one) is not None or one == "additive" for one in words):
+            case ("set", "community", *words) if all(
+                community(one) is not None or one in ("additive", "none") for one in words
+            ):
                 changes.append(_communities(words))
             case ("set", "local-preference", number) if number.isdecimal():
                 changes.append(_preference(int(number)))
             case ("description", *_):
                 pass
             case _:
-                unread[f"route-map {name} {entry.number}: {line}"] = None
+                unread[where] = None
 
     def change(prefix: str, route: Route) -> Route | None:
         kept: Route | None = route
@@ -209,11 +185,7 @@ def _entry(text: FrrText, name: str, entry: MapEntry, asn: int, unread: dict[str
             kept = one(prefix, kept) if kept is not None else None
         return kept
 
-    return _Entry(entry.permits, tuple(matches), change)
-
-
-def _of_version(version: str, passes: _Passes) -> _Passes:
-    return lambda prefix: (":" in evpn.prefix_of(prefix)) == (version == "ipv6") and passes(prefix)
+    return _Entry(entry.number, entry.permits, tuple(matches), change, goes_on_at)
 
 
 def _prepend(words: list[str], asn: int) -> Filter:
@@ -224,15 +196,8 @@ def _prepend(words: list[str], asn: int) -> Filter:
     return lambda _prefix, route: msgspec.structs.replace(route, as_path=(*numbers, *route.as_path))
 
 
-def _community(word: str) -> int | None:
-    high, _, low = word.partition(":")
-    if high.isdecimal() and low.isdecimal():
-        return int(high) << 16 | int(low)
-    return _WELL_KNOWN.get(word)
-
-
 def _communities(words: list[str]) -> Filter:
-    new = tuple(number for one in words if (number := _community(one)) is not None)
+    new = tuple(number for one in words if (number := community(one)) is not None)
     is_added = "additive" in words
     return lambda _prefix, route: msgspec.structs.replace(
         route, communities=tuple(dict.fromkeys((*(route.communities if is_added else ()), *new)))

@@ -14,7 +14,8 @@ from bgpd.migrate.draft import ImportFailed, Place
 from bgpd.migrate.frr_peers import Peers, is_off
 from bgpd.migrate.frr_text import FrrText, Line, Router, read_frr_text
 from bgpd.simulation import evpn
-from bgpd.simulation.frr_filters import network_of, route_map
+from bgpd.simulation.frr_filters import route_map
+from bgpd.simulation.frr_matches import network_of
 from bgpd.simulation.frr_neighbors import NeighborReader, Neighbors, is_datacenter, number
 from bgpd.simulation.frr_unread import unread
 from bgpd.simulation.router import Style
@@ -108,7 +109,11 @@ class _Own:
         self.unforeseen: dict[str, None] = {}
         self._text = text
         self._asn = int(router.asn)
-        self._connected = [str(ipaddress.ip_interface(one).network) for found in addresses.values() for one in found]
+        self._connected: dict[str, set[str]] = {}
+        """By which interfaces."""
+        for name, found in addresses.items():
+            for one in found:
+                self._connected.setdefault(str(ipaddress.ip_interface(one).network), set()).add(name)
         self._static = [str(network_of(line.word(2), line)) for line in text.top if _is_static(line)]
         is_checked = all(line.words != ("no", "bgp", "network", "import-check") for line in router.lines)
         for family, line in _lines(router):
@@ -119,13 +124,13 @@ class _Own:
                 else:
                     self._announce([prefix], line)
             elif line.starts("redistribute", "connected") or line.starts("redistribute", "static"):
-                found = self._connected if line.word(1) == "connected" else self._static
-                self._announce([one for one in found if _family(one) == family], line)
+                prefixes = [*self._connected] if line.word(1) == "connected" else self._static
+                self._announce([one for one in prefixes if _family(one) == family], line)
 
     def _announce(self, prefixes: list[str], line: Line) -> None:
         """As a route map says, where the line names one."""
         name = line.after("route-map")
-        apply = route_map(self._text, name, self._asn, self.unread) if name else None
+        apply = route_map(self._text, name, self._asn, self.unread, self._connected) if name else None
         for prefix in prefixes:
             route = Route(peer=None)
             changed = apply(prefix, route) if apply is not None else route

@@ -83,9 +83,11 @@ class Losses:
         for pair, why in wrong.items():
             if pair not in self._going_on:
                 self._going_on[pair] = Loss(address=pair[0], source=pair[1], since=now, why=why)
+        live = {*owners, *(f"{address} of {vrf}" for vrf, address in tenant_paths.live(self._fabric))}
         for pair in [one for one in self._going_on if one not in wrong]:
-            loss = self._going_on.pop(pair)
-            if not loss.is_known or (pair[0] in owners and pair[1] in sources):
+            is_there = pair[0] in live and pair[1] in sources
+            if is_there or not self._going_on[pair].is_known:  # else nothing is known that is new
+                loss = self._going_on.pop(pair)
                 loss.until = now
                 self._ended.append(loss)
 

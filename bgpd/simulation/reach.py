@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Iterator
 
 from bgpd.model.prefix import key_address, parse_prefix
@@ -83,8 +84,14 @@ class Packets:
 
     def _delivered(self, name: str) -> Iterator[str]:
         host = self._fabric.hosts[name]
-        if self._prefix not in host.claims and self._prefix not in host.managed:
+        if self._prefix not in host.claims and self._prefix not in host.managed and not self._is_on_link(name):
             yield f"{name} delivers it, and does not own it"
+
+    def _is_on_link(self, name: str) -> bool:
+        """Whether it is the network of a link of the host, so that it has nothing to be delivered to."""
+        network = ipaddress.ip_network(self._prefix)
+        addresses = ((one.packed, one.prefix_length) for one in self._fabric.hosts[name].kernel.addresses)
+        return any(ipaddress.ip_network(one, strict=False) == network for one in addresses)
 
     def _target(self, name: str) -> int | None:
         found = self._fabric.hosts[name].kernel.lookup(self._address)

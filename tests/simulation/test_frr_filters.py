@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bgpd.migrate.draft import ImportFailed
 from bgpd.migrate.frr_peers import Peers
 from bgpd.migrate.frr_text import FrrText, read_frr_text
 from bgpd.simulation.frr_filters import Filters, filters_of
@@ -94,10 +95,94 @@ def test_preference_comes_before_the_length_of_the_path() -> None:
     assert min(ROUTE, long, key=lambda route: route.rank) is long
 
 
-def test_what_is_not_simulated_is_told() -> None:
-    found = filters("route-map M in", "route-map M permit 10\n match as-path X\n set weight 7\n")
-    assert found.unread == ("route-map M 10: match as-path X", "route-map M 10: set weight 7")
-    assert filters("filter-list X in").unread == (f"neighbor {NEIGHBOR} filter-list X in",)
+LISTS_OF_ROUTES = """
+bgp community-list standard BLOCK seq 5 permit 65000:666
+bgp community-list standard BLOCK seq 10 permit 65000:1 no-export
+bgp community-list expanded PATTERN seq 5 permit 65000:.*
+bgp as-path access-list HOSTS seq 5 deny _65299_
+bgp as-path access-list HOSTS seq 10 permit ^652[0-9][0-9]$
+access-list INSIDE seq 5 deny 10.64.9.0/24
+access-list INSIDE remark for hosts
+access-list INSIDE seq 10 permit 10.64.0.0/16
+access-list INSIDE seq 15 permit 192.0.2.0/24 exact-match
+access-list 1 permit 10.0.0.0 0.255.255.255
+"""
+BLOCKED = Route(peer="a", as_path=(65203,), communities=(65000 << 16 | 666, 7))
+BOTH = Route(peer="a", as_path=(65203,), communities=(0xFFFFFF01, 65000 << 16 | 1))
+
+
+@pytest.mark.parametrize(
+    ("match", "passing"),
+    [
+        ("community BLOCK", [BLOCKED, BOTH]),
+        ("community BLOCK exact-match", [BOTH]),
+        ("community NONE", []),
+        ("as-path HOSTS", [ROUTE, BLOCKED, BOTH]),
+        ("as-path NONE", []),
+        ("ip address prefix-len 32", [ROUTE, BLOCKED, BOTH]),
+        ("ip address prefix-len 24", []),
+    ],
+)
+def test_routes_are_matched_by_communities_and_paths(match: str, passing: list[Route]) -> None:
+    found = filters("route-map M in", f"route-map M permit 10\n match {match}\n{LISTS_OF_ROUTES}")
+    assert found.takes is not None
+    assert [one for one in (ROUTE, BLOCKED, BOTH) if found.takes("10.64.1.1/32", one) is one] == passing
+    assert found.unread == ()
+
+
+@pytest.mark.parametrize("command", ["route-map M in", "distribute-list INSIDE in"])
+def test_prefixes_are_matched_by_access_lists(command: str) -> None:
+    found = filters(command, f"route-map M permit 10\n match ip address INSIDE\n{LISTS_OF_ROUTES}")
+    takes = found.takes
+    assert takes is not None
+    prefixes = ("10.64.1.1/32", "10.64.9.1/32", "192.0.2.0/24", "192.0.2.1/32", "10.9.0.0/16")
+    assert [one for one in prefixes if takes(one, ROUTE) is ROUTE] == ["10.64.1.1/32", "192.0.2.0/24"]
+    assert found.unread == ()
+
+
+def test_paths_are_filtered_by_lists_of_them() -> None:
+    takes = filters("filter-list HOSTS in", LISTS_OF_ROUTES).takes
+    assert takes is not None
+    paths = (65203,), (65299,), (65203, 64999)
+    assert [one for one in paths if takes("10.64.1.1/32", Route(peer="a", as_path=one))] == [(65203,)]
+
+
+@pytest.mark.parametrize("on", ["on-match next", "continue", "on-match goto 30", "continue 30"])
+def test_route_map_goes_on_where_it_says_so(on: str) -> None:
+    entries = f"route-map M permit 10\n set community 1:1\n {on}\nroute-map M permit 20\n set community 2:2 additive\n"
+    last = "route-map M permit 30\n match community NONE\n set community 3:3 additive\n"
+    takes = filters("route-map M in", entries + last).takes
+    assert takes is not None
+    taken = takes("10.64.1.1/32", ROUTE)
+    assert taken is not None, "what was permitted stays so, if no later entry matches"
+    assert taken.communities == ((1 << 16 | 1,) if "30" in on else (1 << 16 | 1, 2 << 16 | 2))
+
+
+def test_communities_are_taken_away() -> None:
+    takes = filters("route-map M in", "route-map M permit 10\n set community none\n").takes
+    assert takes is not None
+    assert takes("10.64.1.1/32", ROUTE) == msgspec.structs.replace(ROUTE, communities=())
+
+
+@pytest.mark.parametrize(("action", "said"), [("permit", "all are"), ("deny", "none is")])
+def test_what_is_not_simulated_is_told_and_refuses_nothing(action: str, said: str) -> None:
+    entries = f"route-map M {action} 10\n match tag 7\n set weight 7\nroute-map M permit 20\n"
+    found = filters("route-map M in", entries)
+    assert found.unread == (f"route-map M 10: match tag 7: {said} taken to match", "route-map M 10: set weight 7")
+    assert found.takes is not None
+    assert found.takes("10.64.1.1/32", ROUTE) is ROUTE
+
+
+@pytest.mark.parametrize("match", ["community PATTERN", "ip address 1", "ip address NONE", "interface eth1", "peer a"])
+def test_match_that_is_not_simulated_is_told(match: str) -> None:
+    found = filters("route-map M in", f"route-map M permit 10\n match {match}\n{LISTS_OF_ROUTES}")
+    assert found.unread == (f"route-map M 10: match {match}: all are taken to match",)
+
+
+def test_list_that_is_none_is_told() -> None:
+    assert filters("distribute-list NONE in").unread == (f"neighbor {NEIGHBOR} distribute-list NONE in",)
+    with pytest.raises(ImportFailed, match=r"frr.conf:\d+: .*; write a regular expression"):
+        filters("filter-list X in", "bgp as-path access-list X permit [")
 
 
 def test_nothing_passes_without_a_policy_that_is_required() -> None:

@@ -13,6 +13,7 @@ from bgpd.simulation.clab import read_topology
 from bgpd.simulation.frr_router import FrrRouter, read_frr_router
 from bgpd.simulation.loop import simulated_time
 from bgpd.simulation.network import Port
+from bgpd.simulation.reach import Packets
 from bgpd.simulation.router import Router
 from bgpd.simulation.wire import V4, V6, Route
 from tests.simulation.topologies import CONFIG, written
@@ -127,17 +128,18 @@ def test_hold_time_is_that_of_the_neighbor(tmp_path: Path) -> None:
         (" network 10.9.0.0/16", "ip route 10.9.0.0/16 Null0", ["10.9.0.0/16"]),
         (" network 10.9.0.0/16", "interface lo\n ip address 10.9.0.1/16", ["10.9.0.0/16"]),
         (" redistribute static", "ip route 10.9.0.0/16 Null0\nip route 10.8.0.0/16 Null0 vrf blue", ["10.9.0.0/16"]),
+        (" redistribute connected route-map LO", "interface lo\n ip address 10.9.0.1/16", ["10.9.0.0/16"]),
         (" redistribute connected route-map LOOPBACKS", "interface lo\n ip address 192.0.2.1/32", ["192.0.2.1/32"]),
     ],
 )
 def test_router_announces_what_it_has_a_route_to(lines: str, more: str, own: list[str], tmp_path: Path) -> None:
     loopbacks = "route-map LOOPBACKS permit 10\n match ip address prefix-list HOSTS\n set community 65201:7\n"
     interface = "interface eth9\n ip address 10.7.0.1/24\n"
-    lists = "ip prefix-list HOSTS permit 0.0.0.0/0 ge 32"
+    lists = "ip prefix-list HOSTS permit 0.0.0.0/0 ge 32\nroute-map LO permit 10\n match interface lo\n"
     found = router(lines, tmp_path, f"{more}\n{interface}{loopbacks}{lists}")
     assert list(found.own) == own
     for route in found.own.values():
-        assert route.communities == ((65201 << 16 | 7,) if "route-map" in lines else ())
+        assert route.communities == ((65201 << 16 | 7,) if "LOOPBACKS" in lines else ())
     said = "it has no such route, and announces none (bgp network import-check)"
     assert list(found.unread) == ([] if own else [f"network 10.9.0.0/16: {said}"])
 
@@ -242,6 +244,22 @@ def test_usual_configuration_has_nothing_that_is_not_known(tmp_path: Path) -> No
   advertise-all-vni
 """
     assert router(lines, tmp_path).unread == ()
+
+
+def test_interface_of_a_workload_that_a_topology_lacks_is_made(tmp_path: Path) -> None:
+    config = f'{CONFIG}[[workload.static]]\nprefix = "10.64.1.9/32"\ninterface = "tap7"\n'
+    made = built(NEIGHBOR, tmp_path, config=config)
+    assert made.remarks == ["host1: tap7 of 10.64.1.9/32 is not in the topology: it is made"]
+    assert "tap7" in [one.name for one in made.fabric.hosts["host1"].kernel.links.values()]
+
+
+def test_network_of_a_link_is_reached_on_it(tmp_path: Path) -> None:
+    made = built(f"{NEIGHBOR} redistribute connected", tmp_path)
+    host = made.fabric.hosts["host1"]
+    host.kernel.add_workload_route("10.0.11.0/31", "eth0")
+    assert Packets(made.fabric, "10.0.11.0/31").wrong_from("host1") == []
+    host.kernel.add_workload_route("10.0.12.0/31", "eth0")
+    assert Packets(made.fabric, "10.0.12.0/31").wrong_from("host1") == ["host1 delivers it, and does not own it"]
 
 
 @pytest.mark.parametrize(
