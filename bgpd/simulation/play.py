@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,8 +79,24 @@ class Played:
             losses=_reports(losses, began),
             wrong=wrong,
             max_lost_s=step.max_lost_s if step is not None else None,
-            missed=_missed(losses, step.max_lost_s, fabric.loop.now) if step is not None else [],
+            missed=self._missed(losses, step.max_lost_s, is_at_rest=until_s is None) if step is not None else [],
         )
+
+    def _missed(self, losses: list[Loss], most_s: float | None, *, is_at_rest: bool) -> list[str]:
+        """What was lost for longer than it may be, of each address the worst; what was so at rest before is no news."""
+        worst: dict[str, tuple[float, Loss]] = {}
+        for one in losses:
+            until = one.until if one.until is not None else math.inf if is_at_rest else self._fabric.loop.now
+            lasted_s = until - one.since
+            if most_s is None or one.is_known or lasted_s <= most_s:
+                continue
+            if one.address not in worst or lasted_s > worst[one.address][0]:
+                worst[one.address] = lasted_s, one
+        found = []
+        for address, (lasted_s, one) in worst.items():
+            how_long = f"for {lasted_s:.3f} s" if lasted_s < math.inf else "and is so still"
+            found.append(f"{address} was unreachable {how_long}, from {one.source}; it may be for {most_s:g} s")
+        return found
 
     def _stacks(self) -> Iterator[Stack]:
         yield from (host.stack for host in self._fabric.hosts.values())
@@ -169,20 +186,6 @@ def _rounded(report: LossReport) -> tuple[float, float | None]:
 def _prolong(same: LossReport, other: LossReport) -> None:
     if same.seconds is not None and other.seconds is not None:
         same.seconds = max(same.seconds, other.seconds)
-
-
-def _missed(losses: list[Loss], most_s: float | None, now: float) -> list[str]:
-    """What was lost for longer than it may be, of each address the worst; what was lost at rest before is no news."""
-    worst: dict[str, tuple[bool, float, Loss]] = {}
-    for one in losses if most_s is not None else ():
-        lasted = one.until is None, (one.until or now) - one.since, one
-        if not one.is_known and lasted[:2] > worst.get(one.address, (False, most_s))[:2]:
-            worst[one.address] = lasted
-    found = []
-    for address, (is_so_still, lasted_s, one) in worst.items():
-        how_long = "and is so still" if is_so_still else f"for {lasted_s:.3f} s"
-        found.append(f"{address} was unreachable {how_long}, from {one.source}; it may be for {most_s:g} s")
-    return found
 
 
 async def do(fabric: Fabric, step: Step, reload: Callable[[str, str], Config]) -> None:

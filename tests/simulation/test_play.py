@@ -180,6 +180,16 @@ def test_what_goes_on_counts_as_lost_for_longer_than_it_may_be() -> None:
     assert report.steps[3].missed == [], "once is enough"
 
 
+def test_what_goes_on_into_the_next_step_counts_once_it_is_too_long() -> None:
+    restart = Step(do="restart", node="leaf2", down_s=5, max_lost_s=60)
+    cut = Step(do="link-down", link=LINK, after_s=1, max_lost_s=60)
+    report = played(restart, cut, Step(do="wait", after_s=1, max_lost_s=60))
+    assert [one.missed for one in report.steps] == [[], [], [], []]
+    report = played(restart, cut, Step(do="wait", after_s=1, max_lost_s=1.5))
+    assert report.steps[2].missed == []
+    assert [one for one in report.steps[3].missed if one.startswith(f"{OF_HOST1} was unreachable for ")]
+
+
 # Files of steps
 
 
