@@ -94,10 +94,11 @@ class Client:
         body: bytes | None = None,
         accepted: tuple[int, ...] = (),
         timeout_s: float | None = READ_TIMEOUT_S,
+        output: int | None = None,
     ) -> Iterator[bytes]:
-        """The bytes of an answer as they come. Raises: CommandFailed."""
+        """The bytes of an answer as they come. Raises: CommandFailed. OutputClosed: nobody reads `output` any more."""
         target = _target(target, parameters)
-        connection = UnixConnection(self._path, timeout_s)
+        connection = UnixConnection(self._path, timeout_s, output=output)
         try:
             with progress.of("waiting for an answer"):
                 status = connection.ask(method, target, body)

@@ -22,6 +22,7 @@ from bgpd.cli.past import changes_of_files, explain_past, print_changes, print_o
 from bgpd.cli.progress import progress
 from bgpd.cli.render import explain_lines, status_lines, why_not_lines
 from bgpd.cli.tables import SHOWN
+from bgpd.cli.unix_http import OutputClosed
 
 _NAMES = {
     "advertised": "advertised routes",
@@ -220,6 +221,8 @@ def monitor(arguments: argparse.Namespace, hooks: Hooks) -> int:
                 since = event["sequence"]
                 print(line.decode() if arguments.json else _event_line(event), flush=True)
             why = "bgpd has stopped"
+        except OutputClosed:
+            raise BrokenPipeError from None
         except CommandFailed as failure:
             why = str(failure).partition("\n")[0]
         print(f"bgpd: {why}; waiting for it to come back", file=sys.stderr, flush=True)
@@ -232,7 +235,10 @@ def monitor(arguments: argparse.Namespace, hooks: Hooks) -> int:
 def _events(client: Client, since: int | None) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Events after the one of this number, of this run of the daemon; from now on if None."""
     rest = b""
-    for chunk in client.stream("GET", "/v1/monitor", {"since": since}, timeout_s=None):
+    output = None
+    with contextlib.suppress(OSError):  # standard output is no file
+        output = sys.stdout.fileno()
+    for chunk in client.stream("GET", "/v1/monitor", {"since": since}, timeout_s=None, output=output):
         *lines, rest = (rest + chunk).split(b"\n")
         yield from ((of_json(line), line) for line in lines)
 

@@ -6,9 +6,12 @@ Python's own client brings the parsers of electronic mail and TLS with it: half 
 from __future__ import annotations
 
 import contextlib
+import io
+import select
 import socket
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 _PART_BYTES = 256 * 1024
 _LINE_BYTES = 65_536
@@ -19,17 +22,43 @@ class BrokenOff(ConnectionError):
     """The other side has ended before its answer did, or does not speak HTTP."""
 
 
-class UnixConnection:
-    """For one request. `peer` is the process that answers there, 0 if unknown, `uid` its user."""
+class OutputClosed(Exception):
+    """Nobody reads what is made of the answer any more."""
 
-    def __init__(self, path: str, timeout_s: float | None) -> None:
+
+class _WatchedSocket(io.RawIOBase):
+    """A socket that is waited for as long as somebody reads the output."""
+
+    def __init__(self, source: socket.socket, output: int) -> None:
+        self._socket, self._output = source, output
+        self._poll = select.poll()
+        self._poll.register(source, select.POLLIN)
+        self._poll.register(output, 0)  # its end is told all the same (poll(2))
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Raises: OutputClosed."""
+        if any(descriptor == self._output for descriptor, _ in self._poll.poll()):
+            raise OutputClosed
+        return self._socket.recv_into(buffer)
+
+
+class UnixConnection:
+    """For one request. `peer` is the process that answers there, 0 if unknown, `uid` its user. With `output`, a
+    descriptor, parts are waited for only while somebody reads there."""
+
+    def __init__(self, path: str, timeout_s: float | None, *, output: int | None = None) -> None:
         self.timeout_s = timeout_s
         self.peer = 0
         self.uid: int | None = None
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout_s)
-        self._reader = self._socket.makefile("rb")
+        self._reader: io.BufferedReader = (
+            self._socket.makefile("rb") if output is None else io.BufferedReader(_WatchedSocket(self._socket, output))
+        )
         self._length: int | None = None
         self._is_chunked = False
 
@@ -46,7 +75,7 @@ class UnixConnection:
         return self._read_head()
 
     def parts(self) -> Iterator[bytes]:
-        """The body as it comes. Raises: OSError. BrokenOff."""
+        """The body as it comes. Raises: OSError. BrokenOff. OutputClosed."""
         if self._is_chunked:
             while length := self._chunk_length():
                 yield from self._take(length)

@@ -251,6 +251,23 @@ def test_monitor_comes_back_with_the_daemon_and_misses_nothing(tmp_path: Path) -
         assert "Traceback" not in shown.stderr.read()
 
 
+def test_monitor_ends_with_who_reads_it(tmp_path: Path) -> None:
+    """`bgpd monitor | grep -m1 session.established` went on until the next event."""
+    path, backend = str(tmp_path / "bgpd.sock"), ScriptedBackend()
+    command = [sys.executable, "-m", "bgpd", "monitor", "--socket", path]
+    with serving(path, backend), subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as shown:
+        assert shown.stdout is not None
+        assert shown.stderr is not None
+        while not backend.events._listeners:
+            assert shown.poll() is None
+            time.sleep(0.01)
+        backend.events.keep(Event("info", "one", {}, 1.0))
+        assert b"one" in shown.stdout.readline()
+        shown.stdout.close()
+        assert shown.wait(60) == 1
+        assert shown.stderr.read() == b""
+
+
 @pytest.mark.parametrize("terminal", ["none", "dumb"])
 def test_top_without_a_terminal_says_what_to_use(
     terminal: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
