@@ -28,7 +28,8 @@ def with_descendants(pids: Iterable[int]) -> list[int]:
         pid = waiting.pop()
         found.append(pid)
         for task in Path(f"/proc/{pid}/task").glob("*/children"):
-            waiting += map(int, task.read_text().split())
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                waiting += map(int, task.read_text().split())
     return found
 
 
