@@ -314,6 +314,27 @@ def test_a_guest_does_not_notice_a_hand_over(host: ManagedHost, fabric: Fabric, 
         wait_lost(host, frr, "10.9.9.101/32")
 
 
+def test_claims_of_a_guest_that_restarts_meanwhile_stay_over_a_hand_over(
+    host: ManagedHost, fabric: Fabric, frr: Frr
+) -> None:
+    """Its session is over then: only what is kept for it says that they are here."""
+    with WireGuest(fabric.host, asn=64512, restart=Restart(time_s=60)) as one:
+        one.announce("10.9.9.111/32", "10.9.9.112/32")
+        one.end_of_rib()
+        wait_heard(host, frr, "10.9.9.111/32", "10.9.9.112/32")
+    host.wait(lambda: host.neighbor("one")["stale_routes"] == 2, "its routes to be stale")
+    since = frr_paths(frr, "10.9.9.111/32")[0]["version"]
+    host.hand_over()
+    assert host.neighbor("one")["stale_routes"] == 2
+    with WireGuest(fabric.host, asn=64512, restart=Restart(time_s=60, restarted=True)) as one:
+        one.announce("10.9.9.111/32")
+        one.end_of_rib()
+        wait_lost(host, frr, "10.9.9.112/32")
+        assert frr_paths(frr, "10.9.9.111/32")[0]["version"] == since, "nothing was said of it"
+        one.withdraw("10.9.9.111/32")
+        wait_lost(host, frr, "10.9.9.111/32")
+
+
 def test_half_a_message_of_a_guest_before_a_hand_over_and_half_after(
     host: ManagedHost, fabric: Fabric, frr: Frr
 ) -> None:
