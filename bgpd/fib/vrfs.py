@@ -218,7 +218,8 @@ class KernelVrfs:
         if all(other.by_device for other in self._vrfs.values()):
             requests.append(self._delete_rule(rules, common))
         requests += [self._no_end(vrf, family) for family in FAMILIES]
-        await self._change(vrf, requests)
+        if not await self._change(vrf, requests):
+            raise OSError(errno.ENOBUFS, vrf.problem)
         await self._remove_device(vrf)
 
     def sweep(self) -> None:
@@ -371,21 +372,23 @@ class KernelVrfs:
         rules.remove(rule)
         return _Request(functools.partial(encode_delete_rule, rule), errno.ENOENT, functools.partial(rules.add, rule))
 
-    async def _change(self, vrf: _Vrf, requests: Sequence[_Request]) -> None:
-        """Have the kernel do all of these, in one batch; what it refuses is the VRF's problem."""
+    async def _change(self, vrf: _Vrf, requests: Sequence[_Request]) -> bool:
+        """Have the kernel do all of these, in one batch; what it refuses is the VRF's problem. Whether it answered."""
         if not requests:
-            return
+            return True
         batch = b"".join(request.encode(sequence=number) for number, request in enumerate(requests))
         outcome = await self._dataplane.change(batch)
         if outcome.lost:
             vrf.problem = outcome.lost
             for request in requests:
                 request.undo()
+            self._forget_rules()  # each may have been done all the same
         for error in outcome.errors:
             request = requests[read_sequence(error.request)]
             if error.code != request.expected:
                 request.undo()
             self._note(vrf, error, request.expected)
+        return not outcome.lost
 
     def _note(self, vrf: _Vrf, error: KernelError | None, *expected: int) -> None:
         """A refusal with another than the expected codes is the VRF's problem until it works."""
@@ -443,9 +446,12 @@ class KernelVrfs:
 
     def _rules_changed(self) -> None:
         """Another program changed a policy rule, or may have."""
+        self._forget_rules()
+        self._all_dirty()
+
+    def _forget_rules(self) -> None:
         self._rules = None
         self._rules_version += 1
-        self._all_dirty()
 
     def _all_dirty(self) -> None:
         for name in self._vrfs:

@@ -49,6 +49,17 @@ VRFS_UNNUMBERED = of(
     Event(at_s=0, kind=Kind.MACHINE_MOVES, host="host1", tenant="blue", address="fd65::1:1/128", value=1),
     machines=DUAL_STACK,
 )
+RULES_UNSURE = of(
+    {"tenants": 2, "has_vrf_devices": False},
+    *(
+        Event(at_s=at_s, kind=kind, host=host, tenant=tenant, value=0.5)
+        for at_s, kind in ((0, Kind.LOSE_ANSWERS), (1, Kind.RELOAD_VRF))
+        for host in ("host0", "host1")
+        for tenant in ("blue", "red")
+    ),
+    machines=MACHINES,
+)
+"""VRFs leave the configuration while the kernel's answers are lost, and are in it again when all is healed."""
 MOVED = of(
     {"tenants": 2},
     Event(at_s=0, kind=Kind.MACHINE_MOVES, host="host1", tenant="blue", address="10.64.0.1/32", value=5),
@@ -318,6 +329,7 @@ WITHOUT_FAULT = (
     ),
     *(TOO_FEW, ALL_SICK, SLOW, MOVED_LIVE, SUMMARY_IN_TENANT, COVER_IN_TENANT, MAINTAINED, TAKEN_BACK, DOWN, UP_AGAIN),
     *(TAKEN_OVER, TORN, LOST, TURNED, FLICKERING, CONTENDED),
+    *(msgspec.structs.replace(RULES_UNSURE, seed=seed) for seed in range(4)),
 )
 
 
