@@ -101,10 +101,15 @@ class _Told:
             print(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
             return
         wrong, missed = (sum(len(getattr(one, key)) for one in report.steps) for key in ("wrong", "missed"))
-        verdicts = [f"{wrong} things are wrong"] if wrong else []
-        verdicts += [f"{missed} addresses were unreachable for longer than they may be"] if missed else []
+        verdicts = [f"{_counted(wrong, 'thing is', 'things are')} wrong"] if wrong else []
+        were = _counted(missed, "address was", "addresses were")
+        verdicts += [f"{were} unreachable for longer than allowed"] if missed else []
         verdict = ", ".join(verdicts) or "after each of them all was as it should be"
         print(f"\n{_longest(report.steps[1:])}\n{len(report.steps) - 1} steps, seed {report.seed}: {verdict}")
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def _longest(steps: list[StepReport]) -> str:

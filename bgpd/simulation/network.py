@@ -234,7 +234,8 @@ class End:
         self._loop = port.stack.loop
         self._waiting: deque[bytes | None] = deque()
         self._flight: list[bytes | None] = []
-        self._flight_is_there = False
+        self._there = 0
+        """So much of the flight has arrived, and is not acknowledged."""
         self._flight_since = 0.0
         self._rto_s = RTO_S
         self._timer: asyncio.TimerHandle | None = None
@@ -302,9 +303,16 @@ class End:
     def _go_on(self) -> None:
         if not self._flight and self._waiting and self._timer is None:
             self._flight, self._waiting = list(self._waiting), deque()
-            self._flight_is_there = False
+            self._there = 0
             self._flight_since, self._rto_s = self._loop.time(), RTO_S
             self._transmit()
+        elif self._waiting and self._there and self.port.passes():
+            # acknowledgements are lost, and TCP does not wait for them as long as there is room in its window
+            self._flight += self._waiting
+            self._waiting.clear()
+            link = self.port.link
+            assert link is not None
+            self._later(link.delay_s, self._deliver)
 
     def _transmit(self) -> None:
         self._timer = None
@@ -327,8 +335,8 @@ class End:
     def _arrive(self) -> None:
         """The flight is at the other end, unless that is gone; its acknowledgement may be lost."""
         self._timer = None
-        peer, other, link = self.peer, self.port.other, self.port.link
-        if not self._flight or peer is None or other is None or link is None:
+        peer, other = self.peer, self.port.other
+        if not self._flight or peer is None or other is None:
             return
         if peer not in peer.port.stack.ends:
             if other.passes():
@@ -336,30 +344,34 @@ class End:
             else:
                 self._again()
             return
-        if not self._flight_is_there:
-            if sum(map(len, peer.unread)) > WINDOW:
-                self._again()
-                return
-            first = self._flight[0]
-            if first is not None and (size := link.tears(first)):
-                peer._take([first[:size]])
-                self._flight[0] = first[size:]
-                self.queued -= size
-                self._again()
-                return
-            self._flight_is_there = True
-            peer._take(list(self._flight))
-        if not other.passes():
+        if not self._deliver() or not other.passes():
             self._again()
             return
         self.queued -= sum(len(one) for one in self._flight if one is not None)
         has_ended = None in self._flight
-        self._flight = []
+        self._flight, self._there = [], 0
         if has_ended and self.is_closed:
             self.forget()
             return
         self._tell(self.on_room)
         self._go_on()
+
+    def _deliver(self) -> bool:
+        """Have the other end take what of the flight it has not; whether it has all."""
+        peer, link, rest = self.peer, self.port.link, self._flight[self._there :]
+        if not rest or peer is None or link is None or peer not in peer.port.stack.ends:
+            return True
+        if sum(map(len, peer.unread)) > WINDOW:
+            return False
+        first = rest[0]
+        if first is not None and (size := link.tears(first)):
+            peer._take([first[:size]])
+            self._flight[self._there] = first[size:]
+            self.queued -= size
+            return False
+        self._there = len(self._flight)
+        peer._take(rest)
+        return True
 
     def _lose(self, error: OSError) -> None:
         lost = self.on_lost

@@ -64,6 +64,23 @@ def test_bytes_arrive_in_order_over_a_lossy_link() -> None:
     simulated(work)
 
 
+def test_what_is_sent_while_acknowledgements_are_lost_arrives_once() -> None:
+    async def work(pair: Pair) -> None:
+        end = await pair.dial()
+        end.port.is_deaf = True
+        for number in range(3):
+            end.send(bytes((number,)))
+            await asyncio.sleep(0.05)
+        assert pair.data == bytes(range(3)), "TCP does not wait for acknowledgements as long as there is room"
+        assert end.queued == 3
+        end.port.is_deaf = False
+        end.send(bytes((3,)))
+        await asyncio.sleep(60)
+        assert (pair.data, end.queued) == (bytes(range(4)), 0)
+
+    simulated(work)
+
+
 def test_an_end_that_hears_no_acknowledgement_gives_up_after_its_user_timeout() -> None:
     async def work(pair: Pair) -> None:
         end = await pair.dial()

@@ -317,7 +317,7 @@ def test_command_fails_where_an_address_is_lost_for_too_long(capsys: pytest.Capt
     out = capsys.readouterr().out
     assert "TOO LONG: 10.64" in out
     assert "unreachable the longest by: " in out
-    assert out.endswith("addresses were unreachable for longer than they may be\n")
+    assert out.endswith("addresses were unreachable for longer than allowed\n")
 
 
 def test_command_tells_errors_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
