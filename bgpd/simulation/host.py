@@ -423,9 +423,14 @@ class SimulatedHost:
         return {format_key(one.family, one.key) for one in self.kernel.foreign if one.gateway}
 
     @property
+    def reached(self) -> set[str]:
+        """Of `claims`, those to whose interface the kernel sends: no route elsewhere has a lower metric."""
+        return {one for one in self.claims if not (way := self.kernel.best_foreign_route(one)) or not way.gateway}
+
+    @property
     def originated(self) -> Announced:
         """What follows from its workloads and its aggregates."""
-        said = {*self.claims, *self.managed, *self.said_by_guests, *self.addresses}
+        said = {*self.reached, *self.managed, *self.said_by_guests, *self.addresses}
         return aggregates.announced(self.config, said)
 
     @property

@@ -163,6 +163,10 @@ class Kernel(LinuxTables):
         family, key = parse_prefix(prefix)
         return [one for one in self.foreign if (one.family, one.key) == (family, key)]
 
+    def best_foreign_route(self, prefix: str) -> KernelRoute | None:
+        """The one that the kernel uses of what others have of a prefix: the first one of the lowest metric."""
+        return min(self.foreign_routes(prefix), key=lambda one: one.metric, default=None)
+
     def _add_route(self, route: KernelRoute) -> None:
         place = (route.family, route.table, route.key, route.metric)
         index = next((link.index for link in self.links.values() if link.name == route.interface), 0)
