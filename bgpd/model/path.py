@@ -1,10 +1,13 @@
-"""Paths: who says what about routes, and how it came. Routes that have the same share one: none is made for a route."""
+"""Paths: who says what about routes, and how it came. Routes that have the same share one: none is made for a route.
+
+Compiled where a compiler is (docs/decisions/0021): the RIB reads and counts in fields of these for each route.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 
-import msgspec
+from mypy_extensions import i32, mypyc_attr
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.next_hop import NextHop, NextHops
@@ -12,7 +15,8 @@ from bgpd.model.route_batch import Overlay
 from bgpd.model.source import Source
 
 
-class Via(msgspec.Struct, eq=False, gc=False):
+@mypyc_attr(acyclic=True)
+class Via:
     """What paths that came the same way have in common, whatever their attributes are: many of them share one.
 
     `rejected` says why policy or loop detection keeps them from being used ("" if they may be). `heard_at` is the
@@ -21,17 +25,44 @@ class Via(msgspec.Struct, eq=False, gc=False):
     that has no other path. Compares by identity.
     """
 
-    source: Source
-    next_hop: NextHop | None
-    heard_at: float
-    rejected: str = ""
-    overlay: Overlay | None = None
-    next_hops: NextHops | None = None
-    epoch: int = -1
-    is_usable: bool = False
+    __slots__ = ("epoch", "heard_at", "is_usable", "next_hop", "next_hops", "overlay", "rejected", "source")
+
+    def __init__(
+        self,
+        source: Source,
+        next_hop: NextHop | None,
+        heard_at: float,
+        rejected: str = "",
+        overlay: Overlay | None = None,
+        next_hops: NextHops | None = None,
+        epoch: int = -1,
+        is_usable: bool = False,
+    ) -> None:
+        self.source = source
+        self.next_hop = next_hop
+        self.heard_at = heard_at
+        self.rejected = rejected
+        self.overlay = overlay
+        self.next_hops = next_hops
+        self.epoch = epoch
+        self.is_usable = is_usable
+
+    def heard_again(self, now: float) -> Via:
+        """The same, of what is heard now."""
+        return Via(
+            self.source,
+            self.next_hop,
+            now,
+            self.rejected,
+            self.overlay,
+            self.next_hops,
+            self.epoch,
+            self.is_usable,
+        )
 
 
-class Path(msgspec.Struct, eq=False, gc=False):
+@mypyc_attr(acyclic=True)
+class Path:
     """One way to routes, shared by all routes that have it: source, attributes after import policy, next hop.
 
     `received` are the attributes before policy. What paths of other attributes have, too, is in `via`: source, next
@@ -44,12 +75,23 @@ class Path(msgspec.Struct, eq=False, gc=False):
     (None: it is not to be found). There may be a path for each route: it has no more fields than it needs.
     """
 
-    via: Via
-    attributes: Attributes
-    received: Attributes
-    entered: Hashable | None = None
-    keys: int = 0
-    routes: int = 0
+    __slots__ = ("attributes", "entered", "keys", "received", "routes", "via")
+
+    def __init__(
+        self,
+        via: Via,
+        attributes: Attributes,
+        received: Attributes,
+        entered: Hashable | None = None,
+        keys: i32 = 0,
+        routes: i32 = 0,
+    ) -> None:
+        self.via = via
+        self.attributes = attributes
+        self.received = received
+        self.entered = entered
+        self.keys = keys
+        self.routes = routes
 
     @staticmethod
     def of(

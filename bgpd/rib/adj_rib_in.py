@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
-import msgspec
-
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, COMMUNITY_LLGR_STALE, COMMUNITY_NO_LLGR, Family, Role
 from bgpd.model.next_hop import NextHop
@@ -22,11 +20,12 @@ from bgpd.model.route_batch import Overlay
 from bgpd.model.source import Source, SourceKind
 from bgpd.rib.interned_paths import VIAS_KEPT, InternedPaths, is_now
 from bgpd.rib.keyed_routes import Changes, Compute
-from bgpd.rib.loc_rib import SLICE, LocRib
+from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.next_hops import AllowedNextHops, LocalNextHops
 from bgpd.rib.policy import Policy, Route, Trace
 from bgpd.rib.roles import RoleRules
 from bgpd.rib.shared_decisions import Entry
+from bgpd.rib.slices import SLICE
 from bgpd.runtime.events import log
 
 HEARD_AT_COARSENESS_S = 10.0
@@ -181,7 +180,7 @@ class AdjRibIn:
         if via is None or not is_now(via, now) or via.epoch != former.epoch:
             if len(self._heard_again) >= VIAS_KEPT:
                 self._heard_again.clear()
-            via = self._heard_again[former] = msgspec.structs.replace(former, heard_at=now)
+            via = self._heard_again[former] = former.heard_again(now)
         return Path(via, known.attributes, known.received, known.entered)
 
     def heard_before(

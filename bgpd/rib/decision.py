@@ -15,15 +15,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from bgpd.model.attributes import DEFAULT_LOCAL_PREF, AttributeFields
+from bgpd.model.attributes import DEFAULT_LOCAL_PREF
 from bgpd.model.evpn import format_origin
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN
 from bgpd.model.path import Path
 from bgpd.model.prefix import format_address
 from bgpd.model.source import SourceKind
-
-MULTIPATH_MAXIMUM = 64
-"""Paths of a multipath set: as many next hops as one kernel group is given."""
+from bgpd.rib.comparison import MULTIPATH_MAXIMUM
 
 BEST = 255
 MULTIPATH = 254
@@ -368,68 +366,3 @@ def _place_text(path: Path) -> str:
     if sequence == _STICKY:
         return f"sticky of {format_origin(origin)}"
     return f"{-sequence} of {format_origin(origin)}" if origin else str(-sequence)
-
-
-def compare(candidates: tuple[Path, ...]) -> tuple[Path, ...] | None:
-    """The multipath set of usable paths of neighbors, by their numbers alone: what `decide` says of them, too. None:
-    others are among them, or it takes more than numbers to tell the best ones apart."""
-    if len(candidates) == 2 and (found := _compare_two(candidates, *candidates)):
-        return found
-    lowest: list[Path] = []
-    rank = 0
-    for path in candidates:
-        via = path.via
-        kind = via.source.kind
-        if not via.is_usable or not (kind is _EBGP or kind is _IBGP):
-            return None
-        its = path.attributes.code >> 1
-        if its == rank and lowest:
-            lowest.append(path)
-        elif its < rank or not lowest:
-            lowest, rank = [path], its
-    if len(lowest) > 1:
-        for path in lowest:
-            if path.via.source.kind is not _EBGP or path.attributes.code & 1:
-                return None
-        if len(lowest) == len(candidates) <= MULTIPATH_MAXIMUM and _are_in_order(candidates):
-            return candidates
-        lowest.sort(key=_source_order)
-    return tuple(lowest[:MULTIPATH_MAXIMUM])
-
-
-def _compare_two(both: tuple[Path, ...], first: Path, second: Path) -> tuple[Path, ...]:
-    """`compare` for two external neighbors, as most hosts have; () for others."""
-    via, its_via = first.via, second.via
-    source, its_source = via.source, its_via.source
-    if not (via.is_usable and its_via.is_usable and source.kind is _EBGP and its_source.kind is _EBGP):
-        return ()
-    one, other = first.attributes, second.attributes
-    code, its_code = one.code, other.code
-    if code >> 1 != its_code >> 1:
-        return (first,) if code < its_code else (second,)
-    if code & 1 or its_code & 1:
-        mine, its = one.fields, other.fields
-        if not (_has_numbers_only(mine) and _has_numbers_only(its)):
-            return ()
-        med, its_med = mine.med or 0, its.med or 0
-        if med != its_med and one.first_asn == other.first_asn:
-            return (first,) if med < its_med else (second,)
-    return both if source.order <= its_source.order else (second, first)
-
-
-def _has_numbers_only(fields: AttributeFields) -> bool:
-    """Whether nothing is compared or weighed after step 6 but who the neighbor is."""
-    return not (fields.originator_id or fields.packed_cluster_list or fields.packed_extended_communities)
-
-
-def _are_in_order(paths: Sequence[Path]) -> bool:
-    order = paths[0].source.order
-    for path in paths:
-        if path.source.order < order:
-            return False
-        order = path.source.order
-    return True
-
-
-def _source_order(path: Path) -> tuple[bytes, bytes, str]:
-    return path.source.order

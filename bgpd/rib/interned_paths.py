@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from typing import Final
 
 from bgpd.model.attributes import OBJECT_BYTES
 from bgpd.model.next_hop import NextHop, NextHops
@@ -17,16 +18,16 @@ from bgpd.model.path import Path, Via
 from bgpd.model.source import Source
 from bgpd.rib.policy import Trace
 
-PARTS = 16
+PARTS: Final = 16
 """Number of dicts that share the paths, so that none holds the loop for long when it grows."""
-VIAS_KEPT = 256
+VIAS_KEPT: Final = 256
 """Next hops of which the way that paths come now is known."""
-_VIA_COARSENESS_S = 1.0
-_PATH_BYTES = 400
+_VIA_COARSENESS_S: Final = 1.0
+_PATH_BYTES: Final = 400
 """What a path takes with its places in the tables, and with its decision if it is one of several candidates."""
-USUAL_BYTES = _PATH_BYTES + OBJECT_BYTES
+USUAL_BYTES: Final = _PATH_BYTES + OBJECT_BYTES
 """The same with its attributes as received, but for the bytes of their block."""
-_OVERLAY_BYTES = 300
+_OVERLAY_BYTES: Final = 300
 
 
 class InternedPaths:

@@ -19,8 +19,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import compress, islice, repeat
 from typing import cast
 
-import msgspec
-
 from bgpd.model.containers import ShardedDict
 from bgpd.model.next_hop import NextHops
 from bgpd.model.path import Path
@@ -34,17 +32,18 @@ Compute = Callable[[Entry | None], Entry | None]
 """From what a key has to what it gets; None is "no route". Must return its argument itself for "no change"."""
 
 
-class Changes(msgspec.Struct, eq=False):
+class Changes:
     """What a batch changed, or several, for those who follow the table.
 
     `next_hops`: keys whose next hops are another tuple now. `keys`: all keys whose decision changed, gathered only
     where the table is set to (`gathers_keys`). `local`: keys whose best path is or was this host's own.
     """
 
-    next_hops: dict[bytes, NextHops | None] = {}
-    keys: list[bytes] = []
-    local: list[bytes] = []
-    decisions: int = 0
+    def __init__(self) -> None:
+        self.next_hops: dict[bytes, NextHops | None] = {}
+        self.keys: list[bytes] = []
+        self.local: list[bytes] = []
+        self.decisions = 0
 
     def __bool__(self) -> bool:
         return bool(self.next_hops or self.keys or self.local)

@@ -17,10 +17,8 @@ from bgpd.rib.keyed_routes import Changes, Compute, KeyedRoutes
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.route_labels import RouteLabels
 from bgpd.rib.shared_decisions import Entry
+from bgpd.rib.slices import SLICE
 from bgpd.rib.stale import Kept, StaleOf
-
-SLICE = 2048
-"""Keys of one step of a walk, while many share a decision; an eighth of it else. Both stay below 10 ms."""
 
 
 class LocRib(KeyedRoutes):

@@ -15,11 +15,12 @@ from bgpd.model.iana import Family
 from bgpd.model.next_hop import NextHop
 from bgpd.model.route_batch import Overlay, RouteBatch
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
-from bgpd.rib.loc_rib import SLICE, LocRib
+from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.neighbor_state import NeighborState
 from bgpd.rib.ports import EvpnRoutes
 from bgpd.rib.restored_table import TableWalk
 from bgpd.rib.saved import NONE, SavedExport, SavedNeighbor, SavedRib, SavedTable
+from bgpd.rib.slices import SLICE
 from bgpd.rib.tables import Tables
 
 

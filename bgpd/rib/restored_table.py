@@ -26,11 +26,11 @@ from bgpd.model.path import Path
 from bgpd.model.route_batch import Overlay, RouteBatch
 from bgpd.model.source import Source
 from bgpd.rib.keyed_routes import Changes
-from bgpd.rib.loc_rib import SLICE
 from bgpd.rib.neighbor_state import NeighborState
 from bgpd.rib.ports import EvpnRoutes
 from bgpd.rib.saved import NO_ENTRY, NONE, SavedRib, SavedTable
 from bgpd.rib.shared_decisions import Entry
+from bgpd.rib.slices import SLICE
 from bgpd.rib.tables import Tables
 
 _ENTRIES = 512

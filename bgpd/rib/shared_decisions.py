@@ -7,22 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from itertools import chain
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-import msgspec
+from mypy_extensions import i32, mypyc_attr
 
 from bgpd.model.next_hop import BLACKHOLE, NextHop, NextHops
 from bgpd.model.path import Path
 from bgpd.model.source import Source
-from bgpd.rib.decision import BEST, Outcome, compare, decide
+from bgpd.rib.comparison import compare
+from bgpd.rib.decision import BEST, Outcome, decide
 from bgpd.rib.next_hops import NextHopTable
 
-_ONLY, _NONE = bytes((BEST,)), bytes(1)
-_PARTS = 16
+_ONLY: Final = bytes((BEST,))
+_NONE: Final = bytes(1)
+_PARTS: Final = 16
 """Number of dicts that share the decisions, so that none holds the loop for long when it grows."""
 
 
-class Decision(msgspec.Struct, eq=False, gc=False):
+@mypyc_attr(acyclic=True)
+class Decision:
     """The outcome for one tuple of several candidate paths (one per source name, ascending by name), shared by all keys
     that have it. A path that is a key's only candidate is its own decision (model/path.py).
 
@@ -31,13 +34,24 @@ class Decision(msgspec.Struct, eq=False, gc=False):
     compared by their numbers. Compares by identity; immutable but for `routes` and `epoch`.
     """
 
-    candidates: tuple[Path, ...]
-    multipath: tuple[Path, ...]
-    judged: bytes
-    next_hops: NextHops | None
-    epoch: int
-    is_local: bool
-    routes: int = 0
+    __slots__ = ("candidates", "epoch", "is_local", "judged", "multipath", "next_hops", "routes")
+
+    def __init__(
+        self,
+        candidates: tuple[Path, ...],
+        multipath: tuple[Path, ...],
+        judged: bytes,
+        next_hops: NextHops | None,
+        epoch: int,
+        is_local: bool,
+    ) -> None:
+        self.candidates = candidates
+        self.multipath = multipath
+        self.judged = judged
+        self.next_hops = next_hops
+        self.epoch = epoch
+        self.is_local = is_local
+        self.routes: i32 = 0
 
     @property
     def best(self) -> Path | None:

@@ -3,9 +3,7 @@
 What keyed_routes.py does in passes over many keys costs more than the work itself where few keys share a path. Here the
 usual case is worked through in one place: unicast routes of a neighbor whose policy accepts them as they are, with a
 path that nothing is to be said against. What is not usual is left to AdjRibIn and Decisions, path by path, or to the
-caller.
-
-Not compiled: its time is in the fields of paths and batches (docs/decisions/0003).
+caller. Compiled where a compiler is (docs/decisions/0021).
 """
 
 from __future__ import annotations

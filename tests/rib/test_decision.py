@@ -15,7 +15,8 @@ from bgpd.model.next_hop import NextHop
 from bgpd.model.path import Path
 from bgpd.model.route_batch import Overlay
 from bgpd.model.source import Source, SourceKind
-from bgpd.rib.decision import BEST, MULTIPATH, MULTIPATH_MAXIMUM, RULES, Step, compare, decide, reason
+from bgpd.rib.comparison import MULTIPATH_MAXIMUM, compare
+from bgpd.rib.decision import BEST, MULTIPATH, RULES, Step, decide, reason
 from tests.rib.build import LOCAL, attributes, hop, leaf
 
 

@@ -141,15 +141,16 @@ def test_a_decision_that_raises_leaves_no_path_and_no_decision(monkeypatch: pyte
     recorder.announce(leaf1, attributes(1), HOP1, "10.1.0.0/24")
     recorder.announce(leaf1, attributes(2), HOP1, "10.2.0.0/24")
     table = recorder.rib.table("", V4)
-    decide, made = table._decided, []
+    next_hops = table._next_hop_table
+    by_all, made = next_hops.by_all, []
 
-    def raising(candidates, *known):  # type: ignore[no-untyped-def]
+    def raising(multipath):  # type: ignore[no-untyped-def]
         if made:
             raise ValueError("no")
-        made.append(decide(candidates, *known))
+        made.append(by_all(multipath))
         return made[0]
 
-    monkeypatch.setattr(table, "_decided", raising)
+    monkeypatch.setattr(next_hops, "by_all", raising)
     with pytest.raises(ValueError, match="no"):
         recorder.announce(leaf2, attributes(3), HOP2, "10.1.0.0/24", "10.2.0.0/24")
     monkeypatch.undo()
