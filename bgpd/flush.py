@@ -135,6 +135,7 @@ async def _flush(config: Config, protocol: int) -> str:
         await tables.stop()
         await monitor.stop()
     finally:
+        await tables.vrfs.stop_trying()
         lock.release()
     if failures or left:
         raise FlushFailed(f"{left} routes are left: {failures or 'the kernel refused to delete them'}")

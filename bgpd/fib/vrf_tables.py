@@ -28,6 +28,8 @@ from bgpd.runtime.events import log
 
 RETRY_S = 5.0
 """When a VRF is tried again that the kernel would not tell about."""
+LEFT_RETRY_S = 10.0
+"""When what is left of VRFs is tried to be removed again: all tables are read for it."""
 SWEEP_DELAY_S = 10.0
 """How long a VRF that comes by reload may take to fill before what an earlier run left in its table goes."""
 
@@ -96,6 +98,8 @@ class ConfiguredVrfs:
         self._configured = {config.table}
         self._swept = False
         self._removing: asyncio.Task[None] | None = None
+        self._left_tried = asyncio.Event()
+        self._left_error: OSError | None = None
         self._due: set[str] = set()
         self._changing = asyncio.Lock()
         self._untold: dict[str, VrfConfig] = {}
@@ -109,50 +113,77 @@ class ConfiguredVrfs:
 
     async def stop(self) -> None:
         """Stop; everything stays in the kernel. Call after the tables have stopped."""
-        if self._removing is not None:
-            self._removing.cancel()
-            await asyncio.gather(self._removing, return_exceptions=True)
         await self._vrfs.stop()
 
     async def stop_trying(self) -> None:
-        """From now on no table comes by itself."""
+        """From now on no table comes or goes by itself."""
         if self._retry is not None:
             self._retry.cancel()
-        if self._retrying is not None:
-            self._retrying.cancel()
-            await asyncio.gather(self._retrying, return_exceptions=True)
+        for task in filter(None, (self._retrying, self._removing)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def sweep(self) -> None:
         """The first state is complete: delete what an earlier run left in the kernel for other interfaces or tables."""
         self._swept = True
         self._vrfs.sweep()
-        self._removing = start_in_background(self._remove_left(), "removing tables that are no longer configured")
+        self._begin_to_remove_left()
 
     async def left_removed(self) -> None:
-        """Wait until what an earlier run left is deleted, or cannot be."""
-        if self._removing is not None:
-            await asyncio.wait((self._removing,))
+        """Wait until what is left is deleted. Call after `sweep`.
+
+        Raises: OSError: the kernel would not tell, or its answer was lost; it is tried again later.
+        """
+        await self._left_tried.wait()
+        if self._left_error is not None:
+            raise self._left_error
+
+    def _begin_to_remove_left(self) -> None:
+        if self._removing is None or self._removing.done():
+            self._removing = start_in_background(self._remove_left(), "removing tables that are no longer configured")
 
     async def _remove_left(self) -> None:
-        """Delete what an earlier run left of other VRFs, or of another main table, as a reload would. All
-        tables are read for that: not while the main one is being compared."""
+        """Delete what an earlier run left of other VRFs, or of another main table, as a reload would, and what a reload
+        could not; again and again until it is done."""
+        while True:
+            before, self._left_error = self._left_error, await self._try_to_remove_left()
+            self._left_tried.set()
+            if self._left_error is None:
+                return
+            if str(self._left_error) != str(before):
+                log.warning("vrf.stale_not_removed", error=str(self._left_error))
+            await asyncio.sleep(LEFT_RETRY_S)
+
+    async def _try_to_remove_left(self) -> OSError | None:
+        """All tables are read for that: not while the main one is being compared. No VRF comes meanwhile, with a table
+        that is being emptied. Answers what the kernel had against it; one table does not keep another one there."""
         await self._fibs[""].upkeep.compared()
-        try:
-            for table, device in (await self._vrfs.left(self._configured | self._probe_tables())).items():
-                left = msgspec.structs.replace(self._config, table=table, preferred_source="")
-                fib = Fib(left, dataplane=self._dataplane, owner=_Nobody(), vrf=device)
+        failed: OSError | None = None
+        async with self._changing:
+            try:
+                left = await self._vrfs.left(self._configured | self._probe_tables())
+            except OSError as error:
+                return error
+            for table, device in left.items():
+                config = msgspec.structs.replace(self._config, table=table, preferred_source="")
+                fib = Fib(config, dataplane=self._dataplane, owner=_Nobody(), vrf=device)
                 try:
                     await fib.start()
                     fib.sweep()
                     await self._vrfs.remove_left(table, device, fib)
+                except OSError as error:
+                    failed = error
                 finally:
                     await fib.stop()
-        except OSError as error:
-            log.warning("vrf.stale_not_removed", error=str(error))
+        return failed
 
     def warnings(self) -> list[str]:
         """Problems of VRFs, for the readiness report."""
         found = [f"VRF {name}: {self._vrfs.problem(name)}" for name in self._configs if self._vrfs.problem(name)]
+        if self._left_error is not None:
+            found.append(
+                f"VRFs that are not configured may still be in the kernel; bgpd tries again: {self._left_error}"
+            )
         return [*self.problems.values(), *found]
 
     def problem(self, vrf: str) -> str:
@@ -239,9 +270,10 @@ class ConfiguredVrfs:
             await self._have(again)
 
     async def remove(self, vrfs: Sequence[VrfConfig]) -> None:
-        """Take out all VRFs that are not among these."""
+        """Take out all VRFs that are not among these; what the kernel keeps of one is tried again after the sweep."""
         kept = {config.name for config in vrfs}
         async with self._changing:
+            self._configured = {self._config.table, *(config.table for config in vrfs)}
             for name in [name for name in self._configs if name not in kept]:
                 await self._remove(name)
             for name in self.problems.keys() - kept:
@@ -283,8 +315,10 @@ class ConfiguredVrfs:
     async def _remove(self, name: str) -> None:
         del self._configs[name]
         fib = self._fibs.pop(name)
-        await self._vrfs.remove(name)
+        is_gone = await self._vrfs.remove(name)
         await fib.stop()
+        if self._swept and not is_gone:
+            self._begin_to_remove_left()
 
 
 def _spec(config: VrfConfig) -> VrfSpec:

@@ -161,17 +161,18 @@ class KernelVrfs:
             self._interfaces_changed(vrf, before)
             self._schedule(name)
 
-    async def remove(self, name: str) -> None:
-        """Take a VRF out of the kernel, with its routes; the caller stops its Fib after that.
-
-        What the kernel would not tell is asked again, but not for long: the next start removes what is left.
+    async def remove(self, name: str) -> bool:
+        """Take a VRF out of the kernel, with its routes; the caller stops its Fib after that. Whether it is gone: what
+        the kernel would not tell is asked again, but not for long. `left` finds what is left then.
         """
         vrf = self._vrfs.pop(name)
         self._dirty.pop(name, None)
+        is_gone = False
         async with self._lock:
             for left in reversed(range(_REMOVAL_TRIES)):
                 try:
                     await self._take_out(vrf)
+                    is_gone = True
                     log.info("vrf.removed", vrf=name, table=vrf.spec.table)
                     break
                 except OSError as error:
@@ -179,9 +180,11 @@ class KernelVrfs:
                         log.error("vrf.not_removed", vrf=name, table=vrf.spec.table, error=str(error))
                     await asyncio.sleep(_REMOVAL_PAUSE_S if left else 0)
             self._forget(vrf)
+        return is_gone
 
     async def left(self, kept: Container[int]) -> dict[int, str]:
-        """Tables that an earlier run used and that are not among these; each with its VRF device, "" without one."""
+        """Tables that this or an earlier run used and that are not among these; each with its VRF device, "" without
+        one."""
         common = link_local_rule(self._protocol)
         rules = (await self._read_rules()).all
         found = {rule.table: "" for rule in rules if rule.protocol == self._protocol and rule != common}

@@ -663,3 +663,94 @@ async def test_table_that_could_not_be_read_once_does_not_keep_the_dataplane_fro
         await fibs["green"].stop()
         await configured.stop()
     assert (await it.dataplane.change(b"")).lost == "bgpd ends"
+
+
+class Unreadable:
+    """The kernel's policy rules, which cannot be read while they change all the time."""
+
+    def __init__(self, it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.are_changing = False
+        self._read = it.dataplane.reader.rules
+        monkeypatch.setattr(it.dataplane.reader, "rules", self._rules)
+
+    async def _rules(self) -> set[RoutingRule]:
+        if self.are_changing:
+            raise OSError(errno.EBUSY, "the policy rules changed during each of 16 dumps")
+        return await self._read()
+
+
+@pytest.mark.usefixtures("net")
+async def test_vrf_that_the_kernel_keeps_at_a_reload_goes_without_another_one(
+    monkeypatch: pytest.MonkeyPatch, use_devices: bool
+) -> None:
+    """One that the kernel keeps for longer than a reload waits."""
+    monkeypatch.setattr(vrfs, "_REMOVAL_PAUSE_S", 0.0)
+    monkeypatch.setattr(vrf_tables, "LEFT_RETRY_S", 0.05)
+    async with running(use_devices=use_devices) as it:
+        rules = Unreadable(it, monkeypatch)
+        fibs = {"": it.fibs[""]}
+        configured = configured_vrfs(it, VrfsOwner(), fibs)
+        await configured.start([VrfConfig(name="blue", table=1001, uplinks=("b1",))])
+        configured.sweep()
+        await configured.left_removed()
+        assert any(line.startswith("unreachable default") for line in table(1001))
+        rules.are_changing, configured._vrfs._rules = True, None
+        await configured.remove(())
+        await until(lambda: any("may still be in the kernel" in one for one in configured.warnings()))
+        rules.are_changing = False
+        await until(lambda: not configured.warnings())
+        assert table(1001) == []
+        assert bgpd_rules() == []
+        assert "blue" not in ip("link show")
+        await configured.stop_trying()
+        await configured.stop()
+
+
+@pytest.mark.usefixtures("net")
+async def test_vrf_of_an_earlier_run_that_the_kernel_keeps_at_the_sweep_goes_later(
+    monkeypatch: pytest.MonkeyPatch, use_devices: bool
+) -> None:
+    """It left the configuration while bgpd did not run."""
+    monkeypatch.setattr(vrf_tables, "LEFT_RETRY_S", 0.05)
+    async with running(BLUE, use_devices=use_devices):
+        pass
+    async with running(use_devices=use_devices) as it:
+        rules = Unreadable(it, monkeypatch)
+        configured = configured_vrfs(it, VrfsOwner(), {"": it.fibs[""]})
+        await configured.start(())
+        rules.are_changing = True
+        configured.sweep()
+        with pytest.raises(OSError, match="changed during"):
+            await configured.left_removed()
+        rules.are_changing = False
+        await until(lambda: not configured.warnings())
+        await configured.left_removed()
+        assert table(1001) == []
+        assert bgpd_rules() == []
+        assert "blue" not in ip("link show")
+        await configured.stop_trying()
+        await configured.stop()
+
+
+@pytest.mark.usefixtures("net")
+async def test_vrf_that_is_configured_again_while_it_is_to_be_removed_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vrfs, "_REMOVAL_PAUSE_S", 0.0)
+    monkeypatch.setattr(vrf_tables, "LEFT_RETRY_S", 0.05)
+    async with running(use_devices=False) as it:
+        rules, fibs = Unreadable(it, monkeypatch), {"": it.fibs[""]}
+        configured = configured_vrfs(it, VrfsOwner(), fibs)
+        blue = VrfConfig(name="blue", table=1001, uplinks=("b1",))
+        await configured.start([blue])
+        configured.sweep()
+        await configured.left_removed()
+        rules.are_changing, configured._vrfs._rules = True, None
+        await configured.remove(())
+        await until(lambda: any("may still be in the kernel" in one for one in configured.warnings()))
+        rules.are_changing = False
+        await configured.add([blue])
+        await until(lambda: not configured.warnings())
+        assert any("iif b1 lookup 1001" in rule for rule in bgpd_rules())
+        assert any(line.startswith("unreachable default") for line in table(1001))
+        await configured.stop_trying()
+        await fibs["blue"].stop()
+        await configured.stop()

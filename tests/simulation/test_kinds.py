@@ -60,6 +60,24 @@ RULES_UNSURE = of(
     machines=MACHINES,
 )
 """VRFs leave the configuration while the kernel's answers are lost, and are in it again when all is healed."""
+KEPT_AT_RELOAD, KEPT_AT_START = (
+    [of({"tenants": 2, "has_vrf_devices": has_devices}, *events, machines=MACHINES) for has_devices in (False, True)]
+    for events in (
+        (
+            Event(at_s=0, kind=Kind.UNREADABLE, host="host0", value=1),
+            Event(at_s=1, kind=Kind.LOSE_EVENTS, host="host0"),
+            Event(at_s=2, kind=Kind.RELOAD_VRF, host="host0", tenant="blue"),
+        ),
+        (
+            Event(at_s=0, kind=Kind.KILL, host="host0"),
+            Event(at_s=1, kind=Kind.RELOAD_VRF, host="host0", tenant="blue"),
+            Event(at_s=2, kind=Kind.START, host="host0"),
+            Event(at_s=5, kind=Kind.UNREADABLE, host="host0", value=1),
+            Event(at_s=40, kind=Kind.MEND, host="host0", leaf="leaf0"),
+        ),
+    )
+)
+"""A VRF leaves the configuration while the kernel cannot be read: by a reload, or while bgpd does not run."""
 MOVED = of(
     {"tenants": 2},
     Event(at_s=0, kind=Kind.MACHINE_MOVES, host="host1", tenant="blue", address="10.64.0.1/32", value=5),
@@ -330,6 +348,7 @@ WITHOUT_FAULT = (
     *(TOO_FEW, ALL_SICK, SLOW, MOVED_LIVE, SUMMARY_IN_TENANT, COVER_IN_TENANT, MAINTAINED, TAKEN_BACK, DOWN, UP_AGAIN),
     *(TAKEN_OVER, TORN, LOST, TURNED, FLICKERING, CONTENDED),
     *(msgspec.structs.replace(RULES_UNSURE, seed=seed) for seed in range(4)),
+    *(*KEPT_AT_RELOAD, *KEPT_AT_START),
 )
 
 
