@@ -11,6 +11,8 @@ CHATTER_SHARE = 0.05
 """Of the time, what chatter may take in the long run."""
 CHATTER_BURST_S = 0.02
 """So much processor time of it is worked off at once: some thousand messages."""
+DEAREST_S = 0.001
+"""What one message may count for: a turn may work off routes that came before it, too."""
 
 
 class Chatter:
@@ -20,10 +22,10 @@ class Chatter:
         self._left_s = CHATTER_BURST_S
         self._as_of = 0.0
 
-    def took(self, seconds: float, now: float) -> None:
-        """Chatter took so much processor time until `now`."""
+    def took(self, seconds: float, messages: int, now: float) -> None:
+        """A turn with so many such messages took so much processor time until `now`."""
         grown_s = (now - self._as_of) * CHATTER_SHARE
-        self._left_s = min(CHATTER_BURST_S, self._left_s + grown_s) - seconds
+        self._left_s = min(CHATTER_BURST_S, self._left_s + grown_s) - min(seconds, messages * DEAREST_S)
         self._as_of = now
 
     def rest_s(self, now: float) -> float:

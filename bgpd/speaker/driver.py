@@ -76,7 +76,8 @@ class RunLength:
     """How many UPDATEs of a session are worked off in one run, since nothing else happens until it ends.
 
     Some hundred microseconds each are possible: an UPDATE's few routes that each have another path already, on a slow
-    host. Runs that take long become shorter, others longer again. By processor time: that of others says nothing.
+    host. Runs that take long become shorter, others longer again. By processor time, since that of others says nothing;
+    no more than by the loop's clock, in which a simulated run takes no time.
     """
 
     def __init__(self) -> None:
@@ -262,10 +263,10 @@ class Driver:
                 messages -= len(bodies)
                 self._messages += len(bodies)
                 left -= sum(map(len, bodies))
-                began = time.thread_time()
+                began, before = time.thread_time(), now
                 self._work_off(bodies, end)
-                self._run.took(time.thread_time() - began)
                 now = clock()
+                self._run.took(min(time.thread_time() - began, now - before))
                 if now > end or left <= 0 or messages <= 0:
                     return False
                 continue
@@ -323,7 +324,7 @@ class Driver:
             took_s = time.thread_time() - cpu_s
             self._turns_owed = _steps_beyond(end, took_s)
             if 2 * self._bare_messages > self._messages:
-                self._chatter.took(min(took_s, _now() - began), _now())
+                self._chatter.took(min(took_s, _now() - began), self._bare_messages, _now())
 
     def _rested(self) -> None:
         """What brings no routes has used its share of the time long enough ago."""

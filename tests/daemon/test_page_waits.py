@@ -70,7 +70,7 @@ def test_host_forwards_without_token_certificate_address_and_broker_s_password_a
             return any(text in warning for warning in host.health()["warnings"])
 
         assert warned(f'nobody can look on over TCP: api: "{token}" cannot be read')
-        assert warned(str(password))
+        host.wait(lambda: warned(str(password)), "the broker's password to be missed")
         with pytest.raises(ConfigError) as checked:
             load_config(str(host.config_path))  # as bgpd check does
         assert all(str(file) in str(checked.value) for file in (token, password, certificate))

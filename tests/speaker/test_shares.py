@@ -13,7 +13,7 @@ import pytest
 from bgpd.message.exabgp_codec import RouteRefresh
 from bgpd.runtime.turns import TURN_S
 from bgpd.speaker import driver as driver_module
-from bgpd.speaker.chatter import CHATTER_BURST_S, CHATTER_SHARE
+from bgpd.speaker.chatter import CHATTER_BURST_S, CHATTER_SHARE, Chatter
 from bgpd.speaker.connection import KeepaliveReceived, RefreshReceived
 from bgpd.speaker.driver import STEP_S, Driver
 from bgpd.speaker.session import Output
@@ -192,3 +192,13 @@ def test_hold_timer_waits_for_what_is_not_read_while_a_neighbor_rests() -> None:
         assert True in asking.put_off_by
 
     in_simulated_time(work())
+
+
+def test_what_a_turn_did_for_routes_that_came_before_is_not_counted_as_chatter() -> None:
+    """An End-of-RIB or a KEEPALIVE behind many routes is read in the turn that enters them."""
+    chatter = Chatter()
+    for _ in range(10):
+        chatter.took(0.1, 1, 0.0)
+    assert not chatter.rest_s(0.0)
+    chatter.took(0.1, 100, 0.0)
+    assert chatter.rest_s(0.0) > 1
