@@ -373,7 +373,7 @@ def _explain(error: BaseException) -> str:
     """Why there is no connection, and what to do where that is known."""
     text = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
-        text = error.strerror
+        text = f'"{error.filename}" cannot be read: {error.strerror}' if error.filename else error.strerror
     hints = {
         "CERTIFICATE_VERIFY_FAILED": "check workload.mqtt.ca_file and the broker's name in its certificate",
         "Bad user name or password": "check workload.mqtt.username and password_file",
