@@ -11,7 +11,7 @@ from bgpd.message import update_encoder
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.iana import Family
 from bgpd.model.route_batch import RouteBatch
-from bgpd.rib import decision, keyed_routes, received, small_batches
+from bgpd.rib import comparison, decision, keyed_routes, received, small_batches
 from tests.evpn.test_fuzz import ALL, DECODERS, TEXT, Wired, session
 from tests.fuzz.messages import NEXT, SHORTEST_UPDATE
 from tests.fuzz.target import OF_NEIGHBORS, Target
@@ -160,7 +160,7 @@ TARGETS = {
         run_routes,
         (
             received.ReceivedRoutes.routes_received,
-            *(decision.decide, decision.compare, small_batches, keyed_routes),
+            *(decision.decide, comparison, small_batches, keyed_routes),
             *(importer, mac_mobility.MacMobility, resolve, update_encoder),
         ),
         seeds,

@@ -445,3 +445,32 @@ def test_numbers_alone_take_no_more_than_a_kernel_group_has() -> None:
     for one in candidates:
         one.via.is_usable = True
     assert compare(candidates) == decide(candidates, unusable)[0]
+
+
+LONG_PATH = tuple(range(1, 71))
+"""Its attribute is longer than 255 bytes, and so has a length of two."""
+
+
+@pytest.mark.parametrize("asns", [(1,), LONG_PATH])
+@pytest.mark.parametrize(("meds", "best"), [((5, 7), 0), ((7, 5), 1), ((0, 1), 0), ((1, None), 1), ((256, 1), 1)])
+def test_med_is_read_from_the_block_behind_attributes_of_any_length(
+    asns: tuple[int, ...], meds: tuple[int | None, int | None], best: int
+) -> None:
+    both = tuple(path(leaf(number), attributes(*asns, med=med)) for number, med in zip((1, 2), meds))
+    for one in both:
+        one.via.is_usable = True
+    assert compare(both) == decide(both, unusable)[0] == (both[best],)
+
+
+def test_med_of_two_neighboring_as_is_not_compared_and_what_stands_behind_many_communities_is_seen() -> None:
+    others = tuple(path(leaf(number), attributes(asn, 9, med=med)) for number, asn, med in ((1, 3, 7), (2, 4, 5)))
+    many = tuple(range(80))
+    told = attributes(1, communities=many, med=5)
+    weighed = attributes(1, communities=many, med=5, extended_communities=(b"\x40\x04\xfe\x10\x47\x74\x24\x00",))
+    alike = (path(leaf(1), told), path(leaf(2), told))
+    with_bandwidth = (path(leaf(1), told), path(leaf(2), weighed))
+    for one in (*others, *alike, *with_bandwidth):
+        one.via.is_usable = True
+    assert compare(others) == decide(others, unusable)[0] == others
+    assert compare(alike) == decide(alike, unusable)[0] == alike
+    assert compare(with_bandwidth) is None
