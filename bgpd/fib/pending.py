@@ -9,11 +9,10 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 from bgpd.model.next_hop import NextHops
 
-_LOT: Final = 32768
+_LOT = 32768
 """Keys per chunk. A full chunk is closed: one dict of a million routes would be copied each time that it grows."""
 
 

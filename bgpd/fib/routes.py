@@ -10,7 +10,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice, repeat
-from typing import Final
 
 from bgpd.fib.guard import Block
 from bgpd.fib.nexthop_objects import NexthopObjects
@@ -19,8 +18,8 @@ from bgpd.fib.plan import SERVICE, Plan, Target, TargetChange, TargetOf
 from bgpd.model.containers import PART_OF, ShardedDict
 from bgpd.model.next_hop import NextHops
 
-_WALK: Final = 8192
-_FEW: Final = 64
+_WALK = 8192
+_FEW = 64
 """Keys with the same next hops up to which a loop costs less than passes."""
 
 
