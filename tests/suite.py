@@ -41,6 +41,8 @@ from tests.vm.guest import DIED, TERMINATED, TIMED_OUT, UNAVAILABLE
 COMPILED = (
     "tests/message",
     "tests/rib",
+    "tests/evpn/test_importer.py",
+    "tests/evpn/test_few_received.py",
     "tests/daemon/test_wire_rules.py",
 )
 """What runs in the compiled form too: the tests of the compiled modules, and daemons with sessions and routes."""
