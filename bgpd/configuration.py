@@ -193,7 +193,7 @@ class Configuration:
         if confirm_s is None:
             self.trial.follow(config)
         else:
-            self.trial.begin(config, self.config, confirm_s, origin=self._readiness.configuration)
+            self.trial.begin(config, self._loaded.config, confirm_s, origin=self._readiness.configuration)
 
     async def _apply(self, loaded: Loaded) -> ReloadView:
         config, made_out = loaded.config, self.matching.made_out

@@ -25,11 +25,13 @@ def query_of(request: Request, kind: type[_Query]) -> _Query:
 
 
 def refuse_other_parameters(request: Request, known: Collection[str]) -> None:
-    """Raises: Rejected: with 400, a parameter is unknown: what it was to narrow would not be."""
+    """Raises: Rejected: with 400, a parameter is unknown, or there twice: what it was to narrow would not be."""
     for name in request.query:
         if name not in known:
             hint = f"one of: {', '.join(known)}" if known else "it takes none"
             raise Rejected(400, f'unknown parameter "{name[:80]}"', hint)
+    for name in request.repeated:
+        raise Rejected(400, f'parameter "{name}" is given twice', "each parameter once: one request for each value")
 
 
 def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

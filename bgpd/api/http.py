@@ -61,8 +61,8 @@ class Headers(Mapping[str, str]):
 
 
 class Request:
-    """What a client asks. `raw_path` is as it was sent, `path` is decoded, `query` has the first of each name;
-    `match_info`: the parts of the path that its route names."""
+    """What a client asks. `raw_path` is as it was sent, `path` is decoded, `query` has the first of each name, and
+    `repeated` the names that come again; `match_info`: the parts of the path that its route names."""
 
     def __init__(self, wire: Wire, method: str, target: str, headers: Headers) -> None:
         self.wire = wire
@@ -71,7 +71,10 @@ class Request:
         self.raw_path, _, query = target.partition("?")
         self.path = unquote(self.raw_path)
         self.query: dict[str, str] = {}
+        self.repeated: list[str] = []
         for name, value in parse_qsl(query, keep_blank_values=True):
+            if name in self.query:
+                self.repeated.append(name)
             self.query.setdefault(name, value)
         self.match_info: dict[str, str] = {}
 

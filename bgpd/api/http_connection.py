@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -32,6 +33,7 @@ takes the answer back (tcp(7), unix(7): ECONNRESET)."""
 STOP_PATIENCE_S = 0.5
 """How long answers may go on when the server stops."""
 _FRAMING = "send it as RFC 9112 section 6 says: with Content-Length, or chunked"
+_PYTHON_BYTES = re.compile(r"""(?:bytearray\()?b(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")\)?""")
 _EMPTY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -126,11 +128,13 @@ class HttpConnection(asyncio.Protocol):
                     return
         except h11.RemoteProtocolError as error:
             error.__traceback__ = None  # a frame of h11 has the error: what refers to itself stays
-            self._bad_framing = str(error)
+            self._bad_framing = _plain(error)
             self._changed.set()
             if self.task is None and self._begun is None:
                 with contextlib.suppress(ConnectionError):
-                    self._answer_at_once(refusal(Rejected(error.error_status_hint, f"no HTTP request: {error}")))
+                    self._answer_at_once(
+                        refusal(Rejected(error.error_status_hint, f"no HTTP request: {self._bad_framing}"))
+                    )
             return
         self._has_parts_left = True
         if self._transport is not None:
@@ -266,6 +270,11 @@ class HttpConnection(asyncio.Protocol):
     def _abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+def _plain(error: h11.RemoteProtocolError) -> str:
+    """What is wrong, without Python's form of the bytes."""
+    return _PYTHON_BYTES.sub(lambda found: '"{}"'.format((found[1] or found[2] or "").replace("\\'", "'")), str(error))
 
 
 def _origin_form(event: h11.Request) -> tuple[str, Headers]:

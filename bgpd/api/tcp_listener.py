@@ -109,5 +109,5 @@ def _why(error: OSError) -> str:
         case errno.EADDRNOTAVAIL:
             return "the address is not on this host"
         case errno.EACCES | errno.EPERM:
-            return "not permitted; a port below 1024 needs CAP_NET_BIND_SERVICE"
+            return "not permitted; a port below 1024 needs CAP_NET_BIND_SERVICE, and SocketBindAllow= in the unit"
     return error.strerror or str(error)

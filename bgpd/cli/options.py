@@ -103,6 +103,6 @@ def refuse_empty(given: Sequence[str]) -> None:
     empty. Raises: WrongUsage."""
     for before, one in zip(("", *given), given, strict=False):
         option, _, value = one.partition("=") if one.startswith("--") else (before, "", one)
-        if not value and (option == before or "=" in one) and option not in _MAY_BE_EMPTY:
+        if not value and (not one.startswith("--") or "=" in one) and option not in _MAY_BE_EMPTY:
             what = option if option.startswith("--") else "an argument"
             raise WrongUsage(f"{what} is empty", 'only --vrf "" means something: the main table')

@@ -131,7 +131,20 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         self.filled()
         given = list(sys.argv[1:] if args is None else args)
+        self._refuse_repeated(given)
         return super().parse_known_args(_with_seconds(given), namespace)
+
+    def _refuse_repeated(self, given: Sequence[str]) -> None:
+        """An option of one value may stand once: who reads a script need not know which one counts."""
+        values = {name: one for one in self.arguments if one.nargs != 0 for name in one.option_strings}
+        seen: set[argparse.Action] = set()
+        for word in given[: given.index("--") if "--" in given else None]:
+            name = word.partition("=")[0]
+            option = values.get(name)
+            if option in seen and name not in self.repeatable:
+                self.error(f"argument {name}: is given twice")
+            if option is not None:
+                seen.add(option)
 
     def format_usage(self) -> str:
         self.filled()

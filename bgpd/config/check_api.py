@@ -18,6 +18,8 @@ from bgpd.config.words import Wrong, bad_file, listen_address
 LEAST_TOKEN = 16
 MOST_TOKEN = 512
 """Characters of a token: too many to be guessed, and few enough for a header."""
+FREE_PORTS = 1024
+"""Ports from here on are not closed to the daemon by its unit (SocketBindDeny=)."""
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _RIGHT_TOKEN = "write one line of 16 to 512 visible ASCII characters, such as: openssl rand -hex 24"  # noqa: S105
 
@@ -84,6 +86,11 @@ def warn_about_api(api: ApiConfig) -> Iterator[Finding]:
     if int(api.mode, 8) & 0o002:
         what = f"{api.mode} lets every user of this host put workloads and read the configuration"
         yield Finding(("api", "mode"), what, 'such as "0660", with a group')
+    if api.listen and (port := int(api.listen.rpartition(":")[2])) < FREE_PORTS:
+        what = f"the unit of bgpd lets it listen on no port below {FREE_PORTS} but 179, so not on {port}"
+        yield Finding(
+            ("api", "listen"), what, f"take a higher port, or: systemctl edit bgpd, SocketBindAllow=tcp:{port}"
+        )
     for number, name in enumerate(api.allowed_hosts):
         if not _HOST_NAME.fullmatch(name):
             what = f'"{name}" is no host name: no request calls this host so'

@@ -104,7 +104,9 @@ class HealthCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     query_type: Annotated[DnsRecord, Meta(description="Record type that is asked for.")] = DnsRecord.A
     transport: Annotated[DnsTransport, Meta(description="Of dns: udp or tcp.")] = DnsTransport.UDP
     path: Annotated[str, Meta(pattern=r"^/[!-~]{0,1023}(?!\n)$", description="Of http and https.")] = "/"
-    status: Annotated[tuple[int, ...], Meta(max_length=32, description="Status codes that are healthy.")] = (200,)
+    status: Annotated[
+        tuple[int, ...], Meta(min_length=1, max_length=32, description="Status codes that are healthy.")
+    ] = (200,)
     verify: Annotated[bool, Meta(description="Check the certificate (https).")] = False
     command: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}(?!\n)$", description="File name (exec).")] = ""
     interval_s: Annotated[float, Meta(ge=0.1, le=3600)] = 2.0

@@ -259,6 +259,18 @@ async def test_what_is_no_http_is_told_so(echo: Echo, request_text: bytes, wante
     assert wanted == 200 or said(answer)["error"].startswith("no HTTP request: ")
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [(b"Host : a", '"Host : a"'), (b"it's : a", '"it\'s : a"'), (b"a\"b'c : d", '"'), (b"\xff : a", '"\\xff : a"')],
+)
+async def test_bytes_that_are_no_http_are_told_without_pythons_form(echo: Echo, line: bytes, told: str) -> None:
+    error = said(await echo.ask(b"GET / HTTP/1.1\r\n" + line + b"\r\n\r\n"))["error"]
+    assert error.startswith(f"no HTTP request: illegal header line: {told}")
+    assert "bytearray" not in error
+    error = said(await echo.ask(CHUNKED + b"it's\r\n"))["error"]
+    assert "illegal chunk header: \"it's" in error
+
+
 PUT = b"PUT /v1/x/y HTTP/1.1\r\nHost: h\r\n"
 CHUNKED = PUT + b"Transfer-Encoding: chunked\r\n\r\n"
 

@@ -93,6 +93,8 @@ async def test_query_narrows_a_listing(http: aiohttp.ClientSession, query: str, 
         ("/v1/why-not?prefix=10.0.0.0/24&neighbour=leaf1", 400, "unknown parameter"),
         ("/v1/what-if?down=leaf1&forse=true", 400, "unknown parameter"),
         ("/v1/what-if?drain=all&force=yes", 400, "force="),
+        ("/v1/routes?neighbor=leaf1&neighbor=leaf2", 400, "given twice"),
+        ("/v1/explain/10.0.0.1?vrf=&vrf=blue", 400, "given twice"),
         ("/v1/mrt?vrfs=red", 400, "unknown parameter"),
         ("/v1/explain/pod1", 400, "not an IP address"),
         ("/v1/explain/0.0.0.0", 400, "nobody's address"),
@@ -136,6 +138,15 @@ async def test_an_order_with_an_unknown_parameter_is_not_carried_out(
     async with http.request(method, target, json={}) as response:
         assert response.status == 400
         assert "unknown parameter" in await response.text()
+    assert backend.orders == []
+
+
+async def test_an_order_with_a_parameter_twice_is_not_carried_out(
+    http: aiohttp.ClientSession, backend: ScriptedBackend
+) -> None:
+    async with http.post("/v1/reload?confirm_s=60&confirm_s=3600") as response:
+        assert response.status == 400
+        assert "given twice" in await response.text()
     assert backend.orders == []
 
 

@@ -805,6 +805,26 @@ def test_an_empty_argument_is_not_taken_for_none(capsys: pytest.CaptureFixture[s
     assert "is empty" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("show", "routes", "--neighbor", "leaf1", "--neighbor", "leaf2"),
+        ("show", "routes", "--neighbor=leaf1", "--json", "--neighbor=leaf2"),
+        ("drain", "on", "--for", "30m", "--for", "1h"),
+    ],
+)
+def test_an_option_with_two_values_is_refused(capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
+    """Only the last one counted, and nobody was told."""
+    with pytest.raises(SystemExit, match="2"):
+        run(*command)
+    assert "is given twice" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_flag_may_be_given_again() -> None:
+    assert run("show", "routes", "--json", "--json") == 0
+
+
 @pytest.mark.usefixtures("daemon")
 @pytest.mark.parametrize("command", [("show", "routes", "--vrf", ""), ("show", "routes", "--vrf=")])
 def test_an_empty_vrf_is_the_main_table(command: tuple[str, ...]) -> None:

@@ -51,6 +51,15 @@ def test_a_host_that_no_request_can_name_is_warned_of(name: str) -> None:
     assert [finding.path for finding in warn_about_api(ApiConfig(allowed_hosts=hosts))] == [("api", "allowed_hosts", 1)]
 
 
+@pytest.mark.parametrize(
+    ("listen", "warned"),
+    [("127.0.0.1:443", True), ("[::1]:80", True), ("[::1]:1023", True), ("127.0.0.1:1024", False), ("", False)],
+)
+def test_a_port_that_the_unit_does_not_allow_is_warned_of(listen: str, warned: bool) -> None:
+    """SocketBindDeny=tcp:1-1023 of bgpd.service."""
+    assert [finding.path for finding in warn_about_api(ApiConfig(listen=listen))] == [("api", "listen")] * warned
+
+
 @pytest.mark.parametrize("listen", ["", "127.0.0.1:9179", "127.9.9.9:9179", "[::1]:9179"])
 def test_listener_of_this_host_needs_neither(listen: str) -> None:
     assert found(listen=listen) == []

@@ -299,6 +299,24 @@ def test_what_is_not_confirmed_goes_back_also_after_a_crash(host: Host) -> None:
     assert host.health()["warnings"] == []
 
 
+def test_what_left_the_file_before_a_trial_is_not_back_after_it(host: Host) -> None:
+    """It counts from the next start on: what a trial goes back to had it from this run, and later runs had it again."""
+    text = host.config_path.read_text()
+    host.write_config(text + "\n[workload.api]\ntimeout_s = 7\n")
+    host.terminate(signal.SIGTERM)
+    host.start()
+    host.wait_ready()
+    host.write_config(text)
+    host.cli("reload")
+    host.write_config(config(leaf(1, max_prefixes=77), leaf(2), POD))
+    host.cli("reload", "--confirm", "1s")
+    host.wait(lambda: any("not confirmed" in text for text in host.health()["warnings"]), "the end of the trial")
+    host.terminate(signal.SIGTERM)
+    host.start()
+    host.wait_ready()
+    assert "workload.api" not in host.cli("plan", str(host.config_path)), "the file has none, and nothing has"
+
+
 def test_a_trial_has_no_other_state_directory(host: Host) -> None:
     text = host.config_path.read_text()
     host.write_config(text.replace(f'directory = "{host.directory}', f'directory = "{host.directory}/elsewhere'))

@@ -200,6 +200,7 @@ BACKEND = {"id": "a", "addresses": ["10.64.1.5"]}
         ({"check": {"type": "exec", "command": "rm"}}, "check.command", "not in the command directory"),
         ({"check": {"type": "exec", "command": "../rm"}}, "check.command", "regex"),
         ({"check": {"type": "http", "port": 80, "path": "/a b"}}, "check.path", "regex"),
+        ({"check": {"type": "http", "port": 80, "status": []}}, "check.status", "is empty"),
         ({"check": {"type": "dns"}}, "check.query", "is missing"),
         ({"probe": {"type": "dns", "query": "a..b"}}, "probe.query", '"a..b" is no name'),
         ({"probe": {"type": "dns", "query": "a" * 64}}, "probe.query", "is no name"),
