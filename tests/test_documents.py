@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import pytest
 
 from bgpd.api.server import make_app
 from bgpd.cli.main import make_parser
+from bgpd.cli.man import type_text as configured_type
 from bgpd.config.effects import effect_of
 from bgpd.config.schema import Config
 from bgpd.daemon_metrics import build_registry
@@ -93,6 +95,44 @@ def test_every_key_has_a_documented_effect() -> None:
         "rules",
     }
     assert keys - documented - sections == set()
+
+
+def kinds_of_sections() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Title of a section of docs/configuration.md, as the docstring of its struct begins, and the struct's schema."""
+    _, components = msgspec.json.schema_components([Config])
+    for name, definition in components.items():
+        title = name.removesuffix("Config")
+        yield (title if title in SECTION_OF_TITLE else definition["description"].partition(":")[0]), definition
+
+
+def documented_keys(title: str) -> dict[str, tuple[str, str]]:
+    """Type and default of each key that a section of docs/configuration.md has a row for."""
+    text = (DOCS / "configuration.md").read_text()
+    section = re.search(rf"^## {re.escape(title)}(:.*)?$(.*?)(^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    row = r"^\| `(\w+)` \| (.*?) \| *(.*?) *\| (?:no-op|refresh|reset|restart) \|"
+    rows = re.findall(row, section[2] if section else "", re.MULTILINE)
+    return {key: (kind, default) for key, kind, default in rows}
+
+
+@pytest.mark.parametrize(("title", "definition"), list(kinds_of_sections()))
+def test_type_and_default_of_each_key_are_documented_as_they_are(title: str, definition: dict[str, Any]) -> None:
+    _, components = msgspec.json.schema_components([Config])
+    documented = documented_keys(title)
+    assert not documented or documented.keys() == definition["properties"].keys(), title
+    for key, (kind, default) in documented.items():
+        found = definition["properties"][key]
+        expected = configured_type(found, components).replace("whole number", "integer")
+        assert kind.startswith(expected.replace("true or false", "boolean")), f"{title} {key}"
+        if default.startswith("`"):
+            value = tomllib.loads(f"value = {default.strip('`')}")["value"]
+            wanted = msgspec.to_builtins(found["default"])
+            wanted = {one: wanted[one] for one in value} if isinstance(value, dict) else wanted
+            assert value == (list(wanted) if isinstance(wanted, tuple) else wanted), f"{title} {key}"
+        elif default == "required":
+            assert key in definition["required"], f"{title} {key}"
+        else:
+            assert found["default"] in (None, ()), f"{title} {key}"
+            assert default, f"{title} {key}"
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -176,7 +176,7 @@ class DrainConfig(Strict, frozen=True, kw_only=True):
 
 
 class LogConfig(Strict, frozen=True, kw_only=True):
-    """The daemon's log on standard error."""
+    """[log]: the daemon's log on standard error."""
 
     format: Annotated[str, Meta(description='"json" or "console".')] = "json"
     level: Annotated[str, Meta(description='"debug", "info", "warning" or "error".')] = "info"

@@ -29,19 +29,31 @@ class MatchConfig(Strict, frozen=True, kw_only=True):
 class SetConfig(Strict, frozen=True, kw_only=True):
     """policy rule `set`: changes made to a route that the rule matched."""
 
-    local_pref: Annotated[int, Meta(ge=0, le=4_294_967_295)] | None = None
-    med: Annotated[int, Meta(ge=0, le=4_294_967_295)] | None = None
-    add_community: tuple[str, ...] = ()
-    remove_community: tuple[str, ...] = ()
-    add_extended_community: tuple[str, ...] = ()
-    remove_extended_community: tuple[str, ...] = ()
-    add_large_community: tuple[str, ...] = ()
-    remove_large_community: tuple[str, ...] = ()
+    local_pref: Annotated[
+        Annotated[int, Meta(ge=0, le=4_294_967_295)] | None,
+        Meta(description="LOCAL_PREF: the higher one is preferred, by this host and its internal neighbors."),
+    ] = None
+    med: Annotated[
+        Annotated[int, Meta(ge=0, le=4_294_967_295)] | None,
+        Meta(description="MULTI_EXIT_DISC: the lower one is preferred, among routes of one neighboring AS."),
+    ] = None
+    add_community: Annotated[tuple[str, ...], Meta(description="Communities that the route gets beside its own.")] = ()
+    remove_community: Annotated[tuple[str, ...], Meta(description="Communities that the route loses.")] = ()
+    add_extended_community: Annotated[
+        tuple[str, ...], Meta(description="Extended communities that the route gets beside its own.")
+    ] = ()
+    remove_extended_community: Annotated[
+        tuple[str, ...], Meta(description="Extended communities that the route loses.")
+    ] = ()
+    add_large_community: Annotated[
+        tuple[str, ...], Meta(description="Large communities (RFC 8092) that the route gets beside its own.")
+    ] = ()
+    remove_large_community: Annotated[tuple[str, ...], Meta(description="Large communities that the route loses.")] = ()
     prepend: Annotated[int, Meta(ge=0, le=16, description="Our own AS, this many times more.")] = 0
 
 
 class RuleConfig(Strict, frozen=True, kw_only=True):
-    """One rule of a policy."""
+    """policy rule: what it is for, and what becomes of the route."""
 
     match: MatchConfig = MatchConfig()
     set: SetConfig = SetConfig()

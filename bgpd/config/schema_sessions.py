@@ -31,7 +31,7 @@ class TcpAoKeyConfig(Strict, frozen=True, kw_only=True):
 
 
 class GracefulRestartConfig(Strict, frozen=True, kw_only=True):
-    """neighbor.graceful_restart (RFC 4724, RFC 8538, RFC 9494)."""
+    """neighbor.graceful_restart: what is kept over a restart, and how long (RFC 4724, RFC 8538, RFC 9494)."""
 
     mode: Annotated[
         str,
@@ -179,9 +179,6 @@ class ListenConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_": 
     min_hold_time_s: Annotated[
         int, Meta(ge=3, le=65535, description="A neighbor that offers a shorter hold time, or none (0), is refused.")
     ] = 3
-    accept_as_sets: Annotated[
-        bool, Meta(description="Take routes with AS_SET or AS_CONFED_SET in the AS path (RFC 9774 refuses them).")
-    ] = False
     max_prefixes: Annotated[
         int, Meta(ge=0, le=100_000_000, description="More than that of a family ends the session; 0: no limit.")
     ] = 10_000

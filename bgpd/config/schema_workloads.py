@@ -166,7 +166,7 @@ class ServicesConfig(Strict, frozen=True, kw_only=True):
         float,
         Meta(
             ge=0,
-            le=1e12,
+            le=1_000_000_000_000,
             description="Bytes per second of link bandwidth (RFC 10005) that a healthy backend of weight 1 counts; the "
             "same on all hosts. 0: none is announced.",
         ),
