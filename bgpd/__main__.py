@@ -32,6 +32,11 @@ class _Start:
         keep_little_memory()
         self.left = find()
 
+    def left_configuration(self, errors: Sequence[str]) -> Loaded | None:
+        from bgpd.config.left import unpack
+
+        return unpack(self.left.configuration, errors)
+
     def run(self, loaded: Loaded, file: str, warnings: Sequence[str]) -> int:
         from bgpd.daemon import run
 
@@ -80,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import_daemon=_import_daemon,
         report_message=_report_message,
         flush=_flush,
+        left_configuration=start.left_configuration,
     )
     return run_command(arguments, hooks)
 

@@ -16,6 +16,7 @@ import msgspec
 
 from bgpd.api.backend import Rejected
 from bgpd.config.effects import Effect, config_diff, keep_until_restart
+from bgpd.config.left import pack
 from bgpd.config.limits import exceeded_limits
 from bgpd.config.load import ConfigError, Loaded, load_config
 from bgpd.config.patterns import Matched
@@ -65,6 +66,17 @@ class Configuration:
     def rules(self) -> Mapping[tuple[str, int], str]:
         """File and line of the rules of the policies in force, by name and number."""
         return self._loaded.rules
+
+    def left(self) -> bytes:
+        """What the next process goes on with if the files have errors by then (config/left.py)."""
+        return pack(self._loaded)
+
+    def warnings(self) -> list[str]:
+        """That it is not what the files say, if they have errors."""
+        if not self._loaded.errors:
+            return []
+        what = f"{self.file} has errors since before bgpd was restarted, and the configuration of before is in force"
+        return [f"{what}: mend it, then bgpd reload; {self._loaded.errors[0]}"]
 
     def connect(
         self,

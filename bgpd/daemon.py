@@ -90,6 +90,8 @@ def run(loaded: Loaded, file: str, *, left: Inheritance, warnings: Sequence[str]
     journal.open()
     for warning in warnings:
         log.warning("config.warning", warning=warning)
+    if loaded.errors:
+        log.error("config.not_in_force", file=file, errors=len(loaded.errors), first=loaded.errors[0])
     if left.problem:
         log.error("handover.refused", reason=left.problem)
     trial = Trial(config.state.directory, file=file)
@@ -232,6 +234,7 @@ class Daemon:
         self._readiness.why_drained = self._drain.reason
         self._readiness.also_warns = (
             self._history.warnings,
+            self._configuration.warnings,
             self._configuration.identity.warnings,
             self._twins.warnings,
             self._exports.warnings,

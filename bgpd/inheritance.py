@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 SNAPSHOT = "snapshot"
 """The name of its descriptor."""
-_SECTIONS = ("daemon", "speaker", "rib", "kernel", "feeds", "moves", "gateways", "drain")
+_SECTIONS = ("daemon", "speaker", "rib", "kernel", "feeds", "moves", "gateways", "drain", "configuration")
 _BASE = "base"
 """The section of what the RIB has written beforehand (rib/prepared.py); b"": nothing."""
 _OTHER_FORM = "the snapshot has another form than this version of bgpd reads"
@@ -57,7 +57,8 @@ class SavedDaemon(msgspec.Struct, frozen=True, kw_only=True):
 class Left(msgspec.Struct, kw_only=True):
     """What a process leaves. `kernel`: the routes of kernel tables, by VRF. `feeds`: what orchestrators have said, by
     source. `moves`: how often endpoints of VRFs have moved of late. `gateways`: the gateway IPs that neighbors were
-    sent. `drain`: whether this host is in service, and why. `base` goes with `rib`, as it is."""
+    sent. `drain`: whether this host is in service, and why. `configuration`: what config/left.py has packed. `base`
+    goes with `rib`, as it is."""
 
     daemon: SavedDaemon
     speaker: SavedSpeaker
@@ -68,6 +69,7 @@ class Left(msgspec.Struct, kw_only=True):
     moves: list[SavedMoves]
     gateways: list[SavedGateway]
     drain: bytes
+    configuration: bytes
     descriptors: dict[str, int]
 
     @property
@@ -93,7 +95,7 @@ class Inheritance:
         self.daemon: SavedDaemon | None = None
         self.sessions = LeftSessions([], {})
         self.feeds: dict[str, bytes] = {}
-        self.drain = b""
+        self.drain = self.configuration = b""
         self._rib = self._base = self._kernel = self._moves = self._gateways = b""
         self.problem = ""
         self.refused: dict[str, str] = {}
@@ -176,6 +178,8 @@ class Inheritance:
         self.feeds = msgspec.msgpack.decode(sections["feeds"], type=dict[str, bytes])
         if "drain" in sections:
             self.drain = msgspec.msgpack.decode(sections["drain"], type=bytes)
+        if "configuration" in sections:
+            self.configuration = msgspec.msgpack.decode(sections["configuration"], type=bytes)
 
     def fail(self, problem: str) -> None:
         """Nothing can be gone on with."""
@@ -218,7 +222,7 @@ def read(descriptors: Mapping[str, int]) -> Inheritance:
             found.problem = f"{_OTHER_FORM}: {error}"
         os.close(memory)
     if found.problem:
-        found.daemon, found.feeds, found.drain = None, {}, b""
+        found.daemon, found.feeds, found.drain, found.configuration = None, {}, b"", b""
         for number in left.values():
             with contextlib.suppress(OSError):
                 os.close(number)

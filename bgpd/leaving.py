@@ -161,7 +161,8 @@ class Leaving:
         kept: KeptSignals,
     ) -> None:
         """From here on the loop does not turn until the process has ended."""
-        left = left_behind(self._routing, self._drain, prepared, unread_since=began)
+        configuration = self._configuration.left()
+        left = left_behind(self._routing, self._drain, prepared, configuration=configuration, unread_since=began)
         written = left.write()
         try:
             store.keep(written)
@@ -178,7 +179,9 @@ class Leaving:
             os.close(written[SNAPSHOT])
 
 
-def left_behind(routing: Routing, drain: Drain, prepared: PreparedRib, *, unread_since: float) -> Left:
+def left_behind(
+    routing: Routing, drain: Drain, prepared: PreparedRib, *, configuration: bytes, unread_since: float
+) -> Left:
     """All that the next process takes up. Sessions are held: nothing was read of them `unread_since` (monotonic).
 
     Raises: OSError, UnicodeEncodeError: something cannot be left.
@@ -199,5 +202,6 @@ def left_behind(routing: Routing, drain: Drain, prepared: PreparedRib, *, unread
         moves=routing.evpn.endpoints.saved_moves(),
         gateways=routing.evpn.gateways(),
         drain=drain.left(),
+        configuration=configuration,
         descriptors=descriptors,
     )

@@ -33,6 +33,7 @@ class DecodeOptions(NamedTuple):
 
 class Hooks(NamedTuple):
     """`take_over()` comes first: from then on neighbors hear KEEPALIVEs of the sessions that another process has left.
+    `left_configuration(errors)` is what that process had, for where the files have these errors; None if there is none.
     `run_daemon(loaded, file, warnings)` runs until it is told to stop and answers the exit code; `import_daemon()`
     imports what that needs; `report_message` answers with the JSON of what the daemon's decoder makes of one message in
     hex, whatever the text; `flush(config)` takes all of bgpd's out of the kernel and says what that was, or raises
@@ -43,6 +44,7 @@ class Hooks(NamedTuple):
     import_daemon: Callable[[], None]
     report_message: Callable[[str, DecodeOptions], bytes]
     flush: Callable[[Config], str]
+    left_configuration: Callable[[Sequence[str]], Loaded | None] = lambda errors: None
 
 
 def decode(arguments: argparse.Namespace, hooks: Hooks) -> int:

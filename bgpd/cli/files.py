@@ -45,14 +45,9 @@ def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon hears it, a reload would end the process
     if not arguments.check:
         hooks.take_over()
-    from bgpd.config.load import HostNotReady
-
-    try:
-        loaded = _load(arguments.config, running=True, wait_s=0 if arguments.check else LOOPBACK_WAIT_S)
-    except HostNotReady:
-        return EX_TEMPFAIL
+    loaded, code = _load_to_run(arguments.config, hooks, is_check=arguments.check)
     if loaded is None:
-        return EX_CONFIG
+        return code
     if arguments.check:
         hooks.import_daemon()
         print(described_version())
@@ -62,6 +57,27 @@ def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
         _tell(f"warning: {warning}" for warning in warnings)
         warnings = []
     return hooks.run_daemon(loaded, arguments.config, warnings)
+
+
+def _load_to_run(file: str, hooks: Hooks, *, is_check: bool) -> tuple[Loaded | None, int]:
+    """The configuration of a daemon that starts; None, and its exit code, if there is none to start with.
+
+    With errors in the files it is what another process has left with its sessions: they are worth more.
+    """
+    from bgpd.config.load import HostNotReady
+
+    errors: list[Problem] = []
+    loaded, code = None, EX_CONFIG
+    try:
+        loaded = _load(file, running=True, wait_s=0 if is_check else LOOPBACK_WAIT_S, errors=errors)
+    except HostNotReady:
+        code = EX_TEMPFAIL
+    if loaded is not None:
+        return loaded, 0
+    _tell_errors(file, errors, None)
+    if not is_check and (loaded := hooks.left_configuration(list(map(str, errors)))) is not None:
+        _tell([f"{file}: not in force: bgpd goes on with the configuration that it had before it was restarted"])
+    return loaded, code
 
 
 def flush(arguments: argparse.Namespace, hooks: Hooks) -> int:

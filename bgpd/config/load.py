@@ -74,7 +74,7 @@ class HostNotReady(ConfigError):
 class Loaded(NamedTuple):
     """A configuration, the warnings about it, and where it came from: its files, the variables in them, and what "auto"
     stands for. `is_early`: that may be made from a loopback address a little later. `rules`: file and line of the rules
-    of policies, by name and number."""
+    of policies, by name and number. `errors`: of the files now, where it is what the process before had."""
 
     config: Config
     warnings: list[Problem]
@@ -83,6 +83,7 @@ class Loaded(NamedTuple):
     identity: Identity
     is_early: bool = False
     rules: Mapping[tuple[str, int], str] = MappingProxyType({})
+    errors: tuple[str, ...] = ()
 
 
 def load_config(

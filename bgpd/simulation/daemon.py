@@ -123,7 +123,7 @@ class Bgpd:
         routing.speaker.hold(True)
         try:
             await routing.settle(SETTLE_S)
-            return left_behind(routing, self.drain, prepared, unread_since=began)
+            return left_behind(routing, self.drain, prepared, configuration=b"", unread_since=began)
         except OSError:
             routing.speaker.hold(False)
             return None

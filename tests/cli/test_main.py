@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ from bgpd.cli.client import DEFAULT_SOCKET, READ_TIMEOUT_S, Client, CommandFaile
 from bgpd.cli.decode import DecodeOptions, Hooks
 from bgpd.cli.main import COMMANDS, main
 from bgpd.cli.tables import SHOWN
-from bgpd.config.load import Loaded
+from bgpd.config.left import pack, unpack
+from bgpd.config.load import Loaded, load_config
 from bgpd.config.schema import ApiConfig, Config
 from bgpd.runtime.copy_of_process import PATIENCE_S
 from bgpd.runtime.events import Event
@@ -722,6 +724,32 @@ def test_run_hands_warnings_to_the_daemon_and_no_early_reload_ends_it(
         signal.signal(signal.SIGHUP, before)
     assert found == ["taken over", 65203, signal.SIG_IGN, 1]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+def test_run_with_errors_goes_on_with_what_another_process_has_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], is_left: bool
+) -> None:
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text(GOOD)
+    bad.write_text("[router")
+    packed = pack(load_config(str(good))) if is_left else b""
+    found: list[tuple[int, int]] = []
+
+    def run_daemon(loaded: Loaded, file: str, warnings: Sequence[str]) -> int:
+        found.append((loaded.config.router.asn, len(loaded.errors)))
+        return 0
+
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        left = partial(unpack, packed)
+        hooks = Hooks(lambda: None, run_daemon, lambda: None, lambda *_: b"", lambda _: "", left)
+        assert main(["run", "--config", str(bad)], hooks) == (0 if is_left else 78)
+        assert main(["run", "--check", "--config", str(bad)], hooks) == 78
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert found == [(65203, 1)] * is_left
+    assert "is not valid TOML" in capsys.readouterr().err
 
 
 def test_an_option_of_another_command_is_not_answered_with_itself(capsys: pytest.CaptureFixture[str]) -> None:

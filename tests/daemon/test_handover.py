@@ -177,6 +177,35 @@ def test_changed_configuration_costs_only_its_neighbor(fabric: Fabric, peer: Wir
         assert host.neighbor("leaf2")["hold_time_s"] == 9  # the neighbor's
 
 
+@pytest.mark.parametrize("broken", [None, "[router", config(leaf(1, **IPV4, import_="nowhere"), POD)])
+def test_files_with_errors_cost_no_session(fabric: Fabric, peer: WirePeer, broken: str | None) -> None:
+    """The next process goes on with what the former one had, says so, and takes the file once it is mended."""
+
+    def is_told() -> bool:
+        return any("has errors since before bgpd was restarted" in one for one in host.health()["warnings"])
+
+    with managed(fabric, leaf(1, **IPV4), POD) as host:
+        connection = spoken(peer, host, "10.9.0.0/16")
+        good, pid = host.config_path.read_text(), host.pid()
+        if broken is None:
+            host.config_path.unlink()
+        else:
+            host.config_path.write_text(broken)
+        for _ in range(2):
+            host.hand_over()
+            assert said(connection) == []
+        assert host.pid() != pid
+        assert host.neighbor("leaf1")["established_count"] == 1
+        assert host.log("config.not_in_force")[-1]["errors"] >= 1
+        assert is_told()
+        host.cli("reload", check=False)
+        assert is_told()
+        host.config_path.write_text(good)
+        host.cli("reload")
+        assert not is_told()
+        assert said(connection) == []
+
+
 def test_changed_policy_applies_to_adopted_routes(fabric: Fabric, peer: WirePeer) -> None:
     with managed(fabric, leaf(1, **IPV4)) as host:
         connection = spoken(peer, host, "10.9.0.0/16", "10.10.0.0/16")
