@@ -69,12 +69,20 @@ def _write_router(draft: Draft, text: FrrText, router: Router) -> None:
         words = line.words
         if words[:2] == ("bgp", "router-id") and len(words) > 2:
             table.put("router_id", words[2], f"{line.place}: {line}")
-        elif "router_id" not in table.values and (words[:2] == ("ip", "router-id") or words[0] == "router-id"):
-            table.put("router_id", words[-1], f"{line.place}: {line}")
+        elif "router_id" not in table.values and (router_id := _router_id_of_host(words)):
+            table.put("router_id", router_id, f"{line.place}: {line}")
         elif words[0] == "hostname" and len(words) > 1:
             table.put("hostname", words[1], f"{line.place}: {line}")
     if "router_id" not in table.values:
         _find_router_id(draft, text, table, router)
+
+
+def _router_id_of_host(words: tuple[str, ...]) -> str:
+    """That of zebra ("router-id" before FRR 8); "" if the line says none, or that of another VRF."""
+    match words:
+        case ("ip", "router-id", router_id) | ("router-id", router_id):
+            return router_id
+    return ""
 
 
 def _find_router_id(draft: Draft, text: FrrText, table: Table, router: Router) -> None:
@@ -277,7 +285,9 @@ def _tell_rest(draft: Draft, router: Router) -> None:
 
 def _tell_top(draft: Draft, text: FrrText, line: Line) -> None:
     words = line.words
-    if words[0] in _OF_NO_EFFECT or words[:2] in (("ip", "router-id"), ("ip", "forwarding"), ("ipv6", "forwarding")):
+    if words[0] in _OF_NO_EFFECT or words[:2] in (("ip", "forwarding"), ("ipv6", "forwarding")):
+        return
+    if _router_id_of_host(words):
         return
     if words[:2] not in (("ip", "protocol"), ("ipv6", "protocol")):
         draft.lose(line.place, f'"{line}" is not converted')

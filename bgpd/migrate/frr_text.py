@@ -221,8 +221,8 @@ class _Reader:
 
 _TOP = frozenset(
     _words("""
-    frr hostname domainname log service ip ipv6 router line password enable debug no banner agentx zebra vrf nexthop
-    pbr-map key mpls segment-routing bgp fpm allow-external-route-update route-map rpki watchfrr
+    frr hostname domainname log service ip ipv6 router router-id line password enable debug no banner agentx zebra vrf
+    nexthop pbr-map key mpls segment-routing bgp fpm allow-external-route-update route-map rpki watchfrr
     """)
 )
 
