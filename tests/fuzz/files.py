@@ -420,7 +420,8 @@ def run_mrt(data: bytes) -> None:
     path = directory() / "table.mrt"
     path.write_bytes(data)
     for machine_readable in (False, True):
-        with contextlib.suppress(CommandFailed), contextlib.redirect_stdout(io.StringIO()) as said:
+        said = io.StringIO()
+        with contextlib.suppress(CommandFailed), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             mrt.show(argparse.Namespace(file=str(path), json=machine_readable), _HOOKS)
         said.getvalue().encode()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import sys
 import threading
 from argparse import Namespace
 from pathlib import Path
@@ -39,6 +40,12 @@ from tests.daemon.wire_peer import UPDATE, attribute, message, update, withdrawa
 from tests.history.rig import ADDRESS, AGREED, LOCAL, TEXT, Recorded, config, wanted
 from tests.rib.build import V4, drain, key
 from tests.waiting import until
+
+
+@pytest.fixture(autouse=True)
+def started_as_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked runs by the command line that started the daemon, here that of what runs the tests."""
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-m", "bgpd", "run"])
 
 
 async def test_written_by_itself_once_something_came(tmp_path: Path) -> None:
