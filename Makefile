@@ -232,5 +232,5 @@ uninstall: ## removes what install put there; not the configuration, saved state
 
 clean: ## remove laboratories left up, .venv and caches
 	@if [ -x $(PYTHON) ] && [ -f .venv/.installed ]; then $(PYTHON) -m labs down; fi
-	rm -rf .venv .venv-audit .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf .venv .venv-audit .fuzz .mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

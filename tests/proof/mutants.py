@@ -1,12 +1,12 @@
 """Mutation testing: which small faults in a module does no test notice? `make mutants`.
 
-    python -m tests.proof.mutants [--every N] [MODULE...]
+    python -m tests.proof.mutants [--every N] [--anew] [MODULE...]
 
 The tests of a module are collected once, and run once to see which of them reach which function. For each mutant of a
 function the process forks; the child puts the mutant's code into the function, and runs the tests that reach it, the
 quick ones first, until one fails. Mutants outside of functions take effect when the module is imported: for them the
-process forks before it has imported anything of the product. docs/decisions/0044-mutants-are-forks.md says why this is
-no library.
+process forks before it has imported anything of the product. A run that was ended goes on where it was (trials.py).
+docs/decisions/0044-mutants-are-forks.md says why this is no library.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from types import CodeType, FrameType, FunctionType, ModuleType
 import hypothesis
 import pytest
 
-from tests.proof.mutations import Mutant, mutants
+from tests.proof.mutations import Mutant
+from tests.proof.trials import Trials
 
 TESTS: dict[str, tuple[str, ...]] = {
     "bgpd/rib/comparison.py": ("tests/rib/test_decision.py", "tests/rib/test_rib.py"),
@@ -144,13 +145,12 @@ def survives_import(path: str, mutant: Mutant, tests: Sequence[str]) -> bool:
 class Runner:
     """A plugin of pytest that runs the tests for each mutant of a function, in place of running them once.
 
-    `survivors` are the mutants that no test noticed.
+    `trials` are told what came of each.
     """
 
-    def __init__(self, path: str, changed: Sequence[Mutant]) -> None:
+    def __init__(self, path: str, trials: Trials) -> None:
         self._file = str(Path(path).resolve())
-        self._changed = changed
-        self.survivors: list[Mutant] = []
+        self._trials = trials
         self._reaching: defaultdict[str, set[int]] = defaultdict(set)
         self._seconds: dict[int, float] = {}
 
@@ -167,9 +167,9 @@ class Runner:
             self._seconds[number] = time.process_time() - began
         if session.testsfailed:
             raise pytest.UsageError("the tests fail without a mutant")
-        for mutant in self._changed:
-            if self._survives(mutant, session):
-                self.survivors.append(mutant)
+        for number, mutant in self._trials.waiting().items():
+            if mutant.function:
+                self._trials.note(number, survived=self._survives(mutant, session))
         return True
 
     def _called(self, number: int, frame: FrameType, event: str, _: object) -> None:
@@ -239,33 +239,33 @@ def codes_in(code: CodeType) -> Iterator[CodeType]:
             yield from codes_in(inner)
 
 
-def survivors(path: str, tests: Sequence[str], step: int) -> tuple[int, list[Mutant]]:
-    """How many mutants there were, each `step`th of a module, and those that no test notices. Once for each process."""
-    every = list(mutants(Path(path).read_text()))[::step]
+def try_all(path: str, tests: Sequence[str], trials: Trials) -> None:
+    """Try all mutants of a module that wait for it. Once for each process."""
     for name in PRELOADED:
         importlib.import_module(name)
-    outside = [one for one in every if not one.function and survives_import(path, one, tests)]
-    runner = Runner(path, [one for one in every if one.function])
-    status = pytest.main([*OPTIONS, *tests], plugins=[runner])
-    if status != pytest.ExitCode.OK:
-        raise SystemExit(f"{path}: {status!r}")
-    return len(every), sorted([*outside, *runner.survivors], key=lambda one: one[:3])
+    waiting = trials.waiting()
+    for number, one in waiting.items():
+        if not one.function:
+            trials.note(number, survived=survives_import(path, one, tests))
+    if any(one.function for one in waiting.values()):
+        status = pytest.main([*OPTIONS, *tests], plugins=[Runner(path, trials)])
+        if status != pytest.ExitCode.OK:
+            raise SystemExit(f"{path}: {status!r}")
 
 
 def main() -> int:
-    """Prints the score of each module, and its survivors."""
+    """Prints the survivors of each module, as they are found, and its score."""
     parser = argparse.ArgumentParser(prog="python -m tests.proof.mutants", description="Faults that no test notices.")
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"default: {', '.join(TESTS)}")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each Nth mutant")
+    parser.add_argument("--anew", action="store_true", help="also those that a test noticed in an earlier run")
     chosen = parser.parse_args()
     for path in chosen.modules or list(TESTS):
-        lines = Path(path).read_text().splitlines()
+        trials = Trials(path, chosen.every, anew=chosen.anew)
         child = os.fork()
         if not child:
-            number, found = survivors(path, TESTS[path], chosen.every)
-            for mutant in found:
-                print(f"{path}:{mutant.line}: {mutant.what}: {lines[mutant.line - 1].strip()}")
-            print(f"{path}: {number - len(found)} of {number} mutants are noticed", flush=True)
+            try_all(path, TESTS[path], trials)
+            print(trials.score(), flush=True)
             os._exit(0)
         if os.waitpid(child, 0)[1]:
             return 1

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
+
+import pytest
 
 from tests.proof.covered import shares
 from tests.proof.mutations import mutants
+from tests.proof.trials import Trials
 
 MODULE = '''
 """Left alone."""
@@ -48,6 +52,29 @@ def test_each_mutant_differs_and_compiles() -> None:
     for one in mutants(MODULE):
         assert ast.unparse(one.tree) != original
         compile(one.tree, "x", "exec")
+
+
+def test_a_run_that_was_ended_goes_on_with_what_no_test_has_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(MODULE)
+    path = str(module)
+    first = Trials(path, folder=tmp_path)
+    numbers = list(first.waiting())
+    assert len(numbers) == len(list(mutants(MODULE)))
+    first.note(numbers[0], survived=False)
+    first.note(numbers[1], survived=True)
+    assert capsys.readouterr().out.startswith(f"{path}:")
+    assert list(first.waiting()) == numbers[1:]
+    again = Trials(path, folder=tmp_path)
+    assert list(again.waiting()) == numbers[1:]
+    assert again.score() == f"{path}: 1 of {len(numbers)} mutants are noticed"
+    assert list(Trials(path, 2, folder=tmp_path).waiting()) == numbers[2::2]
+    module.write_text(MODULE + "\n")
+    assert list(Trials(path, folder=tmp_path).waiting()) == numbers
+    module.write_text(MODULE)
+    assert list(Trials(path, anew=True, folder=tmp_path).waiting()) == numbers
 
 
 def test_only_modules_without_io_count() -> None:
