@@ -7,9 +7,7 @@ standard error), 2 wrong usage, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -34,6 +32,7 @@ from bgpd.cli.options import (
     view_options,
     wait_s,
 )
+from bgpd.cli.output import drop, end_output, stand_in_for_closed_output, tell, write_what_fits
 from bgpd.cli.parser import Commands, Parser
 from bgpd.cli.progress import progress
 from bgpd.cli.tables import SHOWN
@@ -411,43 +410,49 @@ COMMANDS: dict[str, Command] = {
 
 def main(arguments: Sequence[str] | None, hooks: Hooks) -> int:
     """Runs one command; the exit code."""
-    is_closed = _stand_in_for_closed_output()
+    try:
+        code = _outcome(arguments, hooks)
+    except SystemExit as ended:  # help, the version, wrong usage
+        if end_output():
+            raise
+        raise SystemExit(ended.code or FAILED) from None
+    return code if end_output() else code or FAILED
+
+
+def _outcome(arguments: Sequence[str] | None, hooks: Hooks) -> int:
+    is_closed = stand_in_for_closed_output()
     parsed, is_daemon = argparse.Namespace(), False
     try:
         given = sys.argv[1:] if arguments is None else arguments
         parsed = make_parser().parse_args(given)
         is_daemon = parsed.command == "run"
         if is_closed and not is_daemon:
-            print("bgpd: the output cannot be written: standard output is closed", file=sys.stderr)
+            tell("the output cannot be written: standard output is closed")
             return FAILED
         if hasattr(parsed, "socket"):
             refuse_empty(given)
-        code = _run(parsed, hooks)
-        sys.stdout.flush()
-        return code
+        return _run(parsed, hooks)
     except CommandFailed as failure:
-        print(f"bgpd: {failure}", file=sys.stderr)
+        tell(str(failure))
         return WRONG_USAGE if isinstance(failure, WrongUsage) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
         if is_daemon:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            print(f"bgpd: the output cannot be written: {error.strerror}", file=sys.stderr)
+        drop(sys.stdout, error)
         return FAILED
     except (LookupError, TypeError, AttributeError, ValueError):  # it may be of an answer's form
         other = None if is_daemon or not hasattr(parsed, "socket") else other_daemon(parsed.socket)
         if other is None:
             raise
-        print(f"bgpd: {other}", file=sys.stderr)
+        tell(str(other))
         return FAILED
 
 
 def _run(parsed: argparse.Namespace, hooks: Hooks) -> int:
     if parsed.command != "run":
-        _write_what_fits()
+        write_what_fits()
     module, _, function = parsed.runs.partition(":")
     command = partial(getattr(import_module(module), function), parsed, hooks)
     if getattr(parsed, "watch", None) is None:
@@ -459,24 +464,6 @@ def _run(parsed: argparse.Namespace, hooks: Hooks) -> int:
     if form == "csv":
         raise WrongUsage("--watch and --format csv do not go together", "--watch --json writes one array after another")
     return watch(command, every_s=parsed.watch, title=" ".join(["bgpd", *sys.argv[1:]]), is_data=form == "json")
-
-
-def _write_what_fits() -> None:
-    """What the encoding of a terminal or a locale does not have becomes "?"; it ends no command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
-            stream.reconfigure(errors="replace")
-
-
-def _stand_in_for_closed_output() -> bool:
-    """Whether standard output is closed. It and standard error, if closed, lead nowhere from now on: a file that is
-    opened later would take their place.
-    """
-    is_closed = sys.stdout is None
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-    return is_closed
 
 
 def version(arguments: argparse.Namespace, hooks: Hooks) -> int:

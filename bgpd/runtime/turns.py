@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -180,6 +181,12 @@ class LoopClock:
     def call_at(self, when: float, callback: Callable[[], None]) -> object:
         """Call it at that time."""
         return asyncio.get_running_loop().call_at(when, callback)
+
+
+def processor_clock() -> Callable[[], float]:
+    """What tells the seconds that this thread has had of a processor: a simulated loop says them itself, so that a run
+    does not depend on the machine."""
+    return getattr(asyncio.get_running_loop(), "processor_time", time.thread_time)
 
 
 STEP_S = 0.004

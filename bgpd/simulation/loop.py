@@ -19,6 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
@@ -97,6 +98,10 @@ class VirtualLoop(_Loop):  # type: ignore[misc]
 
     def time(self) -> float:
         self.now += SLOW_LOOK_S if self._random() < self._slow_looks else self.look_s
+        return self.now
+
+    def processor_time(self) -> float:
+        """What it has had of a processor, in seconds: all of its time. To ask takes none."""
         return self.now
 
     def note(self, who: str, context: dict[str, Any]) -> None:
@@ -233,7 +238,7 @@ class Process(_Loop):  # type: ignore[misc]
         self.stalled_until = 0.0
         """It gets no processor before, whatever is due."""
         self.unix_connect: Callable[[str, Any], Any] = _refuse
-        self.time = loop.time  # asked most often of all
+        self.time, self.processor_time = loop.time, loop.processor_time  # asked most often of all
         self._loop = loop
         self._awaited: list[asyncio.Future[None]] = []
 
@@ -350,7 +355,8 @@ class Process(_Loop):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def simulated_time(chance: random.Random, *, slow_looks: float = 0.01) -> Iterator[VirtualLoop]:
-    """A common loop, as the one of this thread, until all in it is thrown away."""
+    """A common loop, as the one of this thread, until all in it is thrown away, also where an error ends it: what the
+    functions hold that the error has passed is let go."""
     loop = VirtualLoop(chance, slow_looks=slow_looks)
     thresholds = gc.get_threshold()
     gc.set_threshold(0)  # what is left of a killed process must not run at a moment of its own
@@ -358,6 +364,9 @@ def simulated_time(chance: random.Random, *, slow_looks: float = 0.01) -> Iterat
     asyncio.set_event_loop(loop)
     try:
         yield loop
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
     finally:
         asyncio.set_event_loop(None)
         loop.abandon()

@@ -18,7 +18,7 @@ from bgpd.simulation.clab import Topology
 from bgpd.simulation.events import carry_out
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.interfaces import inner_interfaces, tenant_interface, workload_interface
-from bgpd.simulation.loop import FIRST_S, scratch, simulated_time
+from bgpd.simulation.loop import FIRST_S, VirtualLoop, scratch, simulated_time
 from bgpd.simulation.losses import Loss, Losses
 from bgpd.simulation.network import Stack
 from bgpd.simulation.scenario import Event, Kind
@@ -307,26 +307,37 @@ def simulate(
         scratch() as directory,
     ):
         loop.most_s = float("inf")
-        builder = Builder(topology, loop, chance=chance, directory=Path(directory))
-        built = builder.build()
-        steps = steps_of(built.fabric)
-        for step in steps:
-            if step.do == "reload":  # what is wrong with such a file is told before anything is run
-                builder.another(step.node, step.file)
-        began(built)
-        played = Played(built, reload=builder.another, told=told)
-        reports = loop.run_until_complete(played.play(steps))
-        fabric = built.fabric
-        report = SimulationReport(
-            topology=topology.name,
-            seed=seed,
-            hosts=len(fabric.hosts),
-            routers=len(fabric.routers),
-            addresses=sum(len({*host.claims, *host.managed}) + len(host.machines) for host in fabric.hosts.values()),
-            not_simulated=built.remarks,
-            unforeseen=built.unforeseen,
-            steps=reports,
-            good=not any(one.wrong or one.missed for one in reports),
-        )
-        del fabric, built, builder, played
-    return report
+        # all of the fabric belongs to the call, so that an error that ends it leaves nothing of it
+        return _simulated(topology, steps_of, loop, Path(directory), seed=seed, began=began, told=told)
+
+
+def _simulated(
+    topology: Topology,
+    steps_of: Callable[[Fabric], list[Step]],
+    loop: VirtualLoop,
+    directory: Path,
+    *,
+    seed: int,
+    began: Callable[[Built], None],
+    told: Callable[[StepReport], None],
+) -> SimulationReport:
+    builder = Builder(topology, loop, chance=loop.chance, directory=directory)
+    built = builder.build()
+    steps = steps_of(built.fabric)
+    for step in steps:
+        if step.do == "reload":  # what is wrong with such a file is told before anything is run
+            builder.another(step.node, step.file)
+    began(built)
+    reports = loop.run_until_complete(Played(built, reload=builder.another, told=told).play(steps))
+    fabric = built.fabric
+    return SimulationReport(
+        topology=topology.name,
+        seed=seed,
+        hosts=len(fabric.hosts),
+        routers=len(fabric.routers),
+        addresses=sum(len({*host.claims, *host.managed}) + len(host.machines) for host in fabric.hosts.values()),
+        not_simulated=built.remarks,
+        unforeseen=built.unforeseen,
+        steps=reports,
+        good=not any(one.wrong or one.missed for one in reports),
+    )

@@ -19,7 +19,7 @@ import msgspec
 from bgpd.message.notification import describe_notification
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import ErrorCode
-from bgpd.runtime.turns import WINDOW_S, now_or_soon, soon, turns
+from bgpd.runtime.turns import WINDOW_S, now_or_soon, processor_clock, soon, turns
 from bgpd.speaker.chatter import Chatter
 from bgpd.speaker.connection import KeepaliveReceived, RefreshReceived, State, UpdateReceived
 from bgpd.speaker.defects import OUT_OF_RESOURCES
@@ -244,7 +244,7 @@ class Driver:
 
     def _work(self, end: float) -> bool:
         """Perform what the session wants, one thing at least; whether that was all before `end` and the limits."""
-        clock = asyncio.get_running_loop().time
+        clock, processor = asyncio.get_running_loop().time, processor_clock()
         now = clock()
         if self.is_held and end < math.inf:
             while self._session.has_outputs and (output := self._session.next_output(now)) is not None:
@@ -263,10 +263,10 @@ class Driver:
                 messages -= len(bodies)
                 self._messages += len(bodies)
                 left -= sum(map(len, bodies))
-                began, before = time.thread_time(), now
+                began, before = processor(), now
                 self._work_off(bodies, end)
                 now = clock()
-                self._run.took(min(time.thread_time() - began, now - before))
+                self._run.took(min(processor() - began, now - before))
                 if now > end or left <= 0 or messages <= 0:
                     return False
                 continue
@@ -316,12 +316,13 @@ class Driver:
             soon(self._planned_pump)
             return
         self._is_pump_planned = False
-        cpu_s, began = time.thread_time(), _now()
+        processor = processor_clock()
+        cpu_s, began = processor(), _now()
         end = began + STEP_S
         try:
             self._pump(end)
         finally:
-            took_s = time.thread_time() - cpu_s
+            took_s = processor() - cpu_s
             self._turns_owed = _steps_beyond(end, took_s)
             if 2 * self._bare_messages > self._messages:
                 self._chatter.took(min(took_s, _now() - began), self._bare_messages, _now())
@@ -480,8 +481,8 @@ class Driver:
 def _steps_beyond(end: float, cpu_s: float) -> int:
     """How many steps a turn has taken beyond the one that it had until `end`, by processor time; no more than by the
     loop's clock, in which a simulated turn takes no time."""
-    steps = int(cpu_s / STEP_S) - 1
-    return min(steps, max(0, int((_now() - end) / STEP_S))) if steps > 0 else 0
+    beyond = int((_now() - end) / STEP_S)  # the clock is looked at in any case: a simulated one goes on by each look
+    return max(0, min(int(cpu_s / STEP_S) - 1, beyond))
 
 
 def _now() -> float:

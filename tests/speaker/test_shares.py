@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from bgpd.message.exabgp_codec import RouteRefresh
 from bgpd.runtime.turns import TURN_S
-from bgpd.speaker import driver as driver_module
 from bgpd.speaker.chatter import CHATTER_BURST_S, CHATTER_SHARE, Chatter
 from bgpd.speaker.connection import KeepaliveReceived, RefreshReceived
 from bgpd.speaker.driver import STEP_S, Driver
@@ -109,25 +106,16 @@ async def took_beside(size: int, cost_s: float) -> float:
     return await took(Sending.begin(GOOD_MESSAGES, 100, GOOD_COST_S))
 
 
-@pytest.fixture
-def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is worked takes processor time, too."""
-    now = SimpleNamespace(time=time.time, thread_time=lambda: asyncio.get_running_loop().time())
-    monkeypatch.setattr(driver_module, "time", now)
-
-
 @pytest.mark.parametrize(
     ("size", "cost_s"),
     [(19, 6e-6), (60, 17e-6), (1_100, 16e-6), (4_000, 1e-3), (65_000, 11e-3), (65_000, 34e-3)],
     ids=["many short", "malformed", "long paths", "usual", "very long", "longest"],
 )
-@pytest.mark.usefixtures("_simulated")
 def test_a_neighbor_with_messages_without_end_takes_no_more_than_half_of_the_time(size: int, cost_s: float) -> None:
     """But for the message that is being worked off."""
     assert in_simulated_time(took_beside(size, cost_s)) <= 2 * ALONE_S + TURN_S + STEP_S + cost_s
 
 
-@pytest.mark.usefixtures("_simulated")
 def test_who_is_alone_waits_for_nobody_however_long_its_messages_take() -> None:
     async def alone() -> float:
         return await took(Sending.begin(20, 65_000, 34e-3))
@@ -135,7 +123,6 @@ def test_who_is_alone_waits_for_nobody_however_long_its_messages_take() -> None:
     assert in_simulated_time(alone()) == pytest.approx(19 * 34e-3), "the first one has come before"
 
 
-@pytest.mark.usefixtures("_simulated")
 def test_two_with_long_messages_work_in_turn() -> None:
     async def both() -> list[float]:
         two = [Sending.begin(20, 65_000, cost_s) for cost_s in (34e-3, 11e-3)]
@@ -147,7 +134,6 @@ def test_two_with_long_messages_work_in_turn() -> None:
 
 
 @pytest.mark.parametrize("kind", [Malformed, Talking, Asking])
-@pytest.mark.usefixtures("_simulated")
 def test_what_brings_no_routes_takes_a_twentieth_of_the_time(kind: type[Sending]) -> None:
     """A good neighbor beside it pays that, and a burst; and so does the host while nobody else has work."""
 
@@ -165,7 +151,6 @@ def test_what_brings_no_routes_takes_a_twentieth_of_the_time(kind: type[Sending]
     assert 10 * CHATTER_SHARE - STEP_S <= in_simulated_time(alone()) <= 10 * CHATTER_SHARE + CHATTER_BURST_S + STEP_S
 
 
-@pytest.mark.usefixtures("_simulated")
 def test_routes_are_read_without_rest_though_keepalives_and_malformed_ones_are_among_them() -> None:
     class Mixed(Sending):
         def take(self, bodies: list[bytes]) -> None:
@@ -178,7 +163,6 @@ def test_routes_are_read_without_rest_though_keepalives_and_malformed_ones_are_a
     assert in_simulated_time(alone()) <= ALONE_S + STEP_S
 
 
-@pytest.mark.usefixtures("_simulated")
 def test_hold_timer_waits_for_what_is_not_read_while_a_neighbor_rests() -> None:
     async def work() -> None:
         asking, wire = Asking(math.inf, 23, 17e-6), Connected()
