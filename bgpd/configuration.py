@@ -33,6 +33,7 @@ from bgpd.reconfigure import reconfigure
 from bgpd.rib.policy_match import PolicyError
 from bgpd.routing import Routing
 from bgpd.runtime.events import log
+from bgpd.runtime.files import reason_of
 from bgpd.trial import Trial
 
 TRIAL_LOOK_S = 5.0
@@ -138,7 +139,7 @@ class Configuration:
                 was_tried = await asyncio.to_thread(self.trial.confirm)
             except OSError as error:
                 right = "after a restart it would go back: make room, and confirm again"
-                raise Rejected(503, f"that it is confirmed cannot be saved: {error}", right) from error
+                raise Rejected(503, f"that it is confirmed cannot be saved: {reason_of(error)}", right) from error
             self._watch_trial()
         if was_tried:
             log.info("trial.confirmed", file=self.file)
@@ -190,7 +191,7 @@ class Configuration:
         try:
             await asyncio.to_thread(self._try, loaded.config, confirm_s)
         except OSError as error:
-            return ReloadView(file=self.file, problems=[f"the trial cannot be saved: {error}"])
+            return ReloadView(file=self.file, problems=[f"the trial cannot be saved: {reason_of(error)}"])
         try:
             view = await self._apply(loaded)
             if view.problems:

@@ -235,6 +235,7 @@ class Daemon:
         self._readiness.also_warns = (
             self._history.warnings,
             self._configuration.warnings,
+            self._drain.warnings,
             self._configuration.identity.warnings,
             self._twins.warnings,
             self._exports.warnings,

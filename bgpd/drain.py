@@ -30,7 +30,7 @@ from bgpd.model.views.orders import DrainRequest, DrainView
 from bgpd.routing import Routing
 from bgpd.runtime.boot import boot_id
 from bgpd.runtime.events import log
-from bgpd.runtime.files import replace_file
+from bgpd.runtime.files import reason_of, replace_file
 
 LOOK_S = 1.0
 QUIET_LOOKS = 3
@@ -89,12 +89,13 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 class LeftDrain(msgspec.Struct, frozen=True):
-    """What one process leaves to the next: what the file should say, when the stage began (monotonic, seconds), and why
-    the file does not say it, "" if it does."""
+    """What one process leaves to the next: what the file should say, when the stage began (monotonic, seconds), why the
+    file does not say it, "" if it does, and why it could not be read."""
 
     saved: Saved
     stage_at: Monotonic
     not_saved: str
+    not_read: str = ""
 
 
 class Drain:
@@ -131,7 +132,7 @@ class Drain:
         self._is_traffic_logged = False
         self._waiting_for: list[str] = []
         self._not_counted: list[str] = []
-        self._not_saved = ""
+        self._not_saved = self._not_read = ""
         self._unanswered: Saved | None = None
         self._wake = asyncio.Event()
         self._changing = asyncio.Lock()
@@ -144,7 +145,7 @@ class Drain:
 
     def left(self) -> bytes:
         """What `restore` of the next process takes."""
-        return msgspec.msgpack.encode(LeftDrain(self._to_save(), self._stage_at, self._not_saved))
+        return msgspec.msgpack.encode(LeftDrain(self._to_save(), self._stage_at, self._not_saved, self._not_read))
 
     def restore(self, packed: bytes = b"") -> None:
         """Go on where the last run was, before a neighbor is sent anything: by what it has left, else by the file."""
@@ -155,7 +156,7 @@ class Drain:
         if saved is not None:
             self._go_on(saved)
         if left is not None:
-            self._not_saved = left.not_saved
+            self._not_saved, self._not_read = left.not_saved, left.not_read
             if self._stage is left.saved.stage:
                 self._stage_at = left.stage_at
 
@@ -164,11 +165,21 @@ class Drain:
             return msgspec.json.decode(self._path.read_bytes(), type=Saved)
         except FileNotFoundError:
             return None
-        except (OSError, *UNREADABLE) as error:
+        except OSError as error:
+            self._not_read = f"{self._path} cannot be read: {reason_of(error)}"
+            log.error("drain.state_unreadable", path=str(self._path), error=reason_of(error))
+        except UNREADABLE as error:
             with contextlib.suppress(OSError):
                 self._path.replace(self._path.with_name("drain.json.damaged"))
+            self._not_read = f"{self._path} was damaged, and is kept as drain.json.damaged"
             log.error("drain.state_unreadable", path=str(self._path), error=str(error), kept_as="drain.json.damaged")
-            return None
+        return None
+
+    def warnings(self) -> list[str]:
+        """That this host may have been out of service, and is in service now."""
+        if not self._not_read:
+            return []
+        return [f"{self._not_read}: a drain of before is not in force; bgpd drain on or off, as it should be"]
 
     def _go_on(self, saved: Saved) -> None:
         order, stage, drained_at = saved.order, saved.stage, saved.drained_at
@@ -214,6 +225,7 @@ class Drain:
                     await self._refuse_if_last(before)
                 finally:
                     self._unanswered = None
+            self._not_read = ""
             await self._save()
             self._wake.set()
             return self.view()
@@ -223,6 +235,9 @@ class Drain:
         async with self._changing:
             if self._order is not None:
                 await self._end(f"ordered by {who}")
+            elif self._not_read:
+                await self._save()
+            self._not_read = ""
             return self.view()
 
     async def _end(self, reason: str) -> None:
@@ -269,8 +284,8 @@ class Drain:
             await asyncio.to_thread(replace_file, self._path, msgspec.json.encode(self._to_save()))
             self._not_saved = ""
         except OSError as error:
-            self._not_saved = f"{self._path}: {error}"
-            log.error("drain.not_saved", path=str(self._path), error=str(error))
+            self._not_saved = f"{self._path}: {reason_of(error)}"
+            log.error("drain.not_saved", path=str(self._path), error=reason_of(error))
 
     # Stages
 
@@ -403,7 +418,7 @@ class Drain:
         try:
             read = await asyncio.to_thread(self._read, list(watched.counters), links)
         except OSError as error:
-            self._waiting_for.append(f"the kernel's counters cannot be read: {error}")
+            self._waiting_for.append(f"the kernel's counters cannot be read: {reason_of(error)}")
             return
         quiet = self._config().drain.quiet_packets_per_s
         self._not_counted = watched.not_counted

@@ -9,7 +9,7 @@ import msgspec
 from bgpd.config.identity import FILE, read_identity
 from bgpd.model.identity import Identity
 from bgpd.runtime.events import log
-from bgpd.runtime.files import replace_file
+from bgpd.runtime.files import reason_of, replace_file
 
 
 class OwnIdentity:
@@ -43,8 +43,10 @@ class OwnIdentity:
         try:
             replace_file(path, msgspec.json.encode(wanted))
         except OSError as error:
-            self.error = f"{path} cannot be written: {error.strerror}; after a restart asn and router_id may be others"
-            log.warning("identity.not_kept", path=str(path), error=str(error))
+            self.error = (
+                f"{path} cannot be written: {reason_of(error)}; after a restart asn and router_id may be others"
+            )
+            log.warning("identity.not_kept", path=str(path), error=reason_of(error))
         else:
             values = {name: one.value for name in ("asn", "router_id") if (one := getattr(wanted, name)) is not None}
             log.info("identity.kept", path=str(path), **values)

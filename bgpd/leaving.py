@@ -25,6 +25,7 @@ from bgpd.routing import Routing
 from bgpd.runtime import systemd
 from bgpd.runtime.disk import Disk, threads_are_free
 from bgpd.runtime.events import log
+from bgpd.runtime.files import reason_of
 
 SETTLE_S = 1.0
 """How long a hand-over waits for what neighbors have said to be in the kernel; the next process writes the rest."""
@@ -103,7 +104,7 @@ class Leaving:
         except TimeoutError:
             is_written = False
         except OSError as error:  # no descriptor is left to look at threads, say
-            raise HandOverFailed(str(error)) from error
+            raise HandOverFailed(reason_of(error)) from error
         if not is_written:
             raise HandOverFailed("the disk of the state directory does not answer")
 
@@ -130,7 +131,7 @@ class Leaving:
                     self._check(was_restarting)
                     self._leave_behind(store, leave, began, prepared, kept)
             except (StoreUnusable, OSError, UnicodeEncodeError) as error:  # the name of an interface may be no UTF-8
-                raise HandOverFailed(str(error)) from error
+                raise HandOverFailed(reason_of(error)) from error
             except MemoryError as error:
                 raise HandOverFailed("there is no memory for the snapshot") from error
             finally:

@@ -27,7 +27,7 @@ from bgpd.model.unreadable import UNREADABLE
 from bgpd.model.views.host import ConfigurationView
 from bgpd.runtime.boot import boot_id
 from bgpd.runtime.events import log
-from bgpd.runtime.files import replace_file, sync_directory
+from bgpd.runtime.files import reason_of, replace_file, sync_directory
 
 NAME, COPY = "trial.json", "trial.copy.json"
 """Of the file in the state directory; and of its copy, which is written before it and counts only beside it."""
@@ -102,7 +102,7 @@ class Trial:
             try:
                 return msgspec.json.decode(path.read_bytes(), type=Tried)
             except (OSError, *UNREADABLE) as error:
-                log.error("trial.unreadable", path=str(path), error=str(error))
+                log.error("trial.unreadable", path=str(path), error=reason_of(error))
         self._unreadable = f"{self._path} cannot be read, nor its copy"
         return None
 
@@ -185,7 +185,7 @@ class Trial:
         try:
             self._remove()
         except OSError as error:
-            log.error("trial.not_saved", path=str(self._path), error=str(error))
+            log.error("trial.not_saved", path=str(self._path), error=reason_of(error))
         self.now = None
 
     def warnings(self) -> list[str]:
@@ -212,7 +212,7 @@ class Trial:
         try:
             self._set(tried)
         except OSError as error:
-            log.error("trial.not_saved", path=str(self._path), error=str(error))
+            log.error("trial.not_saved", path=str(self._path), error=reason_of(error))
             self.now = tried
 
     def _remove(self) -> None:

@@ -281,8 +281,28 @@ async def test_a_file_that_cannot_be_carried_out_is_kept_aside_and_told(tmp_path
     assert (tmp_path / "drain.json.damaged").read_bytes() == text.encode("latin1")
     assert not (tmp_path / "drain.json").exists()
     assert (site.drain.view().state, site.drain.reason()) == ("off", "")
+    (warning,) = site.drain.warnings()
+    assert "kept as drain.json.damaged: a drain of before is not in force" in warning
     await site.on()
+    assert site.drain.warnings() == []
     await site.until_drained()
+
+
+async def test_a_file_that_cannot_be_read_stays_and_is_warned_of_until_somebody_says_otherwise(tmp_path: Path) -> None:
+    """It may have said that this host is out of service, which it is not now; the next start may read it."""
+    (tmp_path / "drain.json").mkdir()
+    site = Site(tmp_path)
+    assert (tmp_path / "drain.json").is_dir()
+    assert site.drain.warnings() == [
+        f"{tmp_path}/drain.json cannot be read: Is a directory: a drain of before is not in force; "
+        "bgpd drain on or off, as it should be"
+    ]
+    after = Site(tmp_path, left=site.drain.left())
+    assert after.drain.warnings() == site.drain.warnings(), "nobody has said anything yet"
+    (tmp_path / "drain.json").rmdir()
+    await after.drain.off(who="test")
+    assert after.drain.warnings() == []
+    assert (tmp_path / "drain.json").read_bytes().startswith(b'{"order":null'), "an order of before does not come back"
 
 
 async def test_a_file_of_any_order_and_stage_is_carried_out(tmp_path: Path) -> None:

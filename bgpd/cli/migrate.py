@@ -6,12 +6,14 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 
 from bgpd.cli.client import CommandFailed
 from bgpd.cli.decode import Hooks
 from bgpd.cli.progress import progress
 from bgpd.migrate.draft import ImportFailed
 from bgpd.migrate.importing import Settings, convert, finish
+from bgpd.runtime.files import write_new, write_over
 
 
 def init(arguments: argparse.Namespace, hooks: Hooks) -> int:
@@ -88,8 +90,8 @@ def write_output(text: str, arguments: argparse.Namespace, remarks: list[str]) -
 
 def _write_file(text: str, output: str, *, force: bool) -> None:
     try:
-        with open(output, "w" if force or _has_only_comments(output) else "x", encoding="utf-8") as opened:
-            opened.write(text)
+        write = write_over if force or _has_only_comments(output) else write_new
+        write(Path(output), text.encode())
     except FileExistsError:
         raise CommandFailed(f"{output} is there already", "name another file, or add --force") from None
     except OSError as error:

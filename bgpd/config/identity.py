@@ -87,7 +87,7 @@ def read_identity(directory: str) -> tuple[Identity, str]:
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return Identity(), ""
     except (OSError, *UNREADABLE) as error:
-        return Identity(), f"what was chosen before cannot be read: {path}: {error}"
+        return Identity(), f"what was chosen before cannot be read: {path}: {getattr(error, 'strerror', None) or error}"
 
 
 def origin_text(chosen: Chosen) -> str:

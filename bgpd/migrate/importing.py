@@ -6,6 +6,7 @@ they cannot, the neighbor is written so that nothing is exchanged without one.
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from bgpd.migrate.draft import Draft, ImportFailed, Place, Secret, Table
 from bgpd.migrate.filters import OWN_PATH
 from bgpd.migrate.fitting import DoesNotFit, make_fit
 from bgpd.migrate.toml_writer import write_draft
+from bgpd.runtime.files import write_new
 
 FORMATS: Mapping[str, str] = {
     "bird": "bgpd.migrate.bird:import_bird",
@@ -121,13 +123,16 @@ def _write_password(file: Path, secret: Secret, *, force: bool) -> None:
     if len(data) > 80 or b"\n" in data:
         raise ImportFailed(secret.place, "the password is longer than 80 bytes", "no TCP MD5 key is; is it encrypted?")
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_TRUNC if force else os.O_EXCL)
-        with os.fdopen(os.open(file, flags, _OWN_MODE), "wb") as written:
-            os.fchmod(written.fileno(), _OWN_MODE)
-            if (gid := _service_group()) is not None:
-                os.fchown(written.fileno(), 0, gid)
-                os.fchmod(written.fileno(), _SHARED_MODE)
-            written.write(data + b"\n")
+        if file.is_symlink():
+            raise OSError(errno.ELOOP, "it is a link, and nobody knows whose file it leads to")
+        first = file.with_name(file.name + ".new") if force else file
+        if force:
+            first.unlink(missing_ok=True)
+        write_new(first, data + b"\n", mode=_OWN_MODE)
+        if (gid := _service_group()) is not None:
+            os.chown(first, 0, gid)
+            first.chmod(_SHARED_MODE)
+        first.replace(file)
     except FileExistsError:
         raise ImportFailed(Place(str(file)), "is there already", "remove it, or add --force") from None
     except OSError as error:

@@ -75,6 +75,26 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path, capsys: pytest.Cap
     assert not stat.S_IMODE(key.stat().st_mode) & 0o027
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_cannot_be_written_whole_leaves_what_was_there(tmp_path: Path, is_there: bool) -> None:
+    """The disk is full, say: --force must not have emptied the configuration and the passwords by then."""
+    output, key = tmp_path / "bgpd.toml", tmp_path / "swp1.key"
+    if is_there:
+        output.write_text("mine")
+        output.chmod(0o604)
+        key.write_text("mine")
+    limited = ["prlimit", "--fsize=3", sys.executable, "-m", "bgpd"]
+    for command in (("import", "frr", FRR), ("init", "--listen", "0")):
+        words = [*limited, *command, "--output", str(output), *["--force"] * is_there]
+        done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        assert (done.returncode, "cannot be written: File too large" in done.stderr) == (1, True), done.stderr
+    kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert kept == ({"bgpd.toml": "mine", "swp1.key": "mine"} if is_there else {})
+    if is_there:
+        assert run("init", "--listen", "0", "--output", str(output), "--force") == 0
+        assert stat.S_IMODE(output.stat().st_mode) == 0o604
+
+
 def test_a_link_in_place_of_a_password_file_is_not_followed(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("mine")

@@ -19,7 +19,7 @@ import msgspec
 
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.runtime.events import log
-from bgpd.runtime.files import sync_directory, write_synced
+from bgpd.runtime.files import reason_of, sync_directory, write_synced
 from bgpd.workload.feed.saved import Change, Saved, check_saved, read_saved, replay_change
 
 RETRY_S, LOOK_S = 10.0, 0.25
@@ -140,8 +140,8 @@ class StateFile:
 
     def _failed(self, event: str, error: Exception, **fields: str) -> None:
         if not self.error:
-            log.error(event, path=str(self.path), error=str(error), **fields)
-        self.error = f"{self.path}: {error}"
+            log.error(event, path=str(self.path), error=reason_of(error), **fields)
+        self.error = f"{self.path}: {reason_of(error)}"
 
     def note(self, change: Change) -> None:
         """This changed, and is to be written."""
