@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from bgpd.api.server import make_app
+from bgpd.cli.exit_codes import EXIT_CODES
 from bgpd.cli.main import make_parser
 from bgpd.cli.man import type_text as configured_type
 from bgpd.config.effects import effect_of
@@ -243,6 +244,11 @@ def test_commands_that_the_readme_says_take_json_take_it() -> None:
         words = ["show", *words] if words[0] in backend().listings else words
         assert make_parser().parse_args([*words, "--json"]).json, command
     assert "All take `--json`" in text
+
+
+def test_exit_codes_are_documented_as_they_are() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", (DOCS / "cli.md").read_text(), re.MULTILINE)
+    assert {int(code): meaning for code, meaning in rows} == EXIT_CODES
 
 
 def test_parameters_of_a_listing_are_options_of_show() -> None:

@@ -7,10 +7,10 @@ DONE, FAILED, WRONG_USAGE, TRY_AGAIN, BAD_CONFIGURATION, INTERRUPTED = 0, 1, 2, 
 EXIT_CODES = {
     DONE: "Done.",
     FAILED: (
-        "Not done: standard error says what is wrong, and what to do. Also an answer that is not good: status where "
-        "the host is not ready, explain where kernel and RIB differ, why-not where something is missing, what-if where "
-        "routes would be lost, check and reload where the file has errors, simulate where something is wrong after a "
-        "step, or an address was unreachable for longer than it may be; and an output that nobody reads any more."
+        "Not done: standard error says what is wrong, and what to do. Also an answer that is not good. status: the "
+        "host is not ready; explain: kernel and RIB differ; why-not: something is missing; what-if: routes would be "
+        "lost, or a drain refused; check, reload: the file has errors; simulate: something is wrong after a step, or "
+        "an address was unreachable for longer than it may be. Also an output that nobody reads any more."
     ),
     WRONG_USAGE: "Wrong usage: no such command or option, a value that is none, options that do not go together.",
     TRY_AGAIN: "run: the host has no loopback address yet, which the configuration asks for; try again.",
