@@ -71,6 +71,11 @@ def _unread_files(node: Node) -> Iterator[str]:
             yield f"{inside} is not read: {said}"
 
 
+def _asn(router: Router, expected: FrrNeighbor | None) -> int:
+    """Which AS a router is for a neighbor that it expects so."""
+    return expected.local_as.asn if expected is not None and expected.local_as is not None else router.asn
+
+
 class Builder:
     """Builds one fabric. `directory`: where its hosts keep their state."""
 
@@ -252,6 +257,7 @@ class Builder:
         router = self._fabric.add_router(node.name, asn=asn, router_id=packed, style=style)
         if node.name in self._configs:
             router.own.update({**self._configs[node.name].own, **self._configs[node.name].tenants})
+            router.summaries.configured = self._configs[node.name].aggregates
         for text in own:
             try:
                 router.own[str(ipaddress.ip_network(text))] = Route(peer=None)
@@ -313,18 +319,21 @@ class Builder:
     def _add_peer(self, router: Router, port: Port, one: _Session) -> None:
         config, host = self._configs.get(router.name), self._fabric.hosts[one.host].config
         asn = one.neighbor.local_asn or host.router.asn
-        self._expects(one.host, str(one.neighbor.asn), router.name, router.asn, asn)
         expected = self._expected(config, one) if config is not None else None
+        local_as = expected.local_as if expected is not None else None
+        its = local_as.asn if local_as is not None else router.asn
+        self._expects(one.host, str(one.neighbor.asn), router.name, its, asn)
         if expected is None and config is not None:
             return
         remote_as = expected.remote_as if expected is not None else str(asn)
-        self._expects(router.name, remote_as, one.host, asn, router.asn)
+        self._expects(router.name, remote_as, one.host, asn, its)
         peer = router.add_peer(
             port,
             name=one.host,
             asn=int(remote_as) if remote_as.isdecimal() else asn,
             dials=expected is None or not expected.is_passive,
             bfd=self._bfd(one, expected),
+            local_as=local_as,
         )
         if peer.is_internal:
             self._unforeseen.append(f"iBGP of {one.host} and {router.name}")
@@ -386,6 +395,8 @@ class Builder:
             peer.takes, peer.tells = filters.takes, filters.tells
             self._unforeseen += [f"{one} of {router} for {peer.name}" for one in filters.names]
             self._remarks += [one for text in filters.unread if (one := f"{router}: {text}") not in self._remarks]
+            if expected.local_as is not None:
+                self._unforeseen.append(f"local-as of {router} for {peer.name}")
             if expected.overrides_as:
                 peer.tells = overriding(peer.tells, old=peer.asn, new=peer.router.asn)
                 self._unforeseen.append(f"as-override of {router} for {peer.name}")
@@ -429,9 +440,13 @@ class Builder:
             return
         has_bfd = all(found is not None and found.bfd is not None for found in expected)
         ends = (first, second, above), (second, first, below)
-        for (router, other, port), found in zip(ends, expected):
-            bfd = found.bfd if found is not None and has_bfd else None
-            peer = router.add_peer(port, name=other.name, asn=other.asn, dials=router is first, bfd=bfd)
+        for (router, other, port), found, facing in zip(ends, expected, reversed(expected)):
+            bfd, local_as = (found.bfd if has_bfd else None, found.local_as) if found is not None else (None, None)
+            asn, own = _asn(other, facing), _asn(router, found)
+            remote_as = found.remote_as if found is not None else str(asn)
+            self._expects(router.name, remote_as, other.name, asn, own)
+            asn = int(remote_as) if remote_as.isdecimal() else asn
+            peer = router.add_peer(port, name=other.name, asn=asn, dials=router is first, bfd=bfd, local_as=local_as)
             self._offer(peer, found.families if found is not None else self._usual(), found)
 
     def _addresses(self, router: str, port: str) -> list[str] | None:

@@ -17,6 +17,7 @@ from bgpd.simulation.frr_matches import Matches, Matching, Passes, all_match, co
 from bgpd.simulation.peer import Filter
 from bgpd.simulation.wire import EVPN, Codes, Route, codes_of
 
+MOST_MED = 0xFFFFFFFF
 CODES = {name: codes for codes, name in FAMILIES.items()}
 """Of families by the names that FRR and configurations have."""
 
@@ -174,6 +175,8 @@ def _entry(name: str, entry: MapEntry, matching: Matching, asn: int, unread: dic
                 changes.append(_communities(words))
             case ("set", "local-preference", number) if number.isdecimal():
                 changes.append(_preference(int(number)))
+            case ("set", "metric", number) if number.lstrip("+-").isdecimal():
+                changes.append(_med(number))
             case ("description", *_):
                 pass
             case _:
@@ -206,3 +209,15 @@ def _communities(words: list[str]) -> Filter:
 
 def _preference(number: int) -> Filter:
     return lambda _prefix, route: msgspec.structs.replace(route, preference=number)
+
+
+def _med(text: str) -> Filter:
+    """A number, or one that is added to what it is, or taken off."""
+    number, sign = int(text.lstrip("+-")), text[0]
+
+    def apply(_prefix: str, route: Route) -> Route | None:
+        before = route.med or 0
+        med = {"+": before + number, "-": before - number}.get(sign, number)
+        return msgspec.structs.replace(route, med=min(max(med, 0), MOST_MED))
+
+    return apply

@@ -114,6 +114,8 @@ class Matching:
                 return _of_version(version, passes) if passes is not None else None
             case ("community", name, *rest) if rest in ([], ["exact-match"]):
                 return self._communities(name, is_exact=bool(rest))
+            case ("metric", number) if number.isdecimal():
+                return lambda _prefix, route: (route.med or 0) == int(number)
             case ("as-path", name):
                 return self.as_path(name)
             case ("interface", name) if self._interfaces is not None:

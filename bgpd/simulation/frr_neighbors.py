@@ -13,7 +13,7 @@ from bgpd.migrate.frr_peers import Peer, Peers, is_address, is_off
 from bgpd.migrate.frr_text import FrrText, Line, Router
 from bgpd.simulation.frr_filters import CODES, Filters, filters_of
 from bgpd.simulation.leaf_bfd import Pace
-from bgpd.simulation.peer import Filter
+from bgpd.simulation.peer import Filter, LocalAs
 from bgpd.simulation.wire import Codes, Route, codes_of
 
 _OWN_AS = 3
@@ -25,7 +25,8 @@ class FrrNeighbor(msgspec.Struct, frozen=True, kw_only=True):
     """`remote_as`: a number, "external" or "internal". `families`: the activated ones, and `with_default` those in
     which it is told a default route. `bfd`: None without. `hold_s`: 0 as the router's others. `is_client`: of route
     reflection; `keeps_next_hops`: it is told those of others (no next-hop-self). `own_as`: how often its paths may have
-    the router's AS (allowas-in); `overrides_as`: its own AS is told as the router's (as-override)."""
+    the router's AS (allowas-in); `overrides_as`: its own AS is told as the router's (as-override); `local_as`: which AS
+    the router is for it, where that is another one (local-as)."""
 
     remote_as: str
     families: tuple[Codes, ...]
@@ -39,6 +40,7 @@ class FrrNeighbor(msgspec.Struct, frozen=True, kw_only=True):
     keeps_next_hops: bool = False
     own_as: int = 0
     overrides_as: bool = False
+    local_as: LocalAs | None = None
 
 
 class Neighbors(NamedTuple):
@@ -122,7 +124,8 @@ class NeighborReader:
         if line is None:
             return None
         remote_as = line.word(3)
-        is_internal = remote_as in ("internal", str(self._asn))
+        local_as = _local_as(peer.general.get("local-as"))
+        is_internal = remote_as in ("internal", str(local_as.asn if local_as is not None else self._asn))
         return FrrNeighbor(
             remote_as=remote_as,
             families=tuple(codes for name, codes in CODES.items() if self._is_activated(peer, name)),
@@ -135,6 +138,7 @@ class NeighborReader:
             keeps_next_hops=is_internal and not _has(peer, "next-hop-self"),
             own_as=max(map(_own_as, (peer.general, *peer.families.values()))),
             overrides_as=_has(peer, "as-override"),
+            local_as=local_as,
             filters=filters_of(
                 self._text,
                 peer.general,
@@ -169,6 +173,13 @@ class NeighborReader:
             int(transmit) / 1000 if transmit.isdecimal() else _BFD.interval_s,
             int(multiplier) if multiplier.isdecimal() else _BFD.multiplier,
         )
+
+
+def _local_as(line: Line | None) -> LocalAs | None:
+    """`neighbor N local-as NUMBER [no-prepend [replace-as]]`."""
+    if line is None or is_off(line) or not number(line, 3):
+        return None
+    return LocalAs(number(line, 3), is_added="no-prepend" not in line.words, is_alone="replace-as" in line.words)
 
 
 def _own_as(commands: Mapping[str, Line]) -> int:

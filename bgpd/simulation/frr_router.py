@@ -28,7 +28,8 @@ _RESTART_TIME_S = 120
 
 
 class FrrRouter(msgspec.Struct, kw_only=True):
-    """`own`: prefixes that it announces itself, `tenants`: by EVPN. `unread`: what is not simulated, `unforeseen`: what
+    """`own`: prefixes that it announces itself, `tenants`: by EVPN, `aggregates`: while it has a route inside, and
+    whether in its place. `unread`: what is not simulated, `unforeseen`: what
     makes that nobody can say beforehand which routes there should be."""
 
     asn: int
@@ -36,6 +37,7 @@ class FrrRouter(msgspec.Struct, kw_only=True):
     style: Style
     own: dict[str, Route]
     tenants: dict[str, Route]
+    aggregates: dict[str, bool]
     neighbors: Neighbors
     unread: tuple[str, ...]
     unforeseen: tuple[str, ...]
@@ -72,6 +74,7 @@ def read_frr_router(path: Path, given: Mapping[str, list[str]] | None = None) ->
         style=_style(router, text, [peer.general for peer in settings.values()]),
         own=own.routes,
         tenants=dict(_tenants(text, int(router.asn), router_id)),
+        aggregates=own.aggregates,
         neighbors=Neighbors(
             {name: found for name, peer in settings.items() if (found := reader.read(peer)) is not None},
             {str(network_of(one.word(3), one)): reader.of_range(one) for one in peers.ranges if not is_off(one)},
@@ -101,10 +104,12 @@ def _addresses(lines: list[Line]) -> list[str]:
 
 
 class _Own:
-    """What a router announces itself: its networks that it has a route to, what is connected, what is static."""
+    """What a router announces itself: its networks that it has a route to, what is connected, what is static; and what
+    it aggregates."""
 
     def __init__(self, text: FrrText, router: Router, addresses: Mapping[str, list[str]]) -> None:
         self.routes: dict[str, Route] = {}
+        self.aggregates: dict[str, bool] = {}
         self.unread: dict[str, None] = {}
         self.unforeseen: dict[str, None] = {}
         self._text = text
@@ -123,20 +128,32 @@ class _Own:
                     self.unread[f"{line}: it has no such route, and announces none (bgp network import-check)"] = None
                 else:
                     self._announce([prefix], line)
+            elif line.starts("aggregate-address"):
+                self._aggregate(line)
             elif line.starts("redistribute", "connected") or line.starts("redistribute", "static"):
                 prefixes = [*self._connected] if line.word(1) == "connected" else self._static
                 self._announce([one for one in prefixes if _family(one) == family], line)
 
+    def _aggregate(self, line: Line) -> None:
+        """`aggregate-address PREFIX [as-set] [summary-only] ...`."""
+        if "/" not in line.word(1):
+            self.unread[str(line)] = None
+            return
+        self.aggregates[str(network_of(line.word(1), line))] = "summary-only" in line.words
+        self.unforeseen["aggregate-address"] = None
+        if others := [one for one in line.words[2:] if one != "summary-only"]:
+            self.unread[f"{line}: it is announced without {' '.join(others)}"] = None
+
     def _announce(self, prefixes: list[str], line: Line) -> None:
         """As a route map says, where the line names one."""
-        name = line.after("route-map")
+        name, metric = line.after("route-map"), line.after("metric")
         apply = route_map(self._text, name, self._asn, self.unread, self._connected) if name else None
         for prefix in prefixes:
-            route = Route(peer=None)
+            route = Route(peer=None, med=int(metric) if metric.isdecimal() else None)
             changed = apply(prefix, route) if apply is not None else route
             if changed is not None:
                 self.routes.setdefault(prefix, changed)
-                if (changed.as_path, changed.preference) != (route.as_path, route.preference):
+                if (changed.as_path, changed.preference, changed.med or 0) != ((), 100, 0):
                     self.unforeseen[f"route-map {name}"] = None
 
 
@@ -194,5 +211,6 @@ def _style(router: Router, text: FrrText, neighbors: list[dict[str, Line]]) -> S
         by_notification=any(line.starts("bgp", "graceful-restart", "notification") for line in lines),
         long_lived_s=max(long_lived, default=0),
         relaxes=any(line.starts("bgp", "bestpath", "as-path", "multipath-relax") for line in lines),
+        compares_all_meds=any(line.words == ("bgp", "always-compare-med") for line in lines),
         most_ways=min(filter(None, ways), default=0),
     )

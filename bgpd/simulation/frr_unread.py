@@ -14,7 +14,8 @@ def _words(text: str) -> frozenset[str]:
 
 
 _OF_ROUTER = _words("""
-    neighbor network timers maximum-paths distance advertise advertise-all-vni advertise-default-gw advertise-svi-ip rd
+    neighbor network aggregate-address timers maximum-paths distance advertise
+    advertise-all-vni advertise-default-gw advertise-svi-ip rd
     route-target rt vni dup-addr-detection flooding autort write-quanta read-quanta coalesce-time
     """)
 """Statements of a router and its families by their first word. Leaves have no workloads of their own: nothing of types
@@ -31,7 +32,8 @@ _OF_NEIGHBORS = _words("""
     activate description peer-group remote-as interface bfd timers advertisement-interval route-reflector-client
     next-hop-self allowas-in as-override default-originate soft-reconfiguration send-community capability ebgp-multihop
     update-source ttl-security password shutdown passive disable-connected-check strict-capability-match
-    enforce-first-as v6only aigp sender-as-path-loop-detection solo enforce-multihop extended-optional-parameters
+    enforce-first-as local-as
+    v6only aigp sender-as-path-loop-detection solo enforce-multihop extended-optional-parameters
     """)
 """Commands of neighbors; filters are told where they are read."""
 _FILTERS = ("route-map ", "prefix-list ", "filter-list ", "distribute-list ", "timers ")
@@ -68,7 +70,7 @@ def _is_known(line: Line) -> bool:
     if first != "bgp":
         return first in _OF_ROUTER
     if second == "bestpath":
-        return third in _OF_BESTPATH
+        return third in _OF_BESTPATH and "missing-as-worst" not in line.words
     if second == "default":
         return third.startswith(("ipv4", "ipv6", "l2vpn", "show-"))
     return second in _OF_BGP or (second, third) == ("network", "import-check")

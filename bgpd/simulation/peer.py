@@ -46,6 +46,15 @@ _BEGINS, _ENDS = 1, 2
 """Subtypes of a route refresh (RFC 7313 section 3)."""
 
 
+class LocalAs(msgspec.Struct, frozen=True):
+    """The AS that a router says it is to a neighbor (local-as). Where that is not its own: `is_added` to paths that
+    come in; `is_alone`: the own one is not in paths that go out."""
+
+    asn: int
+    is_added: bool = True
+    is_alone: bool = False
+
+
 class Peer:
     """One neighbor of a router: its session, what it announces (`routes`), and what it was sent (`sent`). `ended`: how
     often a session with it has. `sends_only_own`: it is told what the router itself announces, and nothing else.
@@ -64,7 +73,9 @@ class Peer:
         dials: bool,
         sends_only_own: bool = False,
         more: tuple[Codes, ...] = (),
+        local_as: LocalAs | None = None,
     ) -> None:
+        self.local_as = local_as or LocalAs(router.asn)
         self.router = router
         self.port = port
         self.name = name
@@ -81,7 +92,7 @@ class Peer:
         of_link = (V4, V6) if len(port.address) == 16 or port.address6 else (V4,)
         self.offered: tuple[Codes, ...] = (*of_link, *more)
         self.families = self.offered
-        self.is_internal = asn == router.asn
+        self.is_internal = asn == self.local_as.asn
         self.is_client = False
         self.own_as = 0
         """How often the router's AS may be in its paths."""
@@ -104,6 +115,12 @@ class Peer:
         """Have just these families."""
         self.offered = self.families = families
 
+    @property
+    def announced_as(self) -> tuple[int, ...]:
+        """What is put before paths that go out to another AS."""
+        asn, said = self.router.asn, self.local_as
+        return (said.asn,) if said.is_alone or said.asn == asn else (said.asn, asn)
+
     # Its session
 
     def open_message(self) -> bytes:
@@ -119,7 +136,7 @@ class Peer:
         )
         is_offered = router.style.helps or router.style.restarts
         return open_message(
-            router.asn,
+            self.local_as.asn,
             hold_time_s=self.hold_s,
             families=self.offered,
             restart=restart if is_offered else None,
@@ -298,9 +315,11 @@ class Peer:
 
     def _taken(self, prefix: str, route: Route) -> Route | None:
         """What it becomes here; None: it has been here before, or is refused."""
-        router = self.router
-        if router.asn in route.as_path and route.as_path.count(router.asn) > self.own_as:
+        router, local_as = self.router, self.local_as
+        if any(route.as_path.count(one) > self.own_as for one in {router.asn, local_as.asn} if one in route.as_path):
             return None
+        if local_as.asn != router.asn and local_as.is_added:
+            route = msgspec.structs.replace(route, as_path=(local_as.asn, *route.as_path))
         if self.is_internal:
             if route.originator == router.router_id or router.router_id in route.clusters:
                 return None
@@ -388,6 +407,10 @@ class Peer:
             return best if self.name in self.router.default_to[prefix] else None
         if self.is_internal and best.is_internal and not self._is_reflected(best):
             return None
+        if best.peer is not None and self.router.summaries.active and self.router.summaries.hides(prefix):
+            return None
+        if best.med is not None and best.peer is not None and not self.is_internal:
+            best = msgspec.structs.replace(best, med=None)  # RFC 4271 section 5.1.4
         return best if self.tells is None else self.tells(prefix, best)
 
     def _is_reflected(self, route: Route) -> bool:

@@ -18,7 +18,8 @@ import msgspec
 from bgpd.model.prefix import covering_keys, format_key, key_address, parse_prefix
 from bgpd.simulation.leaf_bfd import LeafBfd, Pace
 from bgpd.simulation.network import BGP_PORT, End, Port, Stack
-from bgpd.simulation.peer import Peer
+from bgpd.simulation.peer import LocalAs, Peer
+from bgpd.simulation.summaries import SUMMARY, Summaries
 from bgpd.simulation.wire import CEASE, EVPN, HARD_RESET, NOTIFICATION, V4, Codes, Route, attribute, codes_of, nlri
 
 HOLD_S = 9
@@ -32,7 +33,8 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     `by_notification`: a NOTIFICATION restarts so, too (RFC 8538). `hold_s`: the hold time that it offers.
     `long_lived_s`: how long its routes and those of neighbors may be kept after that (RFC 9494); 0: not at all.
     `marks_refresh`: it tells and knows where a route refresh begins and ends (RFC 7313). `relaxes`: ways by neighbors
-    of other AS numbers are as good as those of one (multipath-relax); `most_ways`: so many are used, 0 for all."""
+    of other AS numbers are as good as those of one (multipath-relax); `most_ways`: so many are used, 0 for all.
+    `compares_all_meds`: also those of neighbors of other AS numbers (always-compare-med)."""
 
     dials: bool = True
     retry_s: float = 5.0
@@ -47,6 +49,7 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     marks_refresh: bool = False
     relaxes: bool = True
     most_ways: int = 0
+    compares_all_meds: bool = False
 
 
 _rank = operator.attrgetter("rank")
@@ -78,6 +81,7 @@ class Router:
         self.own: dict[str, Route] = {}
         self.default_to: dict[str, set[str]] = {}
         """Default routes of its own that only these neighbors are told."""
+        self.summaries = Summaries()
         self.best: dict[str, Route] = {}
         self.fib: dict[str, tuple[str, ...]] = {}
         self.installed: dict[str, Route] = {}
@@ -107,9 +111,12 @@ class Router:
         sends_only_own: bool = False,
         more: tuple[Codes, ...] = (),
         bfd: Pace | None = None,
+        local_as: LocalAs | None = None,
     ) -> Peer:
         """A neighbor at the other end of a port. `bfd`: it tells when nothing passes there."""
-        peer = Peer(self, port, name=name, asn=asn, dials=dials, sends_only_own=sends_only_own, more=more)
+        peer = Peer(
+            self, port, name=name, asn=asn, dials=dials, sends_only_own=sends_only_own, more=more, local_as=local_as
+        )
         self.peers[name] = peer
         if bfd is not None:
             self.bfd[port] = LeafBfd(port, self.loop, self.chance, failed=peer.bfd_failed, pace=bfd)
@@ -210,6 +217,7 @@ class Router:
         self.stack.listening.clear()
         self.stack.solicited = lambda _port: None
         self.best.clear()
+        self.summaries.active.clear()
         self._changed.clear()
 
     def _forget_forwarding(self) -> None:
@@ -279,21 +287,38 @@ class Router:
     def _decide(self) -> None:
         changed, self._changed = self._changed, {}
         self.noted()
+        other = self._choose(changed)
+        if self.summaries.configured:
+            those = self.summaries.changed(other, self.best)
+            other = list(dict.fromkeys((*other, *self._choose(those), *self.summaries.hidden(those, self.best))))
+        own, others = [prefix for prefix in other if prefix in self.own], set(other)
+        for peer in self.peers.values() if other else ():
+            if not peer.sends_only_own:
+                peer.due(other)
+            elif own or not others.isdisjoint(peer.sent):
+                peer.due([*own, *(prefix for prefix in peer.sent if prefix in others)])
+
+    def _choose(self, changed: Iterable[str]) -> list[str]:
+        """Best paths of these; the prefixes whose best one is another than before."""
         other = []
         tables = [peer.routes for peer in self.peers.values()]
         for prefix in changed:
             ranked = [routes[prefix] for routes in tables if prefix in routes]
             if prefix in self.own:
                 ranked = [self.own[prefix]]
+            elif prefix in self.summaries.active:
+                ranked = [SUMMARY]
             best_ones = ranked
             if len(ranked) > 1:
                 ranked.sort(key=_rank)  # stable: the first neighbor wins
                 least = ranked[0].rank
                 best_ones = [one for one in ranked if one.rank == least]
-            ways = tuple([one.peer or "" for one in best_ones])
+                if any(one.med for one in ranked):
+                    ranked = best_ones = by_med(ranked, compares_all=self.style.compares_all_meds)
+            ways = tuple([one.peer or "" for one in best_ones if one is not SUMMARY])
             if len(ways) > 1 and self._is_choosy:
                 ways = self.ways_of(ways)
-            if ways:
+            if best_ones:
                 self.fib[prefix], self.installed[prefix] = self._ways.setdefault(ways, ways), ranked[0]
             else:
                 self.fib.pop(prefix, None)
@@ -305,30 +330,28 @@ class Router:
                     del self.best[prefix]
                 else:
                     self.best[prefix] = best
-        own, others = [prefix for prefix in other if prefix in self.own], set(other)
-        for peer in self.peers.values() if other else ():
-            if not peer.sends_only_own:
-                peer.due(other)
-            elif own or not others.isdisjoint(peer.sent):
-                peer.due([*own, *(prefix for prefix in peer.sent if prefix in others)])
+        return other
 
     def encode(self, route: Route, prefixes: list[str], peer: Peer) -> bytes:
         """An UPDATE's body for a neighbor: this router as the next hop, and before the AS path, or among those who have
         reflected it."""
         port = peer.port
-        what = route, tuple(prefixes), port.address, port.address6, peer.is_internal
+        what = route, tuple(prefixes), port.address, port.address6, peer.is_internal, peer.announced_as
         found = self._encoded.get(what)
         if found is None:
             if len(self._encoded) >= _MOST_ENCODED:
                 self._encoded.clear()
-            found = self._encoded[what] = self._encode(route, prefixes, port, is_internal=peer.is_internal)
+            found = self._encoded[what] = self._encode(route, prefixes, peer)
         return found
 
-    def _encode(self, route: Route, prefixes: list[str], port: Port, *, is_internal: bool) -> bytes:
-        path = route.as_path if is_internal else (self.asn, *route.as_path)
+    def _encode(self, route: Route, prefixes: list[str], peer: Peer) -> bytes:
+        port, is_internal = peer.port, peer.is_internal
+        path = route.as_path if is_internal else (*peer.announced_as, *route.as_path)
         codes, packed, plain = codes_of(prefixes[0]), nlri(prefixes, route), b""
         attributes = attribute(0x40, 1, b"\0")
         attributes += attribute(0x40, 2, struct.pack(f"!BB{len(path)}I", 2, len(path), *path) if path else b"")
+        if route.med is not None:
+            attributes += attribute(0x80, 4, route.med.to_bytes(4))
         if is_internal:
             attributes += attribute(0x40, 5, route.preference.to_bytes(4))
         if is_internal and route.is_internal:
@@ -346,3 +369,18 @@ class Router:
         if route.extended:
             attributes += attribute(0xC0, 16, b"".join(route.extended))
         return struct.pack("!HH", 0, len(attributes)) + attributes + plain
+
+
+def by_med(routes: Sequence[Route], *, compares_all: bool) -> list[Route]:
+    """The best of several, in their order, where MED counts: after the AS path, among routes of the same neighboring AS
+    (RFC 4271 section 9.1.2.2 c), and before external ones are preferred. A route without it has the least."""
+
+    def is_beaten(route: Route) -> bool:
+        rivals = (one for one in routes if one.rank[:-1] == least[:-1])
+        alike = (one for one in rivals if compares_all or one.as_path[:1] == route.as_path[:1])
+        return any((one.med or 0) < (route.med or 0) for one in alike)
+
+    least = min(one.rank for one in routes)
+    left = [one for one in routes if one.rank[:-1] == least[:-1] and not is_beaten(one)]
+    least = min(one.rank for one in left)
+    return [one for one in left if one.rank == least]

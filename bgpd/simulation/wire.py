@@ -32,6 +32,7 @@ LLGR_STALE, NO_LLGR = 0xFFFF0006, 0xFFFF0007
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """What one neighbor announces, or the router itself (`peer` None). Of EVPN also the extended communities, the label
     and the gateway IP, packed. `preference`: LOCAL_PREF, of a neighbor of the same AS (`is_internal`) or by a policy;
+    `med`: MULTI_EXIT_DISC, None without;
     `originator` and `clusters`: who brought it into the AS, and who has reflected it there (RFC 4456)."""
 
     peer: str | None
@@ -41,6 +42,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     label: bytes = b""
     gateway: bytes = b""
     preference: int = 100
+    med: int | None = None
     is_internal: bool = False
     originator: bytes = b""
     clusters: tuple[bytes, ...] = ()
@@ -171,7 +173,7 @@ def read_update(body: bytes, peer: str) -> tuple[Sequence[str], Mapping[str, Rou
     as_path: tuple[int, ...] = ()
     communities: tuple[int, ...] = ()
     extended: tuple[bytes, ...] = ()
-    preference, originator, clusters = 100, b"", b""
+    preference, med, originator, clusters = 100, None, b"", b""
     overlays: list[tuple[str, bytes, bytes]] = []
     at = 0
     while at < len(attributes):
@@ -183,6 +185,8 @@ def read_update(body: bytes, peer: str) -> tuple[Sequence[str], Mapping[str, Rou
         at += size
         if kind == 2 and value:
             as_path = struct.unpack(f"!{value[1]}I", value[2 : 2 + 4 * value[1]])
+        elif kind == 4:
+            med = int.from_bytes(value)
         elif kind == 5:
             preference = int.from_bytes(value)
         elif kind == 9:
@@ -207,6 +211,7 @@ def read_update(body: bytes, peer: str) -> tuple[Sequence[str], Mapping[str, Rou
         communities=communities,
         extended=extended,
         preference=preference,
+        med=med,
         originator=originator,
         clusters=tuple(clusters[start : start + 4] for start in range(0, len(clusters), 4)),
     )

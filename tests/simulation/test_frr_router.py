@@ -184,13 +184,13 @@ def test_ways_by_other_as_numbers_are_used_if_bestpath_says_so(
 @pytest.mark.parametrize(
     "line",
     [
-        "aggregate-address 10.0.0.0/8 summary-only",
+        "aggregate-address 10.0.0.0 255.0.0.0",
+        "bgp bestpath med missing-as-worst",
         "bgp confederation identifier 65000",
         "bgp graceful-shutdown",
         "bgp default local-preference 50",
         "bgp bestpath bandwidth ignore",
         "redistribute ospf",
-        "neighbor 10.0.11.1 local-as 64512",
         "neighbor 10.0.11.1 remove-private-AS",
         "neighbor 10.0.11.1 weight 5",
         "neighbor 10.0.11.1 maximum-prefix 10",
