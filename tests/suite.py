@@ -41,6 +41,7 @@ from tests.vm.guest import DIED, TERMINATED, TIMED_OUT, UNAVAILABLE
 COMPILED = (
     "tests/message",
     "tests/rib",
+    "tests/fib",
     "tests/evpn/test_importer.py",
     "tests/evpn/test_few_received.py",
     "tests/daemon/test_wire_rules.py",

@@ -206,7 +206,7 @@ def test_long_tests_run_only_where_all_are_wanted() -> None:
 
 def test_what_runs_in_the_compiled_form_too() -> None:
     assert compiled_part_of(["tests"]) == list(COMPILED)
-    assert compiled_part_of(["tests/fib", "tests/message/test_nlri.py::test_x"]) == [
+    assert compiled_part_of(["tests/speaker", "tests/message/test_nlri.py::test_x"]) == [
         "tests/message/test_nlri.py::test_x"
     ]
     assert compiled_part_of(["tests/rib"]) == ["tests/rib"]

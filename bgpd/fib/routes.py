@@ -10,12 +10,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice, repeat
+from typing import cast
 
 from bgpd.fib.guard import Block
+from bgpd.fib.key_by_key import Way, sort_key_by_key
 from bgpd.fib.nexthop_objects import NexthopObjects
 from bgpd.fib.pending import PendingChanges
 from bgpd.fib.plan import SERVICE, Plan, Target, TargetChange, TargetOf
-from bgpd.model.containers import PART_OF, ShardedDict
+from bgpd.model.containers import ShardedDict
 from bgpd.model.next_hop import NextHops
 
 _WALK = 8192
@@ -261,42 +263,21 @@ class FamilyRoutes:
         targets = {one: target_of(value, ()) for one, value in distinct.items() if value is not None}
         if any(target.why for target in targets.values()):
             return False
-        adds: dict[int, list[bytes]] = {target.id: [] for target in targets.values()}
-        changes = {target: TargetChange(target, [], []) for target in adds}
-        ways = {
-            one: (target.id, target.same, adds[target.id], changes[target.id].keys, changes[target.id].before)
-            for one, target in targets.items()
-        }
-        parts, part_of, settled, deletes = self.installed.parts, PART_OF, plan.settled, plan.deletes
-        gone: list[int] = []
-        for key, value in zip(keys, values):
-            part = parts[part_of[key[-2] if len(key) > 1 else 0]]
-            before = part.get(key)
-            if value is None:
-                if before is not None:
-                    deletes.append(key)
-                    gone.append(before)
-                    del part[key]
-                continue
-            target, same, added, changed, former = ways[id(value)]
-            if before is None:
-                part[key] = target
-                added.append(key)
-            elif before in same:
-                settled.append(key)
-            else:
-                part[key] = target
-                changed.append(key)
-                former.append(before)
-        self._uncount(deletes, gone)
-        for change in changes.values():
-            if change.keys:
+        by_target = {target.id: Way(target.id, target.same) for target in targets.values()}
+        ways = {one: by_target[target.id] for one, target in targets.items()}
+        parts = cast("tuple[dict[bytes, object], ...]", self.installed.parts)
+        done = sort_key_by_key(parts, keys, values, ways)
+        plan.settled, plan.deletes = done.settled, done.deletes
+        self._uncount(done.deletes, cast("list[int]", done.gone))
+        for target, way in by_target.items():
+            if way.changed:
+                change = TargetChange(target, way.changed, cast("list[int]", way.before))
                 self._note_change(change)
                 plan.changes.append(change)
-        for target, run in adds.items():
-            if run:
-                self._count(run, target)
-                plan.adds.append((target, run))
+        for target, way in by_target.items():
+            if way.added:
+                self._count(way.added, target)
+                plan.adds.append((target, way.added))
         return True
 
     def _note_change(self, change: TargetChange) -> None:
