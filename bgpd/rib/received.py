@@ -38,7 +38,7 @@ from bgpd.rib.removal import Removal
 from bgpd.rib.restore import Restored
 from bgpd.rib.route_labels import labels_of
 from bgpd.rib.saved import SavedRib
-from bgpd.rib.small_batches import FEW, enter_few
+from bgpd.rib.small_batches import enter_few
 from bgpd.rib.stale import SourceFamily, Stage
 from bgpd.rib.tables import Tables
 from bgpd.runtime.events import log
@@ -211,6 +211,7 @@ class ReceivedRoutes(Removal):
                 if batch.family in state.tables:
                     self._restored.demand(state.tables[batch.family], batch)
         changed: dict[LocRib, None] = {}
+        most = sum([len(one.announced) for one in batches]) if state.watches_limit else 0
         at = 0
         try:
             while at < len(batches):
@@ -221,7 +222,7 @@ class ReceivedRoutes(Removal):
                     continue
                 changed[table] = None
                 after = at
-                if not state.watches_limit or state.has_room(table, FEW * (len(batches) - at)):
+                if not state.watches_limit or state.has_room(table, most):
                     after = self._enter_few(state, table, batches, at)
                 if after == at:
                     self._take(state, table, batch)

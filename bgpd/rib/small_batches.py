@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, cast
 
-from bgpd.model.containers import PART_OF
+from bgpd.model.containers import PART_OF, part_number
 from bgpd.model.next_hop import NextHop
 from bgpd.model.path import Path, Via
 from bgpd.model.route_batch import RouteBatch
@@ -23,11 +23,13 @@ from bgpd.rib.shared_decisions import Entry
 
 FEW: Final = 24
 """Keys of a batch up to which the loop costs less than passes over them."""
+MANY: Final = 1000
+"""The same where keys are all over the table: passes are quick where they are in few of its dicts."""
 
 
 def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at: int) -> int:
-    """Take the batches from `at` on into a table, as long as each has at most FEW routes of its unicast family,
-    announced or withdrawn; the place of the first that has not. What changed is pending in the table.
+    """Take the batches from `at` on into a table, as long as each has few routes of its unicast family, announced or
+    withdrawn (`_are_few`); the place of the first that has not. What changed is pending in the table.
 
     What is raised for a path, but for SharedStateBroken, leaves the routes before it entered.
     """
@@ -54,8 +56,8 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
             keys, attributes, next_hop = batch.announced, batch.attributes, batch.next_hop
             if batch.family is not family or batch.overlay is not None:
                 break
-            if not 0 < len(keys) <= FEW or batch.withdrawn or attributes is None or next_hop is None:
-                if keys or not 0 < len(batch.withdrawn) <= FEW:
+            if not keys or batch.withdrawn or attributes is None or next_hop is None or not _are_few(keys):
+                if keys or not batch.withdrawn or not _are_few(batch.withdrawn):
                     break
                 for key in batch.withdrawn:
                     _withdraw_one(table, key, name)
@@ -121,6 +123,16 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
         if came:
             table.received[source] = table.received.get(source, 0) + came
     return at
+
+
+def _are_few(keys: Sequence[bytes]) -> bool:
+    """Whether the loop costs less than passes over these keys. Neighboring prefixes, as peers send them where many
+    share attributes, begin and end in the same dict of the table."""
+    count = len(keys)
+    if count <= FEW:
+        return True
+    first, last = keys[0], keys[count - 1]
+    return count <= MANY and part_number(first) != part_number(last)
 
 
 def _beside(table: LocRib, old: Entry, former: Path | None, path: Path, *, is_new: bool) -> Entry | None:

@@ -130,6 +130,7 @@ class TestInterningOfManyKeys(TestInterning):
     @pytest.fixture(autouse=True)
     def _by_passes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(small_batches, "FEW", 1)
+        monkeypatch.setattr(small_batches, "MANY", 1)
 
 
 HOP1, HOP2 = hop("10.0.1.2"), hop("10.0.2.2")
