@@ -56,7 +56,6 @@ class Leaf:
         self.announced: dict[bytes, int] = {}
         self.withdrawn: dict[bytes, int] = {}
         self.established_ns = 0
-        self.closed_ns = 0
         self.notification = ""
         self.ended_ns = 0
         self._sending = threading.Lock()
@@ -80,7 +79,6 @@ class Leaf:
             with self.changed:
                 self._socket = None
                 self.established_ns = 0
-                self.closed_ns = time.monotonic_ns()
                 self.changed.notify_all()
 
     def _session(self, connection: socket.socket) -> None:

@@ -128,7 +128,7 @@ class Session:
 
     # What happens
 
-    def configure(self, *, interval_us: int, multiplier: int, now: float) -> None:
+    def configure(self, *, interval_us: int, multiplier: int) -> None:
         """Take over other timers: the remote system hears of them by a Poll Sequence, and the session stays."""
         self.interval_us, self.multiplier = interval_us, multiplier
         self.repeated = b""

@@ -85,7 +85,7 @@ class Sessions:
             live.ends_at = _NEVER
             live.session.enable(now)
             if (wish.interval_us, wish.multiplier) != (live.wish.interval_us, live.wish.multiplier):
-                live.session.configure(interval_us=wish.interval_us, multiplier=wish.multiplier, now=now)
+                live.session.configure(interval_us=wish.interval_us, multiplier=wish.multiplier)
             live.wish = wish
             self._settle(live)
 
@@ -121,10 +121,9 @@ class Sessions:
         return not any(live.session.is_polling for live in self._by_key.values() if live.session.state is State.UP)
 
     def _negotiate(self, least_us: int) -> None:
-        now = self._clock()
         for live in list(self._by_key.values()):
             interval_us = max(live.wish.interval_us, least_us)
-            live.session.configure(interval_us=interval_us, multiplier=live.wish.multiplier, now=now)
+            live.session.configure(interval_us=interval_us, multiplier=live.wish.multiplier)
             self._settle(live)
 
     def saved(self) -> list[Saved]:

@@ -149,7 +149,6 @@ class Conversation:
 class PeerRestart(msgspec.Struct, frozen=True):
     """A neighbor's Graceful Restart capability (RFC 4724 section 3)."""
 
-    has_restarted: bool
     by_notification: bool
     time_s: int
     families: tuple[Codes, ...]
@@ -162,7 +161,7 @@ class PeerRestart(msgspec.Struct, frozen=True):
         listed = list(struct.iter_unpack("!HBB", value[2:]))
         families = tuple((afi, safi) for afi, safi, _flags in listed)
         forwarding = tuple((afi, safi) for afi, safi, flags in listed if flags & 0x80)
-        return cls(bool(head & 0x8000), bool(head & 0x4000), head & 0x0FFF, families, forwarding)
+        return cls(bool(head & 0x4000), head & 0x0FFF, families, forwarding)
 
 
 class LongLived(msgspec.Struct, frozen=True):

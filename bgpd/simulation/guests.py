@@ -46,12 +46,6 @@ def address_of(host: int, number: int, *, is_v6: bool = False) -> str:
     return f"fd67:1::{host + 1:x}:{number + 1:x}/128" if is_v6 else f"10.67.{host}.{number + 1}/32"
 
 
-def first_of(host: int, guests: int) -> list[str]:
-    """What the guests of a host announce at first, those of the host in common before."""
-    own = [address_of(host, 1 + guest, is_v6=guest % 2 == 1) for guest in range(guests)]
-    return [address_of(host, 0), EVERYWHERE, *own]
-
-
 class Guest:
     """One: a router that speaks to its host only."""
 

@@ -49,8 +49,6 @@ class Writer:
         self.outstanding += 1
         self._answer(data, done)
 
-    submit_few = submit_now
-
     def _later(self, work: Callable[..., object], *arguments: object) -> None:
         kernel = self._kernel
         self._process.call_later(kernel.lateness(), work, *arguments)

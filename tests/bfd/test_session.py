@@ -177,7 +177,7 @@ def test_demand_mode_of_the_remote_system_stops_periodic_packets_but_not_polls()
     one = up()
     one.received(packet(State.UP, demand=1, multiplier=99), 1.05)
     assert run(one, 3.0) == []
-    one.configure(interval_us=200 * MS, multiplier=3, now=3.0)
+    one.configure(interval_us=200 * MS, multiplier=3)
     assert run(one, 3.2)
     one.received(packet(State.UP, demand=1, multiplier=99, final=1), 3.2)
     assert run(one, 5.0) == []
@@ -185,7 +185,7 @@ def test_demand_mode_of_the_remote_system_stops_periodic_packets_but_not_polls()
 
 def test_slower_transmission_waits_for_final() -> None:
     one = up()
-    one.configure(interval_us=500 * MS, multiplier=3, now=1.0)
+    one.configure(interval_us=500 * MS, multiplier=3)
     assert one.transmit_interval_us == 100 * MS
     one.received(packet(State.UP), 1.05)
     assert one.transmit_interval_us == 100 * MS
@@ -196,7 +196,7 @@ def test_slower_transmission_waits_for_final() -> None:
 def test_faster_reception_waits_for_final() -> None:
     one = up(interval_ms=500)
     one.received(packet(State.UP), 1.0)
-    one.configure(interval_us=100 * MS, multiplier=3, now=1.0)
+    one.configure(interval_us=100 * MS, multiplier=3)
     assert one.detection_time_us == 1_500 * MS
     assert one.transmit_interval_us == 100 * MS
     one.received(packet(State.UP, final=1), 1.1)
@@ -205,8 +205,8 @@ def test_faster_reception_waits_for_final() -> None:
 
 def test_change_during_a_poll_sequence_is_polled_for_once_more() -> None:
     one = up()
-    one.configure(interval_us=500 * MS, multiplier=3, now=1.0)
-    one.configure(interval_us=800 * MS, multiplier=3, now=1.0)
+    one.configure(interval_us=500 * MS, multiplier=3)
+    one.configure(interval_us=800 * MS, multiplier=3)
     one.received(packet(State.UP, final=1), 1.05)
     assert one.is_polling
     assert one.transmit_interval_us == 100 * MS
@@ -258,7 +258,7 @@ def test_the_packet_before_is_repeated_within_the_jitter_and_not_after_a_change(
     one.take_output()
     one.tick(1.4)
     one.take_output()
-    one.configure(interval_us=50 * MS, multiplier=3, now=1.45)
+    one.configure(interval_us=50 * MS, multiplier=3)
     assert not one.repeat(1.6, 0.5), "it has to poll"
 
 

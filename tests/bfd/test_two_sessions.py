@@ -119,7 +119,7 @@ def test_change_of_timers_never_takes_a_session_down(
     downs = [one.downs for one in wire.ends]  # of the handshake: a Down that another packet has overtaken
     for change in changes:
         for one, interval in zip(wire.ends, change):
-            one.configure(interval_us=interval, multiplier=3, now=wire.now)
+            one.configure(interval_us=interval, multiplier=3)
         wire.run(wire.random.uniform(0.0, 8.0))
     wire.run(30)
     assert [one.downs for one in wire.ends] == downs

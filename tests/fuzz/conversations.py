@@ -176,7 +176,7 @@ def run_bfd(data: bytes) -> None:
                 machine.tick(now)
                 assert machine.deadline() > now or not machine.transmit_interval_us
             case 2:
-                machine.configure(interval_us=1000 + script.byte() * 4000, multiplier=script.byte() or 1, now=now)
+                machine.configure(interval_us=1000 + script.byte() * 4000, multiplier=script.byte() or 1)
             case 3:
                 machine.disable(now)
             case 4:

@@ -217,7 +217,7 @@ def control_seeds() -> Iterator[bytes]:
 
 TARGETS = {
     "bfd-packet": Target(run_bfd_packet, (packet,)),
-    "bfd-control": Target(run_bfd_control, (control,)),
+    "bfd-control": Target(run_bfd_control, (control,), control_seeds),
     "netlink": Target(
         run_netlink,
         (read_link, read_address, read_rules, read_objects, read_object, read_error, route_decoder, _packets_of, _each),

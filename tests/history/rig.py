@@ -109,7 +109,6 @@ class Recorded:
         self.random = random.Random(seed)
         self.now = 1_700_000_000.0
         self.states: dict[float, object] = {}
-        self.unsure: set[float] = set()
         self._max_bytes = max_bytes
         self.start()
 
