@@ -241,17 +241,17 @@ class Faults(Experiments):
 
     def _upgrade(self) -> None:
         """The leaves' word counts: since when their sessions stand, and how many they had."""
-        before = self._sessions_of(HOST)
+        before = self._sessions()
         upgrade = partial(self.lab.bgpd[HOST].cli, "upgrade", "--timeout", "2m", timeout_s=UPGRADE_S)
         self.event("bgpd upgrade: becomes the installed version", upgrade)
         with self._checked("upgrade: the leaves say that their sessions went on") as detail:
-            after = self._sessions_of(HOST)
+            after = self._sessions()
             for leaf, (began, count, uptime_s) in after.items():
                 detail.append(f"{leaf}: up for {before[leaf][2]} s before, {uptime_s} s after")
                 if abs(began - before[leaf][0]) > CLOCK_S or count != before[leaf][1]:
                     raise LabError(f"{detail[-1]}, {before[leaf][1]} sessions before, {count} after")
 
-    def _sessions_of(self, host: str) -> dict[str, tuple[int, int, int]]:
+    def _sessions(self) -> dict[str, tuple[int, int, int]]:
         """As each leaf has it: since when (Unix time), how many there were, and for how many seconds it stands."""
         found = {}
         for leaf in (LEAF, OTHER_LEAF):

@@ -79,7 +79,7 @@ def _protocols(statements: list[Statement]) -> list[Protocol]:
         texts = statement.texts()
         if texts[:1] not in (["protocol"], ["template"]) or statement.block is None or len(texts) < 2:
             continue
-        own = split_statements(statement.block, statement.place)
+        own = split_statements(statement.block)
         base = texts[texts.index("from") + 1] if "from" in texts[:-1] else ""
         if base and base not in templates:
             raise ImportFailed(statement.place, f'there is no template "{base}"', "give the file that it is in")

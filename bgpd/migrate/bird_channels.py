@@ -61,7 +61,7 @@ def channels_of(statements: list[Statement]) -> dict[str, Channel]:
         kind = texts[0] if texts[1:2] in ([], ["unicast"]) else " ".join(texts[:2])
         channel = found.setdefault(kind, Channel(kind, statement.place, []))
         if statement.block is not None:
-            channel.statements += split_statements(statement.block, statement.place)
+            channel.statements += split_statements(statement.block)
     return found
 
 

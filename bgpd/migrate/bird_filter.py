@@ -173,7 +173,7 @@ class _Parser(Words):
         if operation not in ("add", "delete") or name == "bgp_path":
             self._at = start
             self.fail("cannot be converted")
-        values = self._communities(name)
+        values = self._communities()
         self._expect(")")
         self._take(";")
         verb = "add" if operation == "add" else "remove"
@@ -309,7 +309,7 @@ class _Parser(Words):
     def _communities_test(self, name: str, sign: str) -> Condition | None:
         if sign not in ("~", "!~") or self._peek() != "[":
             return None
-        return _with_sign(Match(_KINDS[name], tuple(self._communities(name))), sign == "!~")
+        return _with_sign(Match(_KINDS[name], tuple(self._communities())), sign == "!~")
 
     def _path(self, sign: str) -> Condition | None:
         if sign not in ("~", "!~"):

@@ -184,7 +184,7 @@ class Session:
         blocks = [inner.block for one in self._bfd for inner in one.statements if inner.block is not None]
         found: dict[str, int] = {}
         for block in (*blocks[:1], *([statement.block] if statement.block else [])):
-            inside = split_statements(block, statement.place)
+            inside = split_statements(block)
             times = [_milliseconds(one) for one in inside if one.texts()[:1] in (["interval"], ["min"])]
             counts = [one.number("multiplier") for one in inside if one.starts("multiplier")]
             found |= {"interval_ms": max(times)} if times else {}

@@ -108,7 +108,7 @@ class BirdText:
         self._tokens += len(tokens)
         if self._tokens > MOST_TOKENS:
             raise ImportFailed(Place(display), f"has more than {MOST_TOKENS} words")
-        for statement in split_statements(tokens, Place(display)):
+        for statement in split_statements(tokens):
             if statement.starts("include"):
                 self._include(statement, file, (*including, real))
             elif statement.starts("define"):
@@ -176,7 +176,7 @@ def _tokens(text: str, file: str) -> list[Token]:
     return found
 
 
-def split_statements(tokens: list[Token], place: Place) -> list[Statement]:
+def split_statements(tokens: list[Token]) -> list[Statement]:
     """Statements of a file or of a block. Raises: ImportFailed: braces or brackets do not match."""
     found: list[Statement] = []
     words: list[Token] = []

@@ -92,7 +92,7 @@ class Words:
             return prefix_range(network, least, most)
         return (str(network),)
 
-    def _communities(self, name: str) -> list[str]:
+    def _communities(self) -> list[str]:
         """One in parentheses, or several in brackets."""
         if not self._take("["):
             return [self._one_community()]

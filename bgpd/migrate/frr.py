@@ -49,7 +49,7 @@ def import_frr(files: Sequence[str]) -> Draft:
         PeerWriter(draft, text, router, needs_policy=_needs_policy(text, router)).write()
         _write_announced(draft, text, router)
         _tell_rest(draft, router)
-    _write_vrfs(draft, text, main)
+    _write_vrfs(draft, text)
     for line in (*text.top, *text.unknown):
         _tell_top(draft, text, line)
     return draft
@@ -74,7 +74,7 @@ def _write_router(draft: Draft, text: FrrText, router: Router) -> None:
         elif words[0] == "hostname" and len(words) > 1:
             table.put("hostname", words[1], f"{line.place}: {line}")
     if "router_id" not in table.values:
-        _find_router_id(draft, text, table, router)
+        _find_router_id(text, table)
 
 
 def _router_id_of_host(words: tuple[str, ...]) -> str:
@@ -85,7 +85,7 @@ def _router_id_of_host(words: tuple[str, ...]) -> str:
     return ""
 
 
-def _find_router_id(draft: Draft, text: FrrText, table: Table, router: Router) -> None:
+def _find_router_id(text: FrrText, table: Table) -> None:
     """FRR takes the highest address of a loopback, else of any interface; the file may not have them."""
     for names in (["lo"], sorted(text.interfaces)):
         found = [
@@ -218,7 +218,7 @@ def _selected(text: FrrText, line: Line) -> tuple[list[str], list[str]]:
     return [prefix for rule in rules for prefix in rule["match"]["prefix"]], []
 
 
-def _write_vrfs(draft: Draft, text: FrrText, main: Router) -> None:
+def _write_vrfs(draft: Draft, text: FrrText) -> None:
     names = dict.fromkeys((*text.vrfs, *(router.vrf for router in text.routers if router.vrf)))
     for number, name in enumerate(one for one in names if not one.startswith("view ")):
         routers = [router for router in text.routers if router.vrf == name]
