@@ -61,9 +61,10 @@ class _Malformed(Exception):
 
 
 def is_name(text: str) -> bool:
-    """Whether a name can be asked for: labels of 1 to 63 characters; "." is the root."""
+    """Whether a name can be asked for: labels of 1 to 63 characters, 255 bytes in a message; "." is the root."""
     labels = _labels(text)
-    return bool(text) and all(0 < len(label) <= MAX_LABEL for label in labels) and sum(map(len, labels)) < MAX_NAME - 1
+    length = sum(1 + len(label) for label in labels) + 1
+    return bool(text) and all(0 < len(label) <= MAX_LABEL for label in labels) and length <= MAX_NAME
 
 
 def encode_query(name: str, record: DnsRecord, identifier: int) -> bytes:
