@@ -241,6 +241,7 @@ def codes_in(code: CodeType) -> Iterator[CodeType]:
 
 def try_all(path: str, tests: Sequence[str], trials: Trials) -> None:
     """Try all mutants of a module that wait for it. Once for each process."""
+    sys.dont_write_bytecode = False  # each mutant outside of functions imports the tests anew
     for name in PRELOADED:
         importlib.import_module(name)
     waiting = trials.waiting()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.proof.covered import shares
+from tests.proof.covered import of_packages, shares
 from tests.proof.mutations import mutants
 from tests.proof.trials import Trials
 
@@ -81,3 +81,8 @@ def test_only_modules_without_io_count() -> None:
     summary = {"covered_lines": 8, "num_statements": 10, "covered_branches": 1, "num_branches": 2}
     report = {"files": {"bgpd/rib/rib.py": {"summary": summary}, "bgpd/daemon.py": {"summary": summary}}}
     assert shares(report) == {"bgpd/rib/rib.py": (9, 12)}
+
+
+def test_shares_of_packages() -> None:
+    found = {"bgpd/rib/rib.py": (9, 12), "bgpd/rib/views.py": (3, 4), "bgpd/evpn/vrf.py": (0, 0)}
+    assert of_packages(found) == {"rib": 75.0, "evpn": 100.0}
