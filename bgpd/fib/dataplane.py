@@ -395,6 +395,7 @@ class Dataplane:
         """Somebody else made, changed or deleted a nexthop object: one of bgpd's, maybe, whose protocol may be another
         now."""
         objects = self.objects
+        objects.avoid(found.id)
         if found.protocol == objects.protocol or found.id in objects.nexthops or found.id in objects.groups:
             self.verify()
 

@@ -14,8 +14,9 @@ class NexthopIds:
 
     def __init__(self, protocol: int) -> None:
         self._taken: set[int] = set()
-        self._last_nexthop = protocol * IDS_PER_PROTOCOL
-        self._last_group = protocol * IDS_PER_PROTOCOL + IDS_PER_PROTOCOL // 2
+        self._range = range(protocol * IDS_PER_PROTOCOL, (protocol + 1) * IDS_PER_PROTOCOL)
+        self._last_nexthop = self._range.start
+        self._last_group = self._range.start + IDS_PER_PROTOCOL // 2
 
     def __contains__(self, identifier: int) -> bool:
         return identifier in self._taken
@@ -23,6 +24,11 @@ class NexthopIds:
     def take(self, identifier: int) -> None:
         """Never give this one."""
         self._taken.add(identifier)
+
+    def avoid(self, identifier: int) -> None:
+        """Another program has this one now: of those that may be given, it is not."""
+        if identifier in self._range:
+            self._taken.add(identifier)
 
     def nexthop(self) -> int:
         """One for a new nexthop."""

@@ -325,6 +325,12 @@ class NexthopObjects:
         self._ids.take(identifier)
         self.vanished([identifier])
 
+    def avoid(self, identifier: int) -> None:
+        """Another program made an object of this id, or changed it: unless it is one of these, no new one gets it. The
+        kernel would take routes by it, and forward them as that program says."""
+        if identifier not in self.nexthops and identifier not in self.groups:
+            self._ids.avoid(identifier)
+
     def forget_refusals(self, ifindex: int) -> None:
         """The kernel may take gateways on an interface now that it has refused (0: on all)."""
         self.refusals = {place: why for place, why in self.refusals.items() if ifindex not in (0, place[1])}

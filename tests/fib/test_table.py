@@ -16,6 +16,7 @@ from bgpd.fib import dataplane
 from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import CannotWrite
 from bgpd.kernel.netlink import MessageKind
+from bgpd.kernel.nexthop_messages import NexthopObject
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import RouteForm
 from bgpd.model.iana import Family
@@ -314,6 +315,22 @@ async def test_nexthop_changed_by_another_program_is_set_right(kind: str, protoc
         await until(lambda: it.kernel.hops_of(V4, POD) == hop_set(LEAF1))
 
 
+@pytest.mark.parametrize("protocol", [PROTOCOL, 4], ids=["bgpd's protocol", "its own"])
+async def test_nexthops_made_by_another_program_under_the_next_ids_carry_no_route_of_bgpd(protocol: int) -> None:
+    async with running() as it:
+        it.want({POD: (LEAF1,)})
+        await it.settle()
+        single, group = sorted(it.kernel.objects)
+        gateway = NexthopObject(id=single + 1, protocol=protocol, gateway=parse_address("10.0.0.99"), ifindex=2)
+        it.kernel.replace_nexthop_by_other_hand(gateway)
+        members = ((gateway.id, 1),)
+        it.kernel.replace_nexthop_by_other_hand(NexthopObject(id=group + 1, protocol=protocol, members=members))
+        it.want({key("10.64.2.0/24"): (LEAF2,)})
+        await it.settle()
+        assert it.kernel.hops_of(V4, key("10.64.2.0/24")) == hop_set(LEAF2)
+        assert {gateway.id, group + 1} <= it.kernel.objects.keys()
+
+
 async def test_route_deleted_by_another_program_is_written_again() -> None:
     async with running() as it:
         it.want({POD: BOTH})
@@ -585,8 +602,6 @@ async def test_missing_capability_is_named() -> None:
 
 
 async def test_nexthop_id_of_another_program_is_left_alone() -> None:
-    from bgpd.kernel.nexthop_messages import NexthopObject
-
     kernel = two_leaf_kernel()
     kernel.objects[217_000_001] = NexthopObject(id=217_000_001, protocol=3, gateway=b"\1\1\1\1", ifindex=2)
     async with running(kernel) as it:
