@@ -12,6 +12,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from bgpd.config.schema import Config
@@ -414,11 +415,11 @@ class Routing:
 
     # The kernel (KernelListener).
 
-    def kernel_is_behind(self) -> None:
+    def kernel_is_behind(self, busiest: AbstractSet[str]) -> None:
         """Leave the leaders unread: a neighbor that is behind may catch up, and add its next hops to what waits."""
         received = {source.name: self.rib.received.count(source) for source in self.sources.values()}
         least = max(received.values(), default=0) - _ABREAST
-        leaders = {name for name, count in received.items() if count >= least}
+        leaders = busiest & received.keys() or {name for name, count in received.items() if count >= least}
         if leaders != self._unread:
             self._unread = leaders
             self.speaker.pause_reading(leaders)

@@ -65,7 +65,9 @@ class Surroundings(Recorder):
     def confirm(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
         return changes
 
-    def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
+    def update_learned(
+        self, vrf: str, family: Family, changes: dict[bytes, NextHops | None], *, cause: str = ""
+    ) -> None:
         for key, next_hops in changes.items():
             if next_hops is None:
                 self.kernel.pop((family, key), None)

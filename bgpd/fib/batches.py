@@ -141,7 +141,7 @@ class TableWriter:
         self._blocked_reported_at = -_REPORTS_APART_S
         self._blocked_report: asyncio.TimerHandle | None = None
         self._unsettled = False
-        self._lost: frozenset[bytes] = frozenset()
+        self._wrote: Family | None = None
         self._ended: asyncio.Future[None] | None = None
         self.source_refused: Callable[[Family, str], None] = lambda _family, _why: None
         self._idle_waiters: list[asyncio.Future[None]] = []
@@ -164,13 +164,16 @@ class TableWriter:
 
     # What is desired.
 
-    def update(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
-        """These are desired now (None: no route of ours). Written in the next turn, if there is room."""
+    def update(self, family: Family, changes: Mapping[bytes, NextHops | None], *, is_first: bool = False) -> None:
+        """These are desired now (None: no route of ours). Written in the next turn, if there is room; `is_first`: ahead
+        of what waits."""
         if self.families[family].adopted:
             self.families[family].unconfirmed.discard_all(list(changes))
-        self.update_learned(family, changes)
+        self.update_learned(family, changes, is_first=is_first)
 
-    def update_learned(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+    def update_learned(
+        self, family: Family, changes: Mapping[bytes, NextHops | None], *, is_first: bool = False
+    ) -> None:
         """`update`, for learned routes: until the sweep an adopted route keeps its next hops, since some neighbors may
         not have sent their routes yet. It follows once they agree with it.
         """
@@ -179,7 +182,7 @@ class TableWriter:
         kept = self.kept[family]
         if kept and not kept.keys().isdisjoint(changes):
             changes = {key: kept.get(key, hops) for key, hops in changes.items()}
-        self.families[family].pending.merge(changes)
+        self.families[family].pending.merge(changes, is_first=is_first)
         self._dataplane.write_soon(self)
 
     def confirm(self, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
@@ -267,10 +270,10 @@ class TableWriter:
         self.rechecks.add(family, self.families[family].by_targets(others))
         self.try_again()
 
-    def next_hops_lost(self, next_hops: Iterable[NextHop]) -> None:
+    def next_hops_lost(self) -> None:
         """Neighbors are dead: what waits and would go by them is asked for again when its turn comes."""
-        if self.backlog:
-            self._lost |= {hop.address for hop in next_hops}
+        for routes in self.families.values():
+            routes.pending.outdate()
 
     def next_hops_changed(self, changed: Sequence[tuple[NextHop, str]]) -> None:
         """Next hops can be reached now, no longer, or by another interface: the owner hears, and what waited, or has
@@ -291,26 +294,33 @@ class TableWriter:
         return sum(len(routes.pending) for routes in self.families.values())
 
     @property
+    def is_overtaken(self) -> bool:
+        """Whether some of what waits has been overtaken by what is to be written first."""
+        return any(routes.pending.is_overtaken for routes in self.families.values())
+
+    @property
     def has_room(self) -> bool:
         """Whether more may be asked for by the table itself."""
         return self.backlog < _BACKLOG
 
     def write_pending(self) -> bool:
         """Take one slice of what waits and submit what it needs; False if nothing waited."""
-        for family, routes in self.families.items():
-            if len(routes.pending):
-                self._write(family, routes)
-                self.rechecks.resume()
-                self._owner.backlog_shrank()
-                return True
-        self._lost = frozenset()
-        self.wake_idle()
-        return False
+        waiting = [family for family, routes in self.families.items() if len(routes.pending)]
+        if not waiting:
+            self.wake_idle()
+            return False
+        self._wrote = min(
+            waiting, key=lambda family: (not self.families[family].pending.has_first, family is self._wrote)
+        )
+        self._write(self._wrote, self.families[self._wrote])
+        self.rechecks.resume()
+        self._owner.backlog_shrank()
+        return True
 
     def _write(self, family: Family, routes: FamilyRoutes) -> None:
         blocked = functools.partial(self.ownership.blocked, family, kept=self.kept[family])
-        current = functools.partial(self._current, family) if self._lost else None
-        plan = routes.plan(BATCH, target_of=self.targets.target_of(family), blocked=blocked, current=current)
+        desired = functools.partial(self.desired_all, family)
+        plan = routes.plan(BATCH, target_of=self.targets.target_of(family), blocked=blocked, desired=desired)
         if plan.adds or plan.changes or plan.deletes:
             self._submit_plan(family, plan)
         if plan.settled:
@@ -320,14 +330,6 @@ class TableWriter:
         for why, keys in plan.refused.items():
             if keys:
                 self.refused(family, keys, why)
-
-    def _current(self, family: Family, keys: list[bytes], values: list[NextHops | None]) -> list[NextHops | None]:
-        """What is desired of these now, if what waited names a next hop that was lost meanwhile."""
-        distinct = dict(zip(map(id, values), values))
-        outdated = {one for one, value in distinct.items() if any(hop.address in self._lost for hop in value or ())}
-        if not outdated:
-            return values
-        return [self.desired(family, key) if id(value) in outdated else value for key, value in zip(keys, values)]
 
     def _report_blocked(self, family: Family, plan: Plan) -> None:
         """Routes that must not be written, though they are desired, and those of them that were there until now.

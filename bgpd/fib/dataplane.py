@@ -36,7 +36,9 @@ from bgpd.runtime.turns import soon, turns
 
 _COMPAT_MODE = pathlib.Path("/proc/sys/net/ipv4/nexthop_compat_mode")
 _SWITCH_INTERVAL_S = 0.001
-_BATCHES_AHEAD = 8
+_BATCHES_AHEAD = 6
+_FEW_AHEAD = 2
+"""Batches on their way while changes of others may come that are to be written first: these wait for no more."""
 _STEP_S = 0.002
 """How long slices are taken before the loop gets its turn."""
 _WORTHWHILE = 1024
@@ -67,6 +69,10 @@ class WritingTable(Protocol):
     @property
     def backlog(self) -> int:
         """Prefixes that wait to be written."""
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether some of what waits has been overtaken by what is to be written first."""
 
     def write_pending(self) -> bool:
         """Take one slice of what waits and submit what it needs; False if nothing waited."""
@@ -207,7 +213,8 @@ class Dataplane:
         """
         waiting = deque(self._tables[table] for table in self._due if table in self._tables)
         deadline = self._loop.time() + _STEP_S
-        while waiting and self.bulk.outstanding < _BATCHES_AHEAD and not self.urgent.outstanding:
+        ahead = _FEW_AHEAD if any(writing.table.is_overtaken for writing in waiting) else _BATCHES_AHEAD
+        while waiting and self.bulk.outstanding < ahead and not self.urgent.outstanding:
             if self._loop.time() > deadline:
                 self.pump_soon()
                 break

@@ -56,15 +56,15 @@ class FamilyRoutes:
         *,
         target_of: TargetOf,
         blocked: Callable[[Collection[bytes]], Mapping[bytes, Block]],
-        current: Callable[[list[bytes], list[NextHops | None]], list[NextHops | None]] | None = None,
+        desired: Callable[[list[bytes]], list[NextHops | None]],
     ) -> Plan:
         """Take up to `limit` changes and say what to write; `installed` holds the result from now on.
 
-        `current` gives the desired next hops of now where those that waited may be outdated.
+        `desired` gives the next hops of now, where those that waited may be outdated.
         """
-        keys, values = self.pending.take(limit)
-        if current is not None:
-            values = current(keys, values)
+        keys, values, is_outdated = self.pending.take(limit)
+        if is_outdated:
+            values = desired(keys)
         plan = Plan()
         if self.changing and not self.changing.isdisjoint(keys):
             keys, values = self._defer(keys, values)

@@ -18,6 +18,7 @@ from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.ports import KernelListener, LearnedRoutes, RecursiveNextHops, WorkloadAddresses
 from bgpd.fib.probe_routes import ProbeRoutes
+from bgpd.fib.recent_changes import RecentChanges
 from bgpd.fib.saved import Columns, KnownTable, SavedKernelTable
 from bgpd.fib.saved import save as save_table
 from bgpd.fib.table import Fib
@@ -68,6 +69,7 @@ class KernelTables:
         self._waiting: dict[str, dict[tuple[Family, bytes], NextHops]] = {}
         self._behind: asyncio.TimerHandle | None = None
         self._read_again = 0
+        self._recent = RecentChanges()
         self._comparing: asyncio.Task[None] | None = None
         self.fibs = {"": Fib(config, dataplane=dataplane, owner=self)}
         self.probes = ProbeRoutes(dataplane, protocol=config.protocol, metric=config.metric, sources=probe_sources)
@@ -179,19 +181,24 @@ class KernelTables:
 
     # Learned routes.
 
-    def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
-        """The RIB wants these next hops now; None: no learned route."""
+    def update_learned(
+        self, vrf: str, family: Family, changes: dict[bytes, NextHops | None], *, cause: str = ""
+    ) -> None:
+        """The RIB wants these next hops now; None: no learned route. `cause`: the neighbor whose routes changed, "" if
+        that were several or none. Changes of one that had little to say lately do not wait for those of busy ones."""
         fib = self.fibs.get(vrf)
         if fib is None:
             return
-        fib.writer.update_learned(family, self._workloads.overlay(vrf, family, changes))
+        loop = asyncio.get_running_loop()
+        is_first = self._recent.add(cause, len(changes), loop.time())
+        fib.writer.update_learned(family, self._workloads.overlay(vrf, family, changes), is_first=is_first)
         for key, service in self._workloads.yielding(vrf, family, changes).items():
             self._write_service(fib, family, key, service, changes[key], yields=True)
         if fib.writer.backlog > (_READ_UNTIL[family] if self._behind is None else self._read_again):
             if self._behind is None:
                 self._read_again = _READ_AGAIN[family]
-                self._behind = asyncio.get_running_loop().call_later(_UNREAD_MOST_S, self._caught_up)
-            self._listener.kernel_is_behind()
+                self._behind = loop.call_later(_UNREAD_MOST_S, self._caught_up)
+            self._listener.kernel_is_behind(self._recent.busiest())
 
     def confirm(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
         """As TableWriter.confirm. What workloads have a say in is among the others; so is all of a VRF, since EVPN
@@ -259,7 +266,7 @@ class KernelTables:
                 if hops is not None and not self.vrfs.reaches(vrf, hops):
                     waiting[family, key] = hops
                     del desired[key]
-        fib.writer.update(family, desired)
+        fib.writer.update(family, desired, is_first=True)
         self.vrfs.interfaces_changed(vrf)
 
     def set_service_route(

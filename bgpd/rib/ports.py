@@ -19,8 +19,11 @@ from bgpd.model.source import Source
 class KernelRoutes(Protocol):
     """The kernel's tables, by VRF ("" is the main one)."""
 
-    def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
-        """These keys have other next hops now (None: no kernel route of ours)."""
+    def update_learned(
+        self, vrf: str, family: Family, changes: dict[bytes, NextHops | None], *, cause: str = ""
+    ) -> None:
+        """These keys have other next hops now (None: no kernel route of ours). `cause`: the neighbor whose routes
+        changed, "" if that were several or none."""
 
     def confirm(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
         """Of these keys, which are of one part of the table, most may be so in the kernel, as another process has left

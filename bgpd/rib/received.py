@@ -213,6 +213,7 @@ class ReceivedRoutes(Removal):
         changed: dict[LocRib, None] = {}
         most = sum([len(one.announced) for one in batches]) if state.watches_limit else 0
         at = 0
+        self._tables.cause = source.name
         try:
             while at < len(batches):
                 batch = batches[at]
@@ -220,7 +221,9 @@ class ReceivedRoutes(Removal):
                 if table is None:
                     at += 1
                     continue
-                changed[table] = None
+                if table not in changed:
+                    changed[table] = None
+                    self._tables.separate(table, (len(one.announced) + len(one.withdrawn) for one in batches))
                 after = at
                 if not state.watches_limit or state.has_room(table, most):
                     after = self._enter_few(state, table, batches, at)
@@ -233,6 +236,7 @@ class ReceivedRoutes(Removal):
         finally:
             for table in changed:
                 self._tables.gathered(table)
+            self._tables.cause = ""
         self._look_at_limits(state, changed)
 
     def _look_at_limits(self, state: NeighborState, tables: Iterable[LocRib]) -> None:

@@ -98,7 +98,7 @@ class Removal(Sessions):
 
     def _lost(self, source: Source, table: LocRib, changes: Changes) -> None:
         keys = changes.keys
-        self._tables.commit(table, changes)
+        self._tables.commit(table, changes, cause=source.name)
         if keys:
             table.labels.lost(source, keys)
             self._follow_evpn(source, table.family, keys, None)

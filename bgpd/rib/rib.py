@@ -128,6 +128,7 @@ class Rib:
         """
         self._recorder.imported(vrf, family, keys, path)
         table = self.table(vrf, family)
+        self._tables.separate(table, (len(keys),))
         try:
             table.announce(keys, path, table.pending)
             if table.own_blocks:
@@ -150,6 +151,7 @@ class Rib:
         """Take what `import_routes` gave these keys from `source`."""
         self._recorder.imports_withdrawn(vrf, family, source, keys)
         table = self.table(vrf, family)
+        self._tables.separate(table, (len(keys),))
         table.withdraw(keys, source.name, table.pending)
         self._tables.gathered(table)
 

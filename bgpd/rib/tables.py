@@ -8,7 +8,7 @@ aggregates, and as marked keys to the Adj-RIBs-Out, which are worked off after t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from bgpd.config.schema_sessions import SessionConfig
@@ -40,6 +40,7 @@ class Tables:
     `exports_learned(vrf, family)`: whether a neighbor may be sent routes that were learned from another.
     `schedule(callback)` runs it soon. `kernel`, `evpn`, `aggregation` and `contested` are to be set once before the
     first change. `keeps_next_hops`: next hops that no route has may still be those of paths that are to be entered.
+    `cause`: the neighbor whose routes are being taken, "" if none's: kernel tables are told whose changes they get.
     """
 
     kernel: KernelRoutes
@@ -65,7 +66,8 @@ class Tables:
         self._guest_next_hops: dict[tuple[str, Family], NextHopTable] = {}
         self._crowded: set[str] = set()
         self._crowded_guests: set[tuple[str, Family]] = set()
-        self._gathering: dict[LocRib, None] = {}
+        self._gathering: dict[LocRib, str] = {}
+        self.cause = ""
         self._is_scheduled = False
         self.keeps_next_hops = False
         self._watchers: dict[object, DecisionWatch] = {}
@@ -152,18 +154,30 @@ class Tables:
 
     def gathered(self, table: LocRib) -> None:
         """A batch was added to what is pending in a table."""
-        pending = table.pending
+        pending, known = table.pending, self._gathering.get(table)
+        if pending:
+            self._gathering[table] = self.cause if known in (None, self.cause) else ""
         if len(pending.next_hops) >= GATHERED or len(pending.keys) >= GATHERED:
             self.commit(table, Changes())
-        elif table not in self._gathering and pending:
-            self._gathering[table] = None
+        elif pending and known is None:
             self.wanted()
         if (self._crowded or self._crowded_guests) and not self.keeps_next_hops:
             self._prune()
 
+    def separate(self, table: LocRib, sizes: Iterable[int]) -> None:
+        """So many routes of the present cause are about to enter a table: if these are many, what others have changed
+        there is passed on before, so that it does not wait with them."""
+        if self._gathering.get(table, self.cause) != self.cause and sum(sizes) >= GATHERED:
+            self.commit(table, Changes())
+
     @changes_shared_state
-    def commit(self, table: LocRib, changes: Changes) -> None:
-        """Pass on what is pending, and then these changes, as one."""
+    def commit(self, table: LocRib, changes: Changes, *, cause: str = "") -> None:
+        """Pass on what is pending, and then these changes, as one. `cause`: the neighbor whose routes these are."""
+        gathered_by = self._gathering.get(table, cause)
+        if gathered_by != cause and len(changes.next_hops) >= GATHERED:
+            self.commit(table, Changes())
+        elif gathered_by != cause:
+            cause = "" if changes else gathered_by
         pending = table.pending
         if pending.next_hops or pending.keys or pending.local:
             changes = pending.followed_by(changes)
@@ -180,7 +194,7 @@ class Tables:
                 table.refused.difference_update([key for key, wanted in changes.next_hops.items() if wanted is None])
             if vrf:
                 self.evpn.routes_changed(vrf, family, changes.next_hops)
-            self.kernel.update_learned(vrf, family, changes.next_hops)
+            self.kernel.update_learned(vrf, family, changes.next_hops, cause=cause)
         if changes.local:
             self._dissemination.mark(vrf, family, changes.local, local=True)
             self.aggregation.contributors_changed(vrf, family, changes.local)

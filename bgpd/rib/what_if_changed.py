@@ -147,7 +147,9 @@ class Around:
 
     # Kernel's tables
 
-    def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
+    def update_learned(
+        self, vrf: str, family: Family, changes: dict[bytes, NextHops | None], *, cause: str = ""
+    ) -> None:
         self.written.append((vrf, family, [key for key, hops in changes.items() if hops is not None]))
 
     def confirm(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:

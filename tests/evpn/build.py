@@ -166,7 +166,9 @@ class Host:
     def confirm(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
         return changes
 
-    def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
+    def update_learned(
+        self, vrf: str, family: Family, changes: dict[bytes, NextHops | None], *, cause: str = ""
+    ) -> None:
         table = self.fib.setdefault((vrf, family), {})
         for key, next_hops in changes.items():
             if next_hops is None:

@@ -15,39 +15,57 @@ from bgpd.model.next_hop import NextHop
 
 HOPS = [(NextHop(bytes((10, 0, 0, number))),) for number in range(4)]
 wishes = st.one_of(st.none(), st.sampled_from(HOPS))
-steps = st.lists(
-    st.one_of(st.dictionaries(st.binary(min_size=1, max_size=1), wishes, max_size=8), st.integers(1, 5)), max_size=30
-)
+changes = st.tuples(st.dictionaries(st.binary(min_size=1, max_size=1), wishes, max_size=8), st.booleans())
+steps = st.lists(st.one_of(changes, st.integers(1, 5), st.none()), max_size=30)
+Wishes = dict[bytes, object]
+
+
+def take(pending: PendingChanges, limit: int, wanted: Wishes) -> Wishes:
+    """Up to so many, as they are desired by then."""
+    keys, values, is_outdated = pending.take(limit)
+    assert len(keys) <= limit
+    return {key: wanted[key] for key in keys} if is_outdated else dict(zip(keys, values))
 
 
 @given(steps, st.integers(1, 9))
 def test_replaying_what_is_taken_gives_the_latest_wishes(
-    given_steps: list[dict[bytes, object] | int], lot: int
+    given_steps: list[tuple[Wishes, bool] | int | None], lot: int
 ) -> None:
     pending, wanted, replayed = PendingChanges(lot=lot), {}, {}
     for step in given_steps:
-        if isinstance(step, dict):
-            pending.merge(step)
-            wanted.update(step)
+        if isinstance(step, tuple):
+            pending.merge(step[0], is_first=step[1])
+            wanted.update(step[0])
+        elif step is None:
+            pending.outdate()
         else:
-            keys, values = pending.take(step)
-            assert len(keys) <= step
-            replayed.update(zip(keys, values))
+            replayed.update(take(pending, step, wanted))
             shown = [key for keys in pending.slices(2) for key in keys]
             assert all(key in pending for key in shown)
             assert set(shown) >= {key for key in wanted if replayed.get(key, 0) != wanted[key]}
     while len(pending):
-        replayed.update(zip(*pending.take(3)))
+        replayed.update(take(pending, 3, wanted))
     assert replayed == wanted
-    assert pending.take(1) == ([], [])
+    assert pending.take(1)[:2] == ([], [])
 
 
-def test_second_wish_replaces_one_that_has_not_been_taken() -> None:
+@pytest.mark.parametrize("is_first", [False, True])
+def test_second_wish_replaces_one_that_has_not_been_taken(is_first: bool) -> None:
+    pending = PendingChanges()
+    pending.merge({b"a": HOPS[0], b"b": HOPS[0]}, is_first=is_first)
+    assert pending.take(1) == ([b"a"], [HOPS[0]], False)
+    pending.merge({b"b": HOPS[1]}, is_first=is_first)
+    assert pending.take(10) == ([b"b"], [HOPS[1]], False)
+
+
+def test_what_is_first_overtakes_and_nothing_older_comes_after_it() -> None:
     pending = PendingChanges()
     pending.merge({b"a": HOPS[0], b"b": HOPS[0]})
-    assert pending.take(1) == ([b"a"], [HOPS[0]])
-    pending.merge({b"b": HOPS[1]})
-    assert pending.take(10) == ([b"b"], [HOPS[1]])
+    pending.merge({b"b": HOPS[1]}, is_first=True)
+    assert pending.take(10) == ([b"b"], [HOPS[1]], False)
+    assert pending.take(10)[::2] == ([b"a", b"b"], True)
+    pending.merge({b"c": HOPS[0]})
+    assert pending.take(10) == ([b"c"], [HOPS[0]], False), "nothing of what is new was overtaken"
 
 
 class CountedObjects:
@@ -81,7 +99,7 @@ def planned(routes: FamilyRoutes, objects: CountedObjects, *, key_by_key: bool) 
     with pytest.MonkeyPatch.context() as patch:
         if not key_by_key:
             patch.setattr(FamilyRoutes, "_plan_each", lambda *_: False)
-        plan = routes.plan(64, target_of=lambda hops, _: made[id(hops)], blocked=lambda _: {})
+        plan = routes.plan(64, target_of=lambda hops, _: made[id(hops)], blocked=lambda _: {}, desired=list)
     for change in plan.changes:
         routes.change_done(change.keys)
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from bgpd.config.schema import FibConfig
-from bgpd.fib import tables
+from bgpd.fib import batches, dataplane, recent_changes, tables
 from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
@@ -19,13 +20,14 @@ from bgpd.fib.table import Fib
 from bgpd.fib.tables import KernelTables
 from bgpd.fib.targets import service_hop
 from bgpd.fib.workload_routes import WorkloadRoutes
+from bgpd.kernel.netlink import MessageKind
 from bgpd.model.iana import Family
 from bgpd.model.next_hop import NextHop, NextHops
-from bgpd.model.prefix import VrfFamily, parse_prefix
+from bgpd.model.prefix import VrfFamily, format_address, parse_prefix
 from bgpd.model.route_batch import RouteBatch
 from bgpd.runtime.turns import Walks
 from tests.fib.fake_kernel import FakeKernel, FakeReader
-from tests.fib.harness import LEAF1, LEAF2, V4, V6, two_leaf_kernel
+from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, V4, V6, two_leaf_kernel
 from tests.rib.build import Recorder, attributes, configuration, leaf, session
 
 KEY = parse_prefix("10.64.1.5/32")[1]
@@ -85,7 +87,7 @@ class Listener:
     def look_again(self, table: VrfFamily, keys: Iterable[bytes]) -> None:
         """Not of interest here."""
 
-    def kernel_is_behind(self) -> None:
+    def kernel_is_behind(self, busiest: AbstractSet[str]) -> None:
         self.log.append(("behind",))
 
     def kernel_caught_up(self) -> None:
@@ -116,6 +118,13 @@ class Rig:
         if hops is not None:
             self.learned.routes["", V4, key] = hops
         self.tables.update_learned("", V4, {key: hops})
+
+    def learn_all(self, keys: list[bytes], hops: NextHops | None, *, cause: str = "", family: Family = V4) -> None:
+        for key in keys:
+            self.learned.routes.pop(("", family, key), None)
+        if hops is not None:
+            self.learned.routes.update({("", family, key): hops for key in keys})
+        self.tables.update_learned("", family, dict.fromkeys(keys, hops), cause=cause)
 
     async def settle(self) -> None:
         for _ in range(20):
@@ -219,6 +228,122 @@ async def test_neighbors_wait_no_longer_than_a_moment_for_a_kernel_that_is_stuck
         timer._run()
         assert it.log[-1] == ("caught up",)
         it.kernel.bulk.release()
+
+
+def many(first: int, count: int, family: Family = V4) -> list[bytes]:
+    """So many host prefixes of a network."""
+    length = 4 if family is V4 else 16
+    numbers = (one.to_bytes(3, "big") for one in range(count))
+    return [bytes((8 * length, first)) + one.ljust(length - 1, b"\0") for one in numbers]
+
+
+@pytest.fixture
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small batches, and who has a thousand changes more is busy: the scripted kernel takes its time."""
+    monkeypatch.setattr(batches, "BATCH", 128)
+    monkeypatch.setattr(recent_changes, "AHEAD", 1_000)
+
+
+ON_THE_WAY = 128 * dataplane._BATCHES_AHEAD
+
+
+class Busy:
+    """leaf1's routes come and go without end."""
+
+    def __init__(self, it: Rig) -> None:
+        self._it = it
+        self._keys = many(20, 2_000)
+        self._is_there = False
+        self._at = 0
+
+    def goes_on(self) -> None:
+        chosen = self._keys[self._at : self._at + 500]
+        self._it.learn_all(chosen, None if self._is_there else (LEAF1,), cause="leaf1")
+        self._at = (self._at + 500) % len(self._keys)
+        self._is_there ^= not self._at
+
+
+def written(it: Rig) -> list[tuple[MessageKind, bytes]]:
+    """The routes that the kernel has taken, or that have gone, in order."""
+    return [(kind, what) for kind, what in it.kernel.log if isinstance(what, bytes)]
+
+
+@pytest.mark.parametrize("count", [1, 600, 5_000])
+@pytest.mark.usefixtures("few_are_many")
+async def test_routes_of_a_neighbor_wait_for_a_few_batches_whatever_a_busy_one_has_waiting(count: int) -> None:
+    """Others' messages, before the last of its own is there: those that are on their way, and no more."""
+    async with running() as it:
+        busy, pending = Busy(it), it.tables.fibs[""].writer.families[V4].pending
+        for network in (30, 31):
+            it.kernel.bulk.hold()
+            for _ in range(30):
+                busy.goes_on()
+                await asyncio.sleep(0)
+            mine = many(network, count)
+            it.learn_all(mine, (LEAF2,), cause="leaf2")
+            assert len(pending) > 1_500
+            del it.kernel.log[:]
+            it.kernel.bulk.release()
+            while pending.has_first:
+                busy.goes_on()
+                await asyncio.sleep(0)
+            keys = [key for _kind, key in written(it)]
+            keys = keys[: keys.index(mine[-1])]
+            assert len(keys) <= count + ON_THE_WAY
+        await it.settle()
+
+
+@pytest.mark.usefixtures("few_are_many")
+async def test_who_sends_its_table_at_the_same_time_is_not_first() -> None:
+    async with running() as it:
+        it.kernel.bulk.hold()
+        for start in range(0, 5_000, 500):
+            for number in (1, 2):
+                it.learn_all(many(10 + number, 5_000)[start : start + 500], (LEAF1,), cause=f"leaf{number}")
+                assert not it.tables.fibs[""].writer.families[V4].pending.has_first
+        it.kernel.bulk.release()
+        await it.settle()
+
+
+@pytest.mark.usefixtures("few_are_many")
+async def test_what_was_overtaken_is_written_as_it_is_desired_by_then() -> None:
+    async with running() as it:
+        it.kernel.bulk.hold()
+        busy = many(20, 3_000)
+        it.learn_all(busy, (LEAF1,), cause="leaf1")
+        await asyncio.sleep(0)
+        it.learn_all(busy[-10:-5], (LEAF2,), cause="leaf2")
+        it.learn_all(busy[-5:], None, cause="leaf2")
+        it.kernel.bulk.release()
+        await it.settle()
+        hops = [it.next_hops(key) for key in (busy[0], *busy[-10:])]
+        assert hops == [[format_address(LEAF1.address)]] + 5 * [[format_address(LEAF2.address)]] + 5 * [[]]
+
+
+@pytest.mark.parametrize("cause", ["leaf1", "leaf2"])
+@pytest.mark.usefixtures("few_are_many")
+async def test_no_family_waits_for_the_other_one(cause: str) -> None:
+    async with running() as it:
+        it.kernel.bulk.hold()
+        it.learn_all(many(20, 5_000), (LEAF1,), cause="leaf1")
+        of_ipv6 = many(32, 500, V6)
+        it.learn_all(of_ipv6, (LEAF1_V6,), cause=cause, family=V6)
+        it.kernel.bulk.release()
+        await it.settle()
+        keys = [key for _kind, key in written(it)]
+        assert keys.index(of_ipv6[-1]) <= 2 * 500 + ON_THE_WAY
+
+
+@pytest.mark.usefixtures("few_are_many")
+async def test_a_workloads_route_does_not_wait_for_those_of_neighbors() -> None:
+    async with running() as it:
+        it.kernel.bulk.hold()
+        it.learn_all(many(20, 5_000), (LEAF1,), cause="leaf1")
+        await asyncio.sleep(0)
+        it.tables.set_workload_routes("", V4, {KEY: POD})
+        it.kernel.bulk.release()
+        await it.settle()
+        assert [key for _kind, key in written(it)].index(KEY) <= ON_THE_WAY
 
 
 async def test_the_sweep_waits_for_what_the_rib_has_gathered() -> None:

@@ -71,6 +71,7 @@ class Recorder:
         self.resolved: dict[NextHop, str] = {}
         self.fib: dict[bytes, NextHops] = {}
         self.fib_calls: list[dict[bytes, NextHops | None]] = []
+        self.causes: list[str] = []
         self.sent: list[tuple[Source, RouteBatch]] = []
         self.told: dict[Source, dict[bytes, Attributes]] = {}
         self.end_of_rib: list[tuple[Source, Family]] = []
@@ -95,7 +96,10 @@ class Recorder:
     def confirm(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
         return changes
 
-    def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
+    def update_learned(
+        self, vrf: str, family: Family, changes: dict[bytes, NextHops | None], *, cause: str = ""
+    ) -> None:
+        self.causes.append(cause)
         if vrf:
             for one, next_hops in changes.items():
                 self.vrf_fib.pop(one, None)

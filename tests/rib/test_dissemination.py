@@ -49,6 +49,40 @@ def test_a_large_batch_is_told_at_once_after_what_was_gathered() -> None:
     assert [list(call) for call in recorder.fib_calls] == [[b"\0", *KEYS]]
 
 
+def test_few_changes_of_a_neighbor_are_told_before_many_of_another_one_and_not_as_its() -> None:
+    recorder, leaf1, leaf2 = two_leaves()
+    say(recorder, leaf2, [b"\0"], HOP2)
+    say(recorder, leaf1, KEYS, HOP1)
+    assert [list(call) for call in recorder.fib_calls] == [[b"\0"], KEYS]
+    assert recorder.causes == ["leaf2", "leaf1"]
+
+
+def test_few_changes_of_several_neighbors_are_one_call_and_nobodys() -> None:
+    recorder, leaf1, leaf2 = two_leaves()
+    for source in (leaf1, leaf2, leaf1):
+        say(recorder, source, KEYS[:10], HOP1)
+    recorder.turn()
+    say(recorder, leaf1, KEYS[10:20], HOP1)
+    recorder.turn()
+    assert recorder.causes == ["", "leaf1"]
+
+
+def test_changes_of_several_neighbors_that_are_many_together_are_nobodys() -> None:
+    recorder, leaf1, leaf2 = two_leaves()
+    half = GATHERED // 2
+    for source, keys in ((leaf1, KEYS[:half]), (leaf2, KEYS[half:])):
+        say(recorder, source, keys, HOP1)
+    assert recorder.causes == [""]
+
+
+def test_what_goes_with_a_session_is_caused_by_its_neighbor() -> None:
+    recorder, leaf1, _ = two_leaves()
+    say(recorder, leaf1, KEYS, HOP1)
+    drain(recorder.rib.received.neighbor_down(leaf1))
+    assert not recorder.fib
+    assert set(recorder.causes) == {"leaf1"}
+
+
 def test_a_walk_does_not_overtake_what_was_gathered() -> None:
     recorder, leaf1, leaf2 = two_leaves()
     say(recorder, leaf1, KEYS[:1], HOP1)
@@ -212,7 +246,7 @@ def test_what_is_raised_where_a_neighbor_is_recorded_ends_its_session_alone(monk
 def test_an_exception_of_the_fib_is_one_of_shared_state(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder, leaf1, _ = two_leaves()
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, cause: str) -> None:
         raise ValueError("kernel table")
 
     monkeypatch.setattr(recorder, "update_learned", refuse)
