@@ -78,6 +78,7 @@ class Answers:
         self._table = table
         self._retry: asyncio.TimerHandle | None = None
         self._retry_delay_s = _RETRY_FIRST_S
+        self._is_silent = False
 
     def stop(self) -> None:
         """Cancel the retry timer."""
@@ -112,7 +113,7 @@ class Answers:
         if any(target < 0 for target, _keys in plan.adds) or any(change.target < 0 for change in plan.changes):
             self._table.direct_routes_written()
         self._report_failed(family, failed)
-        if any(why != OCCUPIED for why in failed.values()):
+        if outcome.lost or any(why != OCCUPIED for why in failed.values()):
             self._retry_later()
         elif not any(table.failed for table in self._families.values()):
             self._retry_delay_s = _RETRY_FIRST_S
@@ -206,10 +207,16 @@ class Answers:
             elif kind == MessageKind.DEL_ROUTE and error.code != _ESRCH:
                 log.warning("fib.delete_failed", prefix=format_key(family, key), error=str(error))
                 self._families[family].distrusted.add(key)
+                self._retry_later()
         if outcome.lost:
             log.error("fib.write_result_unknown", error=outcome.lost)
             self._examiner.add(family, deletes)
-            self._table.ask_again(family, deletes, distrust=True)
+            if self._is_silent:  # the kernel does not answer: what is deleted is tried again with what failed
+                self._families[family].distrusted.update(deletes)
+                self._retry_later()
+            else:
+                self._table.ask_again(family, deletes, distrust=True)
+        self._is_silent = bool(outcome.lost)
         return failed
 
     def _refuse(self, family: Family, failed: Mapping[bytes, tuple[str, int, int | None]]) -> None:

@@ -234,10 +234,10 @@ class TableWriter:
         self.wake_idle()
 
     def try_again(self) -> None:
-        """Failed routes are due for a retry."""
+        """Failed routes are due for a retry, and those that the kernel may have otherwise than it is known."""
         for family, routes in self.families.items():
-            if routes.failed:
-                self.rechecks.add(family, [list(routes.failed)])
+            if routes.failed or routes.distrusted:
+                self.rechecks.add(family, [list(routes.failed.keys() | routes.distrusted)])
 
     def recheck_unsettled(self) -> None:
         """Routes by groups that died or lack members, failed ones and blocked ones: a link came up, next hops lead

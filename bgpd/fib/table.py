@@ -7,6 +7,7 @@ batches.py writes routes, events.py follows changes of the host, reconcile.py co
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -121,15 +122,21 @@ class Fib:
         self.upkeep.sweep()
 
     async def withdraw_all(self) -> None:
-        """Delete all routes of ours in this table, in slices, for good; only on an explicit request."""
+        """Delete all routes of ours in this table, in slices, for good; only on an explicit request.
+
+        Raises: OSError: the kernel refuses to, or does not say whether it has.
+        """
         self.writer.withdrawing = True
         for family, routes in self.families.items():
-            for keys in itertools.chain(routes.installed.slices(SLICE), [list(routes.failed)]):
+            others = [*routes.failed, *routes.distrusted]
+            for keys in itertools.chain(routes.installed.slices(SLICE), [others]):
                 self.writer.update(family, dict.fromkeys(keys))
                 await asyncio.sleep(0)
                 if not self.writer.has_room:
                     await self.writer.idle()
         await self.writer.idle()
+        if any(routes.distrusted for routes in self.families.values()):
+            raise OSError(errno.ENOBUFS, "the kernel has not deleted all routes, or does not say so")
 
     def differing(self, family: Family, keys: Sequence[bytes]) -> list[bytes]:
         """The keys that are neither as desired nor known to be blocked; none while work is in progress.

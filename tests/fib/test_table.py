@@ -15,10 +15,11 @@ import pytest
 from bgpd.fib import dataplane
 from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import CannotWrite
-from bgpd.kernel.netlink import MessageKind
+from bgpd.kernel.netlink import KernelError, MessageKind, messages
 from bgpd.kernel.nexthop_messages import NexthopObject
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import RouteForm
+from bgpd.kernel.writer import Outcome
 from bgpd.model.iana import Family
 from bgpd.model.next_hop import BLACKHOLE, NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
@@ -627,6 +628,60 @@ async def test_withdraw_all_leaves_nothing() -> None:
         await it.settle()
         await it.fib.withdraw_all()
         assert it.kernel.routes == {}
+
+
+async def test_withdraw_all_ends_where_the_kernel_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as it:
+        it.want({POD: BOTH})
+        await it.settle()
+        run = it.kernel.run
+        monkeypatch.setattr(it.kernel, "run", lambda data: Outcome([], lost="No buffer space available"))
+        with pytest.raises(OSError, match="does not say so"):
+            await it.fib.withdraw_all()
+        monkeypatch.setattr(it.kernel, "run", run)
+        await it.fib.withdraw_all()
+        assert it.kernel.routes == {}
+
+
+async def test_a_deletion_whose_answer_is_lost_again_and_again_is_tried_in_growing_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as it:
+        it.want({POD: BOTH})
+        await it.settle()
+        run, lost = it.kernel.run, []
+
+        def silent(data: bytes) -> Outcome:
+            lost.append(data)
+            return Outcome([], lost="No buffer space available")
+
+        monkeypatch.setattr(it.kernel, "run", silent)
+        it.want({POD: None})
+        await it.settle()
+        assert len(lost) < 10
+        monkeypatch.setattr(it.kernel, "run", run)
+        await until(lambda: not it.kernel.routes)
+
+
+async def test_a_deletion_that_was_refused_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as it:
+        it.want({POD: BOTH})
+        await it.settle()
+        run, refused = it.kernel.run, []
+
+        def refuse(data: bytes) -> Outcome:
+            found = [(kind, data[start - 16 : end]) for kind, _, _, start, end in messages(data)]
+            deletions = [request for kind, request in found if kind == MessageKind.DEL_ROUTE]
+            if deletions and not refused:
+                refused.extend(deletions)
+                return Outcome([KernelError(errno.ENOMEM, "", deletions[0])])
+            return run(data)
+
+        monkeypatch.setattr(it.kernel, "run", refuse)
+        it.want({POD: None})
+        await it.settle()
+        assert refused
+        await until(lambda: not it.kernel.routes)
 
 
 async def test_table_that_is_as_wished_does_not_differ() -> None:
