@@ -51,6 +51,12 @@ MAX_RECEIVED_BYTES = 4 * 1024 * 1024
 BACKOFF_S = (0.5, 30.0)
 """First and longest pause between connection attempts, before jitter."""
 
+TAKEN_OVER = "Session taken over"
+"""The broker's reason for a client in whose place another one of its name has come (MQTT 5 section 3.14.2.1)."""
+
+OFTEN = (3, 120.0)
+"""So many connections that stood are lost within so many seconds: more than a broker that is restarted."""
+
 STABLE_S = 1.0
 """A connection that ends before has not succeeded."""
 
@@ -89,6 +95,8 @@ class MqttSource(FeedSource):
         self._taking: asyncio.Handle | None = None
         self._taken_at = 0.0
         self._misbehaviour: BrokerMisbehaves | None = None
+        self._ended = ""
+        self._lost_at: deque[float] = deque(maxlen=OFTEN[0])
         self._connected_at: float | None = None
         self.connected = False
         self.error = ""
@@ -140,7 +148,7 @@ class MqttSource(FeedSource):
         while True:
             attempts += 1
             self._connected_at = None
-            self._misbehaviour = None
+            self._misbehaviour, self._ended = None, ""
             # A task of its own: a TaskGroup that ends early may leave its task marked as cancelled (Python 3.11).
             connection = loop.create_task(self._connect(attempts))
             try:
@@ -170,13 +178,24 @@ class MqttSource(FeedSource):
         """Tell why, once for the same reason; the broker's own code is the best reason there is."""
         leaves = list(_leaves(errors))
         coded = next((error for error in leaves if isinstance(error, aiomqtt.MqttCodeError)), leaves[0])
-        reason = _explain(self._misbehaviour or coded)
-        if lasted is not None and lasted < STABLE_S and self._misbehaviour is None:
+        reason = self._ended or _explain(self._misbehaviour or coded)
+        if TAKEN_OVER in reason or (lasted is not None and lasted >= STABLE_S and self._is_lost_often()):
+            reason += f"; is another client bgpd-{self.host}, a host with the same workload.mqtt.host?"
+        elif lasted is not None and lasted < STABLE_S and self._misbehaviour is None:
             reason += f"; ended by the broker at once: does it let this user be host {self.host}, and no other"
             reason += f" client be bgpd-{self.host}?"
         if reason != self.error:
             log.warning("mqtt.disconnected", broker=self._config.broker, reason=reason)
         self.error = reason
+
+    def _is_lost_often(self) -> bool:
+        """Whether connections that stood were lost again and again: brokers may say nothing of a client of the same
+        name, which takes the place of the one before."""
+        self._lost_at.append(asyncio.get_running_loop().time())
+        return len(self._lost_at) == OFTEN[0] and self._lost_at[-1] - self._lost_at[0] < OFTEN[1]
+
+    def _connection_ended(self, reason: str) -> None:
+        self._ended = reason
 
     def _broker_misbehaves(self, reason: BrokerMisbehaves) -> None:
         self._misbehaviour = reason
@@ -210,6 +229,7 @@ class MqttSource(FeedSource):
         client.take = self._take
         client.failed = self._broker_misbehaves
         client.verdict = self._outbox.verdict
+        client.ended = self._connection_ended
         return client
 
     def _will(self) -> aiomqtt.Will:
@@ -372,6 +392,8 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
 def _explain(error: BaseException) -> str:
     """Why there is no connection, and what to do where that is known."""
     text = str(error) or type(error).__name__
+    if text.startswith("Disconnected during") or "not currently connected" in text:
+        text = "the connection was lost"
     if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
         text = f'"{error.filename}" cannot be read: {error.strerror}' if error.filename else error.strerror
     hints = {

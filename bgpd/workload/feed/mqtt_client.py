@@ -138,6 +138,7 @@ class Client(aiomqtt.Client):
     take: Callable[[], None]
     failed: Callable[[BrokerMisbehaves], None]
     verdict: Callable[[str, str], None]
+    ended: Callable[[str], None]
     max_packet: int = 2**28
 
     def __init__(self, hostname: str, port: int, **options: Any) -> None:
@@ -191,6 +192,19 @@ class Client(aiomqtt.Client):
     ) -> None:
         self.max_packet = getattr(properties, "MaximumPacketSize", self.max_packet)
         super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        """The library raises a text of its own, and not what the broker has said."""
+        if flags.is_disconnect_packet_from_server:
+            self.ended(str(reason_code))
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
     def probe(self, topic: str, body: bytes, *, retain: bool) -> None:
         """Publish with QoS 1, without waiting: `verdict` gets why the broker did not take it ("Not authorized"), or "".

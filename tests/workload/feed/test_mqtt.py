@@ -199,6 +199,32 @@ async def test_host_that_uses_anothers_name_hears_nothing(broker: Broker, tmp_pa
         assert "node2/status" not in feed.heard
 
 
+async def test_another_host_of_the_same_name_is_told_by_both(broker: Broker, tmp_path: Path, password: Path) -> None:
+    """Each connection takes the place of the other's. They pause longer and longer, so that it is no storm."""
+    async with joined(tmp_path, password) as (node, _), running(tmp_path / "state2", password) as other:
+        for mqtt in (node.mqtt, other.mqtt):
+            assert mqtt is not None
+            await until(lambda mqtt=mqtt: "client be bgpd-node1?" in mqtt.error, lambda mqtt=mqtt: mqtt.error)
+
+
+async def test_a_broker_s_reason_is_told(tmp_path: Path, network: None, password: Path) -> None:
+    """Mosquitto closes the connection without one; others say why."""
+
+    async def broker(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(bytes.fromhex("2003 00 00 00e002 8e 00"))  # CONNACK, DISCONNECT: session taken over
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(broker, "127.0.0.1", 1883), running(tmp_path / "state", password) as node:
+        mqtt = node.mqtt
+        assert mqtt is not None
+        await until(lambda: mqtt.error)
+        assert (
+            mqtt.error == "Session taken over; is another client bgpd-node1, a host with the same workload.mqtt.host?"
+        )
+
+
 async def test_broker_absent_at_start_is_waited_for(broker: Broker, tmp_path: Path, password: Path) -> None:
     broker.stop()
     async with running(tmp_path / "state", password, initial_wait_s=0) as node:
@@ -243,6 +269,7 @@ async def test_broker_that_dies_deletes_nothing_and_its_return_brings_news(
         await until(lambda: mqtt.connected)
         broker.stop()
         await until(lambda: not mqtt.connected)
+        assert "message iteration" not in mqtt.error
         assert set(node.announced) == {"10.64.1.5/32"}
         broker.start()
         async with orchestrator() as feed:
@@ -488,7 +515,7 @@ async def test_what_the_broker_does_not_let_a_host_publish_is_told(
         await feed.workload("a", "10.64.1.5")
         await until(lambda: wanted in node.workloads.errors(), node.workloads.errors)
         await until(lambda: node.workloads.errors() == [wanted], node.workloads.errors)
-        assert "10.64.1.5/32" in node.announced
+        await until(lambda: "10.64.1.5/32" in node.announced, lambda: node.announced)
         write(acl, allowed)
         monkeypatch.setattr("bgpd.workload.feed.outbox.DENIED_S", 0.0)
         broker.stop()
