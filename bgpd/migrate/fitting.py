@@ -38,9 +38,11 @@ def make_fit(draft: Draft, place: Place) -> None:
         if not findings:
             return
         removed: set[KeyPath] = set()
-        for finding in sorted(findings, key=lambda one: len(one.path)):
+        # Which tables they are about, before one of them is taken out and those behind it have other numbers.
+        tables = [(finding, _table_of(draft, finding.path)) for finding in findings]
+        for finding, found in sorted(tables, key=lambda one: len(one[0].path)):
             if not any(finding.path[: len(path)] == path for path in removed):
-                removed.add(_take_out(draft, finding, place))
+                removed.add(_take_out(draft, finding, found, place))
     raise DoesNotFit(f"{place}: {'; '.join(map(_text_of, _findings(draft)[:3]))}")
 
 
@@ -66,9 +68,9 @@ def _without_files(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _take_out(draft: Draft, finding: Finding, place: Place) -> KeyPath:
-    """Take the value of one finding out of the draft; the path of what went."""
-    found = _table_of(draft, finding.path)
+def _take_out(draft: Draft, finding: Finding, found: tuple[Table, int] | None, place: Place) -> KeyPath:
+    """Take the value of one finding, which is about the table that was found, out of the draft; the path of what
+    went."""
     if found is None:
         raise DoesNotFit(f"{place}: {_text_of(finding)}")
     table, depth = found

@@ -86,3 +86,105 @@ def test_a_peer_in_a_vrf_stays_a_comment(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ImportFailed, match=said):
         imported("metallb", written(tmp_path, text))
+
+
+POOL = "---\n{kind: IPAddressPool, metadata: {name: p}, spec: {addresses: [%s]}}\n"
+ADVERTISEMENT = "---\n{kind: BGPAdvertisement, metadata: {name: a}, spec: {%s}}\n"
+NODES = "".join(f"---\n{{kind: Node, metadata: {{name: node{n}, labels: {{rack: r{n}}}}}}}\n" for n in (1, 2))
+FOR_RACK_1 = "nodeSelectors: [{matchLabels: {rack: r1}}]"
+
+
+def told(directory: Path, text: str, node: str = "") -> list[str]:
+    return imported("metallb", written(directory, text), settings=Settings(node=node)).losses
+
+
+def prefixes_of(directory: Path, addresses: str) -> tuple[str, ...]:
+    config = configured("metallb", written(directory, PEER % "" + POOL % addresses + ADVERTISEMENT % ""))
+    (rule,) = rules_of(config, config.neighbor[0].export)
+    return rule.match.prefix
+
+
+@pytest.mark.parametrize(
+    ("addresses", "prefixes"),
+    [
+        ("203.0.113.0/30", ("203.0.113.0/30 ge 32",)),
+        ("203.0.113.1-203.0.113.4", ("203.0.113.1/32", "203.0.113.2/31 ge 32", "203.0.113.4/32")),
+        (" 203.0.113.1 - 203.0.113.1 ", ("203.0.113.1/32",)),
+        ("'2001:db8::1-2001:db8::1'", ("2001:db8::1/128",)),
+    ],
+)
+def test_addresses_of_pools(tmp_path: Path, addresses: str, prefixes: tuple[str, ...]) -> None:
+    assert prefixes_of(tmp_path, addresses) == prefixes
+
+
+@pytest.mark.parametrize(
+    "addresses", ["wrong", "203.0.113.9-203.0.113.1", "'203.0.113.1-2001:db8::1'", "203.0.113.1-", "'::1-::ffff:0:0:0'"]
+)
+def test_what_is_no_range_of_addresses_is_told(tmp_path: Path, addresses: str) -> None:
+    losses = told(tmp_path, PEER % "" + POOL % f"{addresses}, 203.0.113.0/24")
+    if "ffff" not in addresses:
+        assert any("is no range of addresses" in loss for loss in losses)
+    assert prefixes_of(tmp_path, f"203.0.113.0/24, {addresses}")[0] == "203.0.113.0/24 ge 32"
+
+
+def test_which_node_is_meant(tmp_path: Path) -> None:
+    text = PEER % f", {FOR_RACK_1}" + NODES
+    assert len(configured("metallb", written(tmp_path, text), settings=Settings(node="node1")).neighbor) == 1
+    assert configured("metallb", written(tmp_path, PEER.replace("leaf", "x") % "" + "---\n" + text),
+                      settings=Settings(node="node2")).neighbor[0].name == "x"  # fmt: skip
+    assert any("the files do not say whether for this one" in loss for loss in told(tmp_path, text))
+    with pytest.raises(ImportFailed, match='has no node "node3"'):
+        told(tmp_path, text, "node3")
+
+
+def test_advertisements_of_other_nodes_are_left_out(tmp_path: Path) -> None:
+    text = PEER % "" + POOL % "203.0.113.0/24" + ADVERTISEMENT % FOR_RACK_1
+    assert any("a BGPAdvertisement is for some nodes" in loss for loss in told(tmp_path, text))
+    assert configured("metallb", written(tmp_path, text)).neighbor[0].export == "none"
+    for node, policy in (("node1", "metallb-export"), ("node2", "none")):
+        config = configured("metallb", written(tmp_path, text + NODES), settings=Settings(node=node))
+        assert config.neighbor[0].export == policy
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (POOL % "203.0.113.0/24], avoidBuggyIPs: true, x: [", "avoidBuggyIPs is the controller's"),
+        (
+            POOL % "203.0.112.0/20" + ADVERTISEMENT % "aggregationLength: 27",
+            "aggregates of /27 in 203.0.112.0/20 are not",
+        ),
+        (
+            POOL % "203.0.113.0/30" + ADVERTISEMENT % "aggregationLength: 24",
+            "aggregates of /24 in 203.0.113.0/30 are not",
+        ),
+    ],
+)
+def test_what_is_told(tmp_path: Path, more: str, said: str) -> None:
+    assert any(said in loss for loss in told(tmp_path, PEER % "" + more))
+
+
+def test_keys_of_peers(tmp_path: Path) -> None:
+    (leaf,) = configured("metallb", written(tmp_path, PEER % ", disableMP: true, ebgpMultiHop: true")).neighbor
+    assert leaf.families == ("ipv4-unicast",)
+    file = written(tmp_path, PEER % ", bfdProfile: gone")
+    assert configured("metallb", file).neighbor[0].bfd == BfdConfig()
+    assert any("the files have no BFDProfile gone" in loss for loss in imported("metallb", file).losses)
+    other = PEER.replace("10.0.1.2", "10.0.1.8")
+    two = PEER % "" + "---\n" + (other % ", sourceAddress: 10.0.1.9").replace("65001", "65009").replace("leaf", "b")
+    third = PEER.replace("10.0.1.2", "10.0.1.7").replace("leaf", "c") % ""
+    config = configured("metallb", written(tmp_path, f"{third}---\n{two}"))
+    assert [(leaf.local_asn, leaf.source_address) for leaf in config.neighbor] == [
+        (0, ""),
+        (0, ""),
+        (65009, "10.0.1.9"),
+    ]
+
+
+@pytest.mark.parametrize("number", [2, 3, 60])
+def test_of_peers_of_one_address_the_first_is_taken(tmp_path: Path, number: int) -> None:
+    """Several nodes' peers in one file, say, without their selectors."""
+    file = written(tmp_path, "---\n".join(PEER.replace("leaf", f"leaf{n}") % "" for n in range(number)))
+    (leaf,) = configured("metallb", file).neighbor
+    assert leaf.name == "leaf0"
+    assert sum("all of it is commented out" in loss for loss in imported("metallb", file).losses) == number - 1

@@ -16,7 +16,7 @@ from bgpd.model.path import Path
 from bgpd.model.route_batch import Overlay
 from bgpd.model.source import Source, SourceKind
 from bgpd.rib.comparison import MULTIPATH_MAXIMUM, compare
-from bgpd.rib.decision import BEST, MULTIPATH, RULES, Step, decide, reason
+from bgpd.rib.decision import BEST, MULTIPATH, RULES, Step, decide, lost_at, reason
 from tests.rib.build import LOCAL, attributes, hop, leaf
 
 
@@ -333,6 +333,13 @@ SECTIONS = (
     "RFC 4271 9.1.2.2 g",
     "RFC 9494 4.3",
 )
+
+
+def test_the_order_in_which_steps_are_taken_is_that_of_their_numbers_but_for_long_lived_routes() -> None:
+    """RFC 9494 section 4.3: before LOCAL_PREF. `bgpd show` lists losers by it."""
+    others = [step for step in Step if step is not Step.LONG_LIVED]
+    before = others.index(Step.LOCAL_PREF)
+    assert sorted(Step, key=lost_at) == [*others[:before], Step.LONG_LIVED, *others[before:]]
 
 
 @pytest.mark.parametrize("step", Step)
