@@ -7,6 +7,7 @@ lines mean.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -233,6 +234,13 @@ def _family_name(words: list[str]) -> str:
         return "ipv4-unicast"
     second = words[1] if len(words) > 1 and words[1] != "vrf" else ("evpn" if words[0] == "l2vpn" else "unicast")
     return f"{words[0]}-{second}"
+
+
+def read_lines(lines: Iterable[Line], found: FrrText) -> None:
+    """Add statements to what was found before."""
+    reader = _Reader(found)
+    for line in lines:
+        reader.take(line)
 
 
 _WORD = re.compile(r"\S+")

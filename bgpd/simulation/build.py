@@ -19,11 +19,11 @@ from bgpd.migrate.draft import ImportFailed, Place
 from bgpd.model.prefix import is_link_local
 from bgpd.simulation.adapted import Adapted, adapted
 from bgpd.simulation.broker import Broker
-from bgpd.simulation.clab import BGPD_CONFIG, FRR_CONFIG, Joint, Node, Topology, interface_of
+from bgpd.simulation.clab import BGPD_CONFIG, Joint, Node, Topology, interface_of
 from bgpd.simulation.fabric import FAMILIES, Fabric
 from bgpd.simulation.frr_filters import overriding
 from bgpd.simulation.frr_neighbors import FrrNeighbor
-from bgpd.simulation.frr_router import FrrRouter, read_frr_router
+from bgpd.simulation.frr_router import FrrRouter
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.interfaces import inner_interfaces, set_up
 from bgpd.simulation.leaf_bfd import Pace
@@ -32,6 +32,7 @@ from bgpd.simulation.network import Port
 from bgpd.simulation.orchestrator import Orchestrator
 from bgpd.simulation.peer import Peer
 from bgpd.simulation.router import Router, Style
+from bgpd.simulation.router_configs import router_config, unread_files
 from bgpd.simulation.wire import DEFAULTS, EVPN, V4, V6, Codes, Route
 
 DELAY_S = 0.0002
@@ -59,16 +60,6 @@ class _Session(msgspec.Struct, kw_only=True):
     interface: str
     router: str
     port: str
-
-
-def _unread_files(node: Node) -> Iterator[str]:
-    """Configurations of a router that are not of FRR."""
-    said = "its AS number and families are those that hosts say, and it announces what its labels say"
-    if node.startup_config:
-        yield f"startup-config {node.startup_config} is not read: {said}"
-    for inside in node.binds:
-        if inside.startswith("/etc/") and inside.endswith((".conf", ".cfg", "config_db.json", "bird", "frr", "sonic")):
-            yield f"{inside} is not read: {said}"
 
 
 def _asn(router: Router, expected: FrrNeighbor | None) -> int:
@@ -105,6 +96,7 @@ class Builder:
             self._connect_host(one)
         for joint in self._topology.links:
             self._connect_routers(joint)
+        self._remarks += self._unmet()
         for node in hosts:
             self._add_segments(node)
         self._feed([self._fabric.hosts[node.name] for node in hosts])
@@ -241,9 +233,9 @@ class Builder:
         label = node.labels.get("asn", "")
         own = tuple(node.labels.get("announces", "").replace(",", " ").split())
         style, router_id = Style(), ""
-        if FRR_CONFIG in node.binds:
-            given = {name: interface.addresses for name, interface in node.interfaces.items()}
-            config = self._configs[node.name] = read_frr_router(node.binds[FRR_CONFIG], given)
+        config = router_config(node)
+        if config is not None:
+            self._configs[node.name] = config
             asn, style, router_id = config.asn, config.style, config.router_id
             self._remarks += [f"{node.name}: {one}" for one in config.unread]
             self._unforeseen += [f"{one} of {node.name}" for one in config.unforeseen]
@@ -252,12 +244,12 @@ class Builder:
         else:
             asn = int(label) if label else self._asn_by_hosts(node, sessions) or _FIRST_ASN + number
             style = _USUAL
-            self._remarks += [f"{node.name}: {one}" for one in _unread_files(node)]
+            self._remarks += [f"{node.name}: {one}" for one in unread_files(node)]
         packed = ipaddress.IPv4Address(router_id or f"10.255.{255 - number // 250}.{1 + number % 250}").packed
         router = self._fabric.add_router(node.name, asn=asn, router_id=packed, style=style)
-        if node.name in self._configs:
-            router.own.update({**self._configs[node.name].own, **self._configs[node.name].tenants})
-            router.summaries.configured = self._configs[node.name].aggregates
+        if config is not None:
+            router.own.update({**config.own, **config.tenants})
+            router.summaries.configured = config.aggregates
         for text in own:
             try:
                 router.own[str(ipaddress.ip_network(text))] = Route(peer=None)
@@ -416,7 +408,7 @@ class Builder:
         if one not in routers or two not in routers:
             return
         configs = (self._configs.get(one), its_port), (self._configs.get(two), other_port)
-        theirs = self._addresses(two, other_port), self._addresses(one, its_port)
+        theirs = self._beside(two, other_port), self._beside(one, its_port)
         expected = [
             config.neighbors.at(port, others) if config is not None else None
             for (config, port), others in zip(configs, theirs)
@@ -449,10 +441,23 @@ class Builder:
             peer = router.add_peer(port, name=other.name, asn=asn, dials=router is first, bfd=bfd, local_as=local_as)
             self._offer(peer, found.families if found is not None else self._usual(), found)
 
-    def _addresses(self, router: str, port: str) -> list[str] | None:
-        """Of an interface of a router; None: nobody says which."""
+    def _beside(self, router: str, port: str) -> list[str] | None:
+        """The addresses by which a router is a neighbor at an interface, those of its loopbacks too: a session between
+        loopbacks of two that have a link goes over it. None: nobody says which."""
         config = self._configs.get(router)
-        return config.neighbors.addresses.get(port, []) if config is not None else None
+        if config is None:
+            return None
+        ports = self._topology.nodes[router].interfaces
+        inner = [one for name, those in config.neighbors.addresses.items() if name not in ports for one in those]
+        inner += config.neighbors.addresses.get("lo", []) if "lo" in ports else []
+        return [*config.neighbors.addresses.get(port, []), *inner]
+
+    def _unmet(self) -> Iterator[str]:
+        """Neighbors of routers that no link leads to."""
+        for name, config in self._configs.items():
+            for one, found in config.neighbors.named.items():
+                if one not in config.neighbors.met and not found.is_shut:
+                    yield f"{name}: neighbor {one}: no link leads to one that is simulated: no session"
 
     def _usual(self) -> tuple[Codes, ...]:
         """The families between routers of which nobody says them."""

@@ -18,6 +18,8 @@ from bgpd.migrate.draft import ImportFailed, Place
 from bgpd.migrate.yaml_documents import Mapping, read_documents
 
 BGPD_CONFIG, FRR_CONFIG = "/etc/bgpd/bgpd.toml", "/etc/frr/frr.conf"
+EOS_KINDS = ("ceos", "arista_ceos", "veos", "vr-veos", "arista_veos")
+"""Kinds of containerlab whose startup-config is of Arista EOS."""
 _NO_ROUTERS = ("", "linux", "host", "bridge", "ovs-bridge", "ext-container", "k8s-kind")
 """Kinds of containerlab that are no routers by themselves."""
 _ROUTER_IMAGES = ("frr", "bird", "gobgp", "openbgpd", "vyos", "sonic", "cumulus")
@@ -53,6 +55,13 @@ class Node(msgspec.Struct, kw_only=True):
     interfaces: dict[str, Interface]
     routes: list[tuple[str, str]]
     startup_config: str = ""
+
+    @property
+    def eos_config(self) -> Path | None:
+        """Its configuration, if it is of Arista EOS; None without."""
+        text = self.startup_config.replace(_NODE_NAME, self.name)
+        is_file = text and "\n" not in text and "://" not in text
+        return Path(self.place.file).parent / text if is_file and self.kind in EOS_KINDS else None
 
     @property
     def is_host(self) -> bool:

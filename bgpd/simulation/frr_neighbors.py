@@ -45,11 +45,12 @@ class FrrNeighbor(msgspec.Struct, frozen=True, kw_only=True):
 
 class Neighbors(NamedTuple):
     """Of one router, by interface or address; `ranges`: those that may connect from a network. `addresses`: of its
-    interfaces, with their lengths."""
+    interfaces, with their lengths. `met`: the names of those that are at a link."""
 
     named: Mapping[str, FrrNeighbor]
     ranges: Mapping[str, FrrNeighbor]
     addresses: Mapping[str, list[str]]
+    met: set[str]
 
     def at(self, interface: str, others: Iterable[str] | None = None) -> FrrNeighbor | None:
         """What is expected at an interface of a neighbor with the addresses `others` (with lengths), of all sessions
@@ -61,8 +62,10 @@ class Neighbors(NamedTuple):
             address = ipaddress.ip_address(name)
             return address in theirs if theirs is not None else any(address in network for network in networks)
 
-        found = [one for name, one in self.named.items() if is_address(name) and is_there(name)]
-        found += [self.named[interface]] if interface in self.named else []
+        names = [name for name in self.named if is_address(name) and is_there(name)]
+        names += [interface] if interface in self.named else []
+        self.met.update(names)
+        found = [self.named[name] for name in names]
         for name, one in self.ranges.items() if not found else ():
             network = ipaddress.ip_network(name, strict=False)
             if any(each in network for each in theirs or ()) or (theirs is None and _overlaps(network, networks)):

@@ -12,8 +12,9 @@ import msgspec
 
 from bgpd.migrate.draft import ImportFailed, Place
 from bgpd.migrate.frr_peers import Peers, is_off
-from bgpd.migrate.frr_text import FrrText, Line, Router, read_frr_text
+from bgpd.migrate.frr_text import FrrText, Line, Router, read_frr_text, read_lines
 from bgpd.simulation import evpn
+from bgpd.simulation.eos_text import EosReader
 from bgpd.simulation.frr_filters import route_map
 from bgpd.simulation.frr_matches import network_of
 from bgpd.simulation.frr_neighbors import NeighborReader, Neighbors, is_datacenter, number
@@ -48,15 +49,36 @@ def read_frr_router(path: Path, given: Mapping[str, list[str]] | None = None) ->
 
     Raises: ImportFailed: it has none, or cannot be read.
     """
+    text = FrrText()
+    read_frr_text(read_source(path), str(path), text)
+    return router_of(text, Place(str(path)), given)
+
+
+def read_eos_router(path: Path, given: Mapping[str, list[str]]) -> FrrRouter:
+    """Likewise of a configuration of Arista EOS; `given` has all ports that have links.
+
+    Raises: ImportFailed: it has none, or cannot be read.
+    """
+    reader, text = EosReader(str(path), given), FrrText()
+    reader.read(read_source(path))
+    read_lines(reader.lines, text)
+    found = router_of(text, Place(str(path)), given)
+    return msgspec.structs.replace(found, unread=(*reader.unread, *found.unread))
+
+
+def read_source(path: Path) -> str:
+    """The text of a configuration. Raises: ImportFailed: it cannot be read."""
     place = Place(str(path))
     try:
-        source = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ImportFailed(place, f"cannot be read: {error.strerror}", "bind another file") from None
+        raise ImportFailed(place, f"cannot be read: {error.strerror}", "name another file") from None
     except UnicodeDecodeError:
-        raise ImportFailed(place, "is no text in UTF-8", "a frr.conf is text") from None
-    text = FrrText()
-    read_frr_text(source, str(path), text)
+        raise ImportFailed(place, "is no text in UTF-8", "a configuration is text") from None
+
+
+def router_of(text: FrrText, place: Place, given: Mapping[str, list[str]] | None) -> FrrRouter:
+    """The router of the main table in what was read. Raises: ImportFailed: it has none."""
     router = next((one for one in text.routers if not one.vrf), None)
     if router is None or not router.asn.isdecimal():
         raise ImportFailed(place, 'has no "router bgp ASN" of the main table', "the simulation needs the AS number")
@@ -79,6 +101,7 @@ def read_frr_router(path: Path, given: Mapping[str, list[str]] | None = None) ->
             {name: found for name, peer in settings.items() if (found := reader.read(peer)) is not None},
             {str(network_of(one.word(3), one)): reader.of_range(one) for one in peers.ranges if not is_off(one)},
             addresses,
+            set(),
         ),
         unread=tuple(dict.fromkeys((*unread(text, router, settings), *own.unread))),
         unforeseen=tuple(own.unforeseen),

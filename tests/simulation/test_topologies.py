@@ -37,6 +37,7 @@ router bgp 65201
   neighbor HOSTS route-map FROM-HOSTS in
  exit-address-family
 """
+UNMET = "leaf1: neighbor eth7: no link leads to one that is simulated: no session"
 
 
 def built(file: str, directory: Path) -> Built:
@@ -136,6 +137,7 @@ def test_what_else_of_frr_conf_would_matter_is_told(tmp_path: Path) -> None:
         "leaf1: bgp dampening",
         "leaf1: redistribute ospf",
         "leaf1: neighbor HOSTS maximum-prefix 10",
+        UNMET,
     ]
 
 
@@ -227,7 +229,7 @@ def test_leaf_without_a_configuration_has_what_its_hosts_have(tmp_path: Path) ->
 )
 def test_what_only_one_end_of_a_session_has_is_told(frr: str, config: str, remark: str, tmp_path: Path) -> None:
     config = CONFIG.replace("hold_time_s = 9", f"hold_time_s = 9\n{config}")
-    assert built(with_frr(tmp_path, frr, config=config), tmp_path).remarks == [remark]
+    assert built(with_frr(tmp_path, frr, config=config), tmp_path).remarks == [remark, UNMET]
 
 
 def test_vlans_of_a_host_are_segments_of_its_leaf(tmp_path: Path) -> None:
