@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -152,8 +152,14 @@ class Bundles:
         self.directory.mkdir(mode=0o700, exist_ok=True)
         for stray in self.directory.glob("bgpd-*.part"):
             stray.unlink(missing_ok=True)
-        files = sorted(self.directory.glob("bgpd-*.tar.gz"))
+        files = _oldest_first(self.directory.glob("bgpd-*.tar.gz"), time.time())
         sizes = [file.stat().st_size for file in files]
         while files and (len(files) + coming > KEPT or sum(sizes) > MOST_BYTES):
             files.pop(0).unlink(missing_ok=True)
             sizes.pop(0)
+
+
+def _oldest_first(files: Iterable[Path], now: float) -> list[Path]:
+    """In the order of their times. What is of a later time than now is of a clock that has gone back since: older."""
+    times = {file: file.stat().st_mtime for file in files}
+    return sorted(times, key=lambda file: (times[file] <= now, times[file], file))

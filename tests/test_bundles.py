@@ -211,6 +211,23 @@ def test_few_are_kept_and_a_full_disk_is_no_second_defect(host: Host, tmp_path: 
     nowhere.at_defect(ValueError("a bug"))
 
 
+def test_those_of_a_clock_that_has_gone_back_are_the_oldest(host: Host, tmp_path: Path) -> None:
+    """By their times they are the newest: each new one would have been the first to go."""
+    one = bundles(host, tmp_path)
+    one.directory.mkdir()
+    for number in range(KEPT):
+        file = one.directory / f"bgpd-2106010{number}-000000-unready.tar.gz"
+        file.write_bytes(b"x")
+        os.utime(file, (4_300_000_000 + number,) * 2)
+    for number in range(2):
+        (one.directory / f"bgpd-20261128-04000{number}-unready.tar.gz").write_bytes(b"x")
+        one._make_room()
+    names = {path.name for path in one.directory.iterdir()}
+    assert {name for name in names if name.startswith("bgpd-2026")} == {
+        f"bgpd-20261128-04000{number}-unready.tar.gz" for number in range(2)
+    }
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ss") is None, reason="only root is shown the keys, by ss")
 def test_keys_of_tcp_md5_are_not_in_what_is_told_of_sockets() -> None:
     loopback = socket.inet_aton("127.0.0.1")

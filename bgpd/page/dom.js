@@ -2,13 +2,19 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+/** A text from the host without what steers how others are read: names and reasons come from neighbors. */
+export function printable(text) {
+  return text.replace(/[^\n\P{C}]|[\p{Zl}\p{Zp}]/gu, "\ufffd");
+}
+
 function made(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === undefined || value === null || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value === true ? "" : value);
+    else element.setAttribute(name, value === true ? "" : name === "aria-label" ? printable(value) : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== "")
+    .map((child) => (child instanceof Node ? child : printable(String(child)))));
   return element;
 }
 

@@ -1,7 +1,7 @@
 // The page: one place at a time (place.js), kept up to date by the host's stream (api.js).
 
 import { ask, follow } from "./api.js";
-import { el, fill, hostTime, shapeOf, stamp } from "./dom.js";
+import { el, fill, hostTime, printable, shapeOf, stamp } from "./dom.js";
 import { explainView } from "./explain.js";
 import { journalView } from "./journal.js";
 import { overview } from "./overview.js";
@@ -38,7 +38,8 @@ function showHead() {
   const line = byId("verdict");
   line.className = `verdict ${level}`;
   line.firstElementChild.textContent = shapeOf(level);
-  if (byId("verdict-text").textContent !== text) byId("verdict-text").textContent = text;
+  const shown = printable(text);
+  if (byId("verdict-text").textContent !== shown) byId("verdict-text").textContent = shown;
   document.body.classList.toggle("past", at !== null);
   fill(byId("views"), Object.entries(VIEWS).map(([name, title]) => el("li", {},
     el("a", { href: link({ view: name, at: place().at }), "aria-current": place().view === name ? "page" : undefined, "data-key": name }, title))));

@@ -1,6 +1,6 @@
 // "Copy for ticket": what the page shows, as plain text for people who do not see it.
 
-import { age, number, stamp, stampZone } from "./dom.js";
+import { age, number, printable, stamp, stampZone } from "./dom.js";
 import { chainOf } from "./explain.js";
 import { eventLine } from "./journal.js";
 import { neighborsOf, verdictOf, withheldOf } from "./view.js";
@@ -21,7 +21,7 @@ export function ticketText({ view, events, explained, at, now, query }) {
     for (const step of chainOf(explained)) lines.push(`  ${step.level === "ok" ? "ok" : step.level.toUpperCase()} ${step.title}: ${step.lines.join("; ")}`);
   }
   lines.push("", "last events:", ...events.slice(0, 20).toReversed().map(eventLine), "", location.href);
-  return lines.join("\n");
+  return printable(lines.join("\n"));
 }
 
 /** Shows the text, and copies it where the browser lets a page do that. */
