@@ -52,7 +52,8 @@ class EndedSessions:
         lost = self._parts.rib.received.next_hops_of_only(places)
         if lost:
             self._parts.rib.commit_gathered()
-            self._parts.tables.next_hops_lost(lost)
+        for vrf, next_hops in lost.items():
+            self._parts.tables.next_hops_lost(vrf, next_hops)
 
     def remove(
         self, places: Sequence[SourceFamily], *, why: str, ended: Source | None = None, is_back: bool = False

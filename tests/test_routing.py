@@ -112,15 +112,15 @@ async def rig() -> Rig:
     return Rig()
 
 
-LOST = [NextHop(bytes((10, 0, 1, 2)))]
+LOST = {NextHop(bytes((10, 0, 1, 2)))}
 
 
-def received(rig: Rig, *, counts: dict[str, int] | None = None, lost: list[NextHop] | None = None) -> Noted:
+def received(rig: Rig, *, counts: dict[str, int] | None = None, lost: set[NextHop] | None = None) -> Noted:
     counted = counts or {}
     return Noted(
         "received",
         rig.calls,
-        next_hops_of_only=lost or [],
+        next_hops_of_only={"": lost} if lost else {},
         count=lambda source: counted.get(source.name, 0),
         stale=Noted("stale", rig.calls, deadline=None),
         neighbor_back=[],
@@ -145,7 +145,7 @@ async def test_dead_next_hops_leave_the_kernel_before_any_route_is_looked_at(rig
     with_neighbors(rig, one, lost=LOST)
     rig.routing.session_closed(one, "hold timer expired")
     names = rig.names()
-    assert ("tables.next_hops_lost", LOST) in rig.calls
+    assert ("tables.next_hops_lost", "", LOST) in rig.calls
     calls = ["rib.commit_gathered", "tables.next_hops_lost", "evpn.neighbor_down", "received.remove"]
     assert [name for name in names if name in calls] == calls
     assert rig.routing.sources == {}

@@ -203,12 +203,16 @@ class Evpn:
             yield
 
     def neighbor_up(self, source: Source, families: Collection[Family] = ()) -> None:
-        """A session is established with these families; to be called before the RIB hears of it."""
+        """A session is established with these families; to be called before the RIB hears of it.
+
+        One without EVPN says nothing of uplinks: a router inside a VRF may be the same leaf, at its address there.
+        """
         if Family.ROUTE_TARGET in families:
             self._memberships.neighbor_up(source)
         self.importer.neighbor_up(source)
-        self._uplinks.neighbor_up(source)
-        self._refresh_uplinks(self._led_to(source))
+        if Family.L2VPN_EVPN in families:
+            self._uplinks.neighbor_up(source)
+            self._refresh_uplinks(self._led_to(source))
 
     def neighbor_down(self, source: Source) -> None:
         """A session ended: its leaf stops being a gateway at once; its routes are removed in slices."""

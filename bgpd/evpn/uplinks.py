@@ -1,9 +1,9 @@
 """Which uplinks each VRF has, as the kernel and the sessions show them: state, addresses, MAC, and the leaf beyond.
 
-Decides to which neighbor an uplink leads: the one that the configuration names, the one whose session's address is in
-the uplink's subnet, or the one whose session runs over the interface that the uplink is a sub-interface of, as the
-kernel says (a VLAN device "blue-up" on "eth0") or its name ("eth0.101" of "eth0"). A neighbor whose session is down is
-no gateway. Sans-IO: the kernel's events come in.
+Decides to which neighbor with EVPN an uplink leads: the one that the configuration names, the one whose session's
+address is in the uplink's subnet, or the one whose session runs over the interface that the uplink is a sub-interface
+of, as the kernel says (a VLAN device "blue-up" on "eth0") or its name ("eth0.101" of "eth0"). A neighbor whose session
+is down is no gateway. Sans-IO: the kernel's events come in.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SavedGateway(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Uplinks:
-    """The uplinks of the configured VRFs. Reads the host; keeps the established neighbors."""
+    """The uplinks of the configured VRFs. Reads the host; keeps the established neighbors with EVPN."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -61,7 +61,7 @@ class Uplinks:
         return False
 
     def neighbor_up(self, neighbor: Source) -> None:
-        """The session of a neighbor is established."""
+        """The session of a neighbor is established, with EVPN."""
         self._neighbors[neighbor.name] = neighbor
 
     def neighbor_down(self, neighbor: Source) -> None:

@@ -222,10 +222,13 @@ class KernelTables:
         if fib is not None:
             fib.targets.forget(next_hops)
 
-    def next_hops_lost(self, next_hops: AbstractSet[NextHop]) -> None:
-        """Neighbors are dead: their next hops leave the kernel in one message each, ahead of all that is queued."""
-        for vrf, fib in self.fibs.items():
-            fib.next_hops_lost(next_hops, partial(self._instead, {}, vrf, next_hops))
+    def next_hops_lost(self, vrf: str, next_hops: AbstractSet[NextHop]) -> None:
+        """Neighbors in a VRF are dead: their next hops leave the kernel in one message each, ahead of all that is
+        queued. What recursive next hops lead to is not dead: the leaf has another session, by which EVPN reaches it."""
+        fib = self.fibs.get(vrf)
+        dead = next_hops - fib.targets.led_to(next_hops) if fib is not None else next_hops
+        if fib is not None and dead:
+            fib.next_hops_lost(dead, partial(self._instead, {}, vrf, dead))
 
     def _instead(
         self,

@@ -90,6 +90,10 @@ class BoundGroups:
         """What the groups are used for: all, or those with one next hop."""
         return list(self._groups if users_of is None else self._users.get(_unweighted(users_of), ()))
 
+    def recursive(self) -> Iterable[NextHop]:
+        """The recursive next hops that groups are used for."""
+        return [hop for hop in self._users if hop.is_recursive]
+
     def prune(self) -> None:
         """Forget names whose groups are gone."""
         for name in [name for name in self._groups if not self._living(name)]:
@@ -212,9 +216,11 @@ class Targets:
         return tuple(sorted(found.items()))
 
     def lose(self, next_hops: Iterable[NextHop], fallback: Callable[[NextHops], NextHops | None]) -> Loss:
-        """Dead next hops leave the kernel; what `fallback` answers replaces a set that would be left empty."""
-        objects = self._dataplane.objects
-        lost = dict.fromkeys(objects.nexthops_of(next_hops))
+        """Dead next hops leave the kernel; what `fallback` answers replaces a set that would be left empty. Other VRFs
+        may have the same addresses."""
+        objects, host = self._dataplane.objects, self._dataplane.host
+        vrfs = {one: host.vrf_of(host.name_of(objects.nexthops[one].ifindex)) for one in objects.nexthops_of(next_hops)}
+        lost = dict.fromkeys(one for one, vrf in vrfs.items() if vrf == self._vrf)
 
         def replacement(group: int) -> Members | None:
             name = self.bound.name_of(group)
@@ -226,6 +232,11 @@ class Targets:
             return tuple(member for member in members if member[0] not in lost) or None
 
         return self._dataplane.lose(lost, replacement) if lost else Loss()
+
+    def led_to(self, next_hops: Iterable[NextHop]) -> set[NextHop]:
+        """Those of these next hops that recursive ones lead to now, by whatever interface."""
+        led = {one.address for hop in self.bound.recursive() for one in self._leads_to(hop)}
+        return {hop for hop in next_hops if hop.address in led}
 
     def follow(self, hop: NextHop | None = None) -> None:
         """Give the groups of recursive next hops (of one, or all) the members that they lead to now."""

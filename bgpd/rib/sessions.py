@@ -138,22 +138,21 @@ class Sessions:
         size = sum(states[source].adj_rib_in.interned(family).bytes_kept for source, family in places)
         return routes, size
 
-    def next_hops_of_only(self, places: Collection[SourceFamily]) -> set[NextHop]:
-        """The next hops that these routes have, and no others, of sessions or kept of former ones. No learned route has
-        those of guests."""
+    def next_hops_of_only(self, places: Collection[SourceFamily]) -> dict[str, set[NextHop]]:
+        """By VRF, the next hops that these routes have there, and no others, of sessions or kept of former ones. No
+        learned route has those of guests."""
         chosen = set(places)
-        mine: set[NextHop] = set()
-        others: list[Iterable[NextHop]] = []
+        mine: dict[str, set[NextHop]] = {}
+        others: dict[str, set[NextHop]] = {}
         for state in self._all():
             for family in () if state.source.guest else state.tables:
                 named: Iterable[NextHop] = state.adj_rib_in.interned(family).next_hops
                 if self._restored is not None:
                     named = self._restored.next_hops(state, family).union(named)
-                if (state.source, family) in chosen:
-                    mine.update(named)
-                else:
-                    others.append(named)
-        return mine.difference(*others)
+                which = mine if (state.source, family) in chosen else others
+                which.setdefault(state.config.vrf, set()).update(named)
+        found = {vrf: named - others.get(vrf, set()) for vrf, named in mine.items()}
+        return {vrf: named for vrf, named in found.items() if named}
 
     def discarded(self) -> Iterator[tuple[Source, Family, int]]:
         """The sessions and families of which something is beyond the limit and left out, and how much."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.model.as_path import AsPathSegment
 from bgpd.model.attributes import Attributes
@@ -221,6 +223,15 @@ def says(host: Host, router: Source, prefix: str, *, withdrawn: bool = False) ->
     host.rib.received.routes_received(router, [batch])
     host.turn()
     return key
+
+
+def test_a_leaf_that_is_a_router_in_the_vrf_too_is_told_the_gateway_on_its_uplink() -> None:
+    host, router = host_with_router("all")
+    inside = msgspec.structs.replace(router, address=parse_address("10.1.0.0"))
+    host.evpn.neighbor_up(inside, (V4,))
+    host.evpn.fib_acknowledged("blue", V4, [says(host, router, "10.70.0.0/16")])
+    host.turn()
+    assert prefixes(host, "leaf1") == {"0a.46.00.00/16": "0a.01.00.01"}
 
 
 def test_a_router_in_the_vrf_is_passed_on_only_where_configured_and_once_the_kernel_has_it() -> None:

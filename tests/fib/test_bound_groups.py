@@ -129,6 +129,18 @@ async def test_dead_uplink_is_one_deletion_and_its_return_one_message_for_each_g
         assert it.kernel.hops_of(V4, KEYS[0]) == it.kernel.hops_of(V4, KEYS[5]) == {ON_1, ON_2}
 
 
+async def test_a_gateway_is_lost_in_its_own_vrf_only() -> None:
+    async with running() as it:
+        it.want({KEYS[0]: (LEAF1,)})
+        await it.settle()
+        objects = it.dataplane.objects
+        other = objects.nexthop_of(LEAF1, 3)
+        it.dataplane.assign({"eth1": "blue"})
+        it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+        assert objects.nexthop_at(LEAF1.address, 2) is None
+        assert objects.nexthop_at(LEAF1.address, 3) == other
+
+
 async def test_link_that_goes_down_and_up_leaves_groups_as_wished() -> None:
     async with running() as it:
         it.expansions[GATEWAY] = (UP1, UP2)

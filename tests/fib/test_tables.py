@@ -192,6 +192,24 @@ async def test_refusal_of_a_workloads_route_is_reported_as_such() -> None:
         assert [entry for entry in it.log if entry[0] == "workload refused"] == [("workload refused", "", KEY)]
 
 
+async def test_what_a_recursive_next_hop_leads_to_is_not_dead_because_a_session_has_ended() -> None:
+    """A leaf may have a session inside a VRF and one with EVPN: they share the gateway."""
+    gateway = NextHop(bytes((10, 9, 9, 9)), "@blue/4:")
+    through_leaf1 = Learned()
+    through_leaf1.resolve = lambda _hop: (NextHop(LEAF1.address, "eth0"),)  # type: ignore[method-assign]
+    learned = Learned()
+    learned.fallback = lambda _vrf, _lost: lambda _used: None  # type: ignore[attr-defined]
+    async with running(learned=learned) as it:
+        it.tables.connect(learned, through_leaf1, it.listener)  # type: ignore[arg-type]
+        it.learn(OTHER, (gateway,))
+        it.learn(KEY, (LEAF2,))
+        await it.settle()
+        it.tables.next_hops_lost("", {LEAF1, LEAF2})
+        await it.settle()
+        assert it.kernel.hops_of(V4, OTHER) == {(LEAF1.address, 2)}
+        assert (V4, 254, KEY) not in {place[:3] for place in it.kernel.routes}
+
+
 @pytest.fixture
 def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """As of a table that need not be read on while the kernel's trie doubles: a test's routes are few."""

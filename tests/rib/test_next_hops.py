@@ -87,11 +87,11 @@ def test_next_hops_that_only_one_session_has_named() -> None:
         recorder.announce(leaf1, attributes(1), hop(f"10.0.0.{number}"), f"10.1.{number}.0/24")
     recorder.announce(leaf2, attributes(1), hop("10.0.0.1"), "10.1.0.0/24")
     received = recorder.rib.received
-    assert received.next_hops_of_only([(leaf1, V4)]) == {hop("10.0.0.0"), hop("10.0.0.2")}
-    assert received.next_hops_of_only([(leaf2, V4)]) == set()
+    assert received.next_hops_of_only([(leaf1, V4)]) == {"": {hop("10.0.0.0"), hop("10.0.0.2")}}
+    assert received.next_hops_of_only([(leaf2, V4)]) == {}
     drain(recorder.rib.received.neighbor_down(leaf2))
-    assert received.next_hops_of_only([(leaf1, V4)]) == {hop(f"10.0.0.{number}") for number in range(3)}
-    assert received.next_hops_of_only([(leaf2, V4)]) == set()
+    assert received.next_hops_of_only([(leaf1, V4)]) == {"": {hop(f"10.0.0.{number}") for number in range(3)}}
+    assert received.next_hops_of_only([(leaf2, V4)]) == {}
 
 
 PREFIX = "10.1.0.0/24"
@@ -268,3 +268,16 @@ def test_the_kernel_hears_of_no_evpn_route_while_a_next_hop_is_looked_at_again()
     recorder.rib.commit_gathered()
     drain(walk)
     assert [one for call in recorder.fib_calls for one in call] == [key("10.1.0.0/24")] * 2
+
+
+def test_a_next_hop_is_lost_in_the_vrf_of_the_session_only() -> None:
+    """Tenants may have the same addresses."""
+    sections = [session(f"leaf{number}", vrf=vrf) for number, vrf in ((1, "blue"), (2, "red"), (3, "red"))]
+    recorder = Recorder(configuration(*sections))
+    ups = [recorder.up(leaf(number), section) for number, section in zip((1, 2, 3), sections)]
+    for source in ups:
+        recorder.announce(source, attributes(1), hop("10.0.0.1"), "10.1.0.0/24")
+    received = recorder.rib.received
+    assert received.next_hops_of_only([(ups[0], V4)]) == {"blue": {hop("10.0.0.1")}}
+    assert received.next_hops_of_only([(ups[0], V4), (ups[1], V4)]) == {"blue": {hop("10.0.0.1")}}
+    assert received.next_hops_of_only([(ups[1], V4), (ups[2], V4)]) == {"red": {hop("10.0.0.1")}}

@@ -400,7 +400,7 @@ def test_routes_of_a_session_that_restarts_meanwhile_are_kept_though_none_was_in
     steps = heard_again(one, saved) if is_begun else None
     (state,) = [state for state in received.states() if state.source.name == "leaf1"]
     if is_begun:
-        assert received.next_hops_of_only([(state.source, V4)]) == {HOPS[0]}
+        assert received.next_hops_of_only([(state.source, V4)]) == {"": {HOPS[0]}}
     words = negotiated(families=(V4,), graceful_restart=GracefulRestart(restart_time_s=100, families=((1, 1, True),)))
     state.negotiated = words
     drain(received.remove(received.session_lost(state.source, is_graceful=True, now=0.0)))
@@ -417,7 +417,7 @@ def test_next_hops_of_a_session_are_known_before_what_it_was_sent_is() -> None:
     saved.base = None
     (state,) = [state for state in one.rib.received.states() if state.source.name == "leaf1"]
     next(iter(one.rib.received.restore_sessions(saved, {})), None)
-    assert one.rib.received.next_hops_of_only([(state.source, V4)]) == {HOPS[0]}
+    assert one.rib.received.next_hops_of_only([(state.source, V4)]) == {"": {HOPS[0]}}
 
 
 def test_nothing_is_complete_before_anything_is_taken_up() -> None:
