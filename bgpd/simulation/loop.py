@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
@@ -95,6 +96,8 @@ class VirtualLoop(_Loop):  # type: ignore[misc]
         self._timers: list[tuple[float, int, Handle]] = []
         self._count = 0
         self._random = chance.random
+        self._left: list[Handle] = []
+        """What killed processes were about to do: it goes with all else at the end, and not in the midst of others."""
 
     def time(self) -> float:
         self.now += SLOW_LOOK_S if self._random() < self._slow_looks else self.look_s
@@ -138,7 +141,10 @@ class VirtualLoop(_Loop):  # type: ignore[misc]
         for _ in range(len(ready)):
             handle = ready.popleft()
             callback, process = handle.callback, handle.process
-            if callback is None or not (process is None or process.is_alive):
+            if callback is None:
+                continue
+            if not (process is None or process.is_alive):
+                self._left.append(handle)
                 continue
             if process is not None and process.stalled_until > end:
                 self._count += 1
@@ -168,6 +174,7 @@ class VirtualLoop(_Loop):  # type: ignore[misc]
         """Drop all that would still run."""
         self._ready.clear()
         self._timers.clear()
+        self._left.clear()
 
     def plan(
         self,
@@ -363,15 +370,31 @@ def simulated_time(chance: random.Random, *, slow_looks: float = 0.01) -> Iterat
     gc.freeze()
     asyncio.set_event_loop(loop)
     try:
-        yield loop
+        with _nothing_unraised(loop):
+            yield loop
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)
         raise
     finally:
         asyncio.set_event_loop(None)
-        loop.abandon()
-        _collect()
+        _collect(loop)
         gc.set_threshold(*thresholds)
+
+
+@contextlib.contextmanager
+def _nothing_unraised(loop: VirtualLoop) -> Iterator[None]:
+    """What Python would print only, such as a coroutine that nobody awaits, is an error like any other."""
+
+    def note(unraisable: Any) -> None:
+        loop.errors.append(f"{unraisable.err_msg}: {unraisable.exc_value!r} in {unraisable.object!r}")
+
+    hook, sys.unraisablehook = sys.unraisablehook, note
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            yield
+    finally:
+        sys.unraisablehook = hook
 
 
 @contextlib.contextmanager
@@ -405,10 +428,14 @@ def _delete_left(directory: Path) -> None:
             os.close(lock)
 
 
-def _collect() -> None:
-    """Throw away what killed processes were about to do; that it was never done is no news."""
+def _collect(loop: VirtualLoop) -> None:
+    """Throw away what killed processes were about to do, tasks among it that had not begun; that it was never done is
+    no news."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _unraisable: None
     try:
-        gc.collect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            loop.abandon()
+            gc.collect()
     finally:
         sys.unraisablehook = hook
