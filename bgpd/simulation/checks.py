@@ -250,7 +250,8 @@ def _left_in_memory(host: SimulatedHost) -> Iterator[str]:
     sources stays."""
     assert host.daemon is not None
     rib = host.daemon.routing.rib
-    for name in (*host.neighbors, *(one.name for one in host.config.workload.bgp)):
+    config = host.config
+    for name in (*(one.name for one in config.neighbor), *(one.name for one in config.workload.bgp)):
         if places := rib.received.places(name):
             yield f"{host.name}: of former sessions with {name} {len(places)} tables are kept"
     for (place, family), table in (*rib.tables.items(), *rib.guests.items()):

@@ -18,6 +18,7 @@ from bgpd.simulation.machines import MACHINES
 from bgpd.simulation.reloads import RELOADS
 from bgpd.simulation.scenario import Event, Kind
 from bgpd.simulation.services import SERVICES
+from bgpd.simulation.vrf_session_events import VRF_SESSIONS
 from bgpd.simulation.wire import CEASE, KEEPALIVE, Route
 
 _FLICKERS = 9
@@ -63,6 +64,7 @@ async def heal(fabric: Fabric) -> None:
         await host.set_neighbors(host.all_neighbors)
         for vrf in host.all_vrfs:
             await host.set_vrf(vrf.name, is_there=True)
+        await host.leave_out(frozenset())
         for prefix in [one for one in host.kernel.foreign if one.gateway]:
             host.kernel.remove_route(prefix)
     guests.heal(fabric)
@@ -469,4 +471,5 @@ _DOING: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     **SERVICES,
     **FEEDS,
     **GUESTS,
+    **VRF_SESSIONS,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, cast
@@ -67,6 +67,7 @@ class SimulatedHost:
         self.loop = loop
         self.kernel = Kernel(loop, chance, most_late_s=most_late_s)
         self.stack = Stack(name, loop)
+        self.stack.kernel = self.kernel
         self.directory = directory
         self.claims: dict[str, str] = {}
         self.static: dict[str, None] = {}
@@ -86,6 +87,10 @@ class SimulatedHost:
         self.routers: dict[str, str] = {one.name: one.name for one in config.neighbor}
         """Which router each neighbor of the configuration is."""
         self.all_neighbors = self.neighbors
+        self.all_inside = tuple(one for one in config.neighbor if one.vrf)
+        """The neighbors in VRFs, ..."""
+        self.left_out: frozenset[str] = frozenset()
+        """... and those of them that are not in the configuration now, by name."""
         self.all_vrfs = config.vrf
         self.contenders: dict[str, None] = {}
         self.guests: dict[str, Guest] = {}
@@ -338,11 +343,26 @@ class SimulatedHost:
         return True
 
     async def set_vrf(self, name: str, *, is_there: bool) -> None:
-        """Have a VRF in the configuration as it was at first, or not, by a reload; its aggregates go with it."""
+        """Have a VRF in the configuration as it was at first, or not, by a reload; its aggregates and neighbors go with
+        it."""
         kept = {one.name for one in self.config.vrf} - {name} | ({name} if is_there else set())
         vrfs = tuple(one for one in self.all_vrfs if one.name in kept)
         if vrfs != self.config.vrf:
-            await self.reload(msgspec.structs.replace(aggregates.without(self.config, name), vrf=vrfs))
+            neighbor = (*self.neighbors.values(), *self._inside(kept))
+            await self.reload(
+                msgspec.structs.replace(aggregates.without(self.config, name), vrf=vrfs, neighbor=neighbor)
+            )
+
+    def _inside(self, vrfs: Collection[str]) -> list[NeighborConfig]:
+        return [one for one in self.all_inside if one.vrf in vrfs and one.name not in self.left_out]
+
+    async def leave_out(self, names: frozenset[str]) -> None:
+        """Have all neighbors in VRFs in the configuration but these, by a reload."""
+        self.left_out = names
+        inside = self._inside([one.name for one in self.config.vrf])
+        if inside != [one for one in self.config.neighbor if one.vrf]:
+            neighbor = (*self.neighbors.values(), *inside)
+            await self.reload(msgspec.structs.replace(self.config, neighbor=neighbor))
 
     def _api(self) -> ApiSource | None:
         self.offers.changed()
@@ -351,8 +371,8 @@ class SimulatedHost:
 
     @property
     def neighbors(self) -> dict[str, NeighborConfig]:
-        """Those that are configured, by the names of the routers."""
-        return {self.routers.get(one.name, one.name): one for one in self.config.neighbor}
+        """Those that are configured in the main table, by the names of the routers."""
+        return {self.routers.get(one.name, one.name): one for one in self.config.neighbor if not one.vrf}
 
     async def set_neighbor(self, name: str, *, is_there: bool) -> None:
         """Have a neighbor in the configuration as it was at first, or not."""
@@ -366,7 +386,8 @@ class SimulatedHost:
     async def set_neighbors(self, neighbors: Mapping[str, NeighborConfig]) -> None:
         """Have just these, by a reload."""
         if neighbors != self.neighbors:
-            await self.reload(msgspec.structs.replace(self.config, neighbor=tuple(neighbors.values())))
+            inside = [one for one in self.config.neighbor if one.vrf]
+            await self.reload(msgspec.structs.replace(self.config, neighbor=(*neighbors.values(), *inside)))
 
     async def set_static(self, addresses: list[str]) -> None:
         """Have bgpd lead these to `veth0`, by a reload."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bgpd.simulation.kernel import Kernel
     from bgpd.simulation.loop import Process
     from bgpd.simulation.sockets import DiscoverySocket, SimulatedSocket
 
@@ -40,15 +41,26 @@ WINDOW = 1 << 17
 
 class Port:
     """One end of a link: the interface of a node. `index` as the kernel numbers it, `address` packed IPv4, or the
-    link-local one of an unnumbered link. `address6`: beside an IPv4 one, the next hop of IPv6 routes; b"": none."""
+    link-local one of an unnumbered link. `address6`: beside an IPv4 one, the next hop of IPv6 routes; b"": none.
+    `carrier`: of a VLAN, the port that it is on, with which it shares its link; else the port itself."""
 
-    def __init__(self, stack: Stack, index: int, name: str, address: bytes, *, address6: bytes = b"") -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        index: int,
+        name: str,
+        address: bytes,
+        *,
+        address6: bytes = b"",
+        carrier: Port | None = None,
+    ) -> None:
         self.stack = stack
         self.index = index
         self.name = name
         self.address = address
         self.address6 = address6
-        self.link: Link | None = None
+        self.carrier = carrier or self
+        self.link: Link | None = self.carrier.link if carrier is not None else None
         self.other: Port | None = None
         self.is_deaf = False
         """Nothing that is sent to it arrives."""
@@ -63,7 +75,18 @@ class Port:
         other = self.other
         assert other is not None
         assert self.link is not None
-        return self.is_up and not other.is_deaf and other.stack.is_there and self.stack.is_there and self.link.spares()
+        is_deaf = other.carrier.is_deaf
+        return self.is_up and not is_deaf and other.stack.is_there and self.stack.is_there and self.link.spares()
+
+    def add_vlan(self, index: int, name: str, address: bytes, *, other: tuple[int, str, bytes]) -> tuple[Port, Port]:
+        """A VLAN on this link: its end here, and the one at the other end by that index, name and address."""
+        assert self.other is not None
+        here = Port(self.stack, index, name, address, carrier=self)
+        there = Port(self.other.stack, other[0], other[1], other[2], carrier=self.other)
+        here.other, there.other = there, here
+        for port in (here, there):
+            port.stack.ports.append(port)
+        return here, there
 
     def send_bfd(self, data: bytes) -> None:
         """A packet of BFD, which arrives or does not."""
@@ -113,8 +136,10 @@ class Stack:
         self.loop = loop
         self.is_there = True
         self.ports: list[Port] = []
-        self.listening: dict[tuple[int, int], Callable[[End], None]] = {}
-        """By socket family and port."""
+        self.listening: dict[tuple[int, int, int], Callable[[End], None]] = {}
+        """By socket family and port, and the index of the VRF device whose interfaces they come in by; 0: of none."""
+        self.kernel: Kernel | None = None
+        """What knows the node's interfaces; None: none of them is in a VRF."""
         self.ends: dict[End, None] = {}
         self.discovery: DiscoverySocket | None = None
         self.solicited: Callable[[Port], None] = lambda _port: None
@@ -128,10 +153,15 @@ class Stack:
         """... and when the last one."""
         self._next_port = 40_000
 
+    def vrf_of(self, index: int) -> int:
+        """The index of the VRF device that an interface is in; 0: of none."""
+        return self.kernel.vrfs.device_of(index) if self.kernel is not None else 0
+
     def port_to(self, address: bytes, index: int = 0) -> Port | None:
-        """The port whose link leads to an address, or if that is link-local the one of this index."""
+        """The port whose link leads to an address: the one of this index, or one in the VRF device of this index; 0:
+        one that is in none."""
         ports = [one for one in self.ports if one.other and address in (one.other.address, one.other.address6)]
-        return next((port for port in ports if index in (0, port.index)), None)
+        return next((port for port in ports if index in (self.vrf_of(port.index), port.index)), None)
 
     def advertise(self, port: Port) -> None:
         """Send a Router Advertisement; the other end may be listening."""
@@ -166,7 +196,10 @@ class Stack:
         return self._next_port
 
     async def dial(self, address: bytes, number: int, process: Process | None, index: int = 0) -> End:
-        """Connect. Raises: OSError: there is no way to it, or nobody listens."""
+        """Connect, by the interface or the VRF device of this index; 0: in no VRF.
+
+        Raises: OSError: there is no way to it, or nobody listens.
+        """
         port = self.port_to(address, index)
         if port is None or not port.is_up or port.other is None or port.link is None:
             raise OSError(errno.ENETUNREACH, "no way")
@@ -181,7 +214,7 @@ class Stack:
             await asyncio.sleep(pause_s)
             pause_s *= 2
         there = port.other.stack
-        accept = there.listening.get((family_of(address), number))
+        accept = there.listening.get((family_of(address), number, there.vrf_of(port.other.index)))
         if accept is None:
             raise OSError(errno.ECONNREFUSED, "refused")
         here, other = End(port, self.ephemeral(), process), End(port.other, number, None)

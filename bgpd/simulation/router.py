@@ -68,6 +68,7 @@ class Router:
         router_id: bytes,
         style: Style,
         chance: random.Random,
+        stack: Stack | None = None,
     ) -> None:
         self.name = name
         self.loop = loop
@@ -75,7 +76,9 @@ class Router:
         self.router_id = router_id
         self.style = style
         self.chance = chance
-        self.stack = Stack(name, loop)
+        self.stack = stack or Stack(name, loop)
+        self.instances: dict[str, Router] = {}
+        """Its BGP inside tenants, by their names: they run while it runs."""
         self.peers: dict[str, Peer] = {}
         self.bfd: dict[Port, LeafBfd] = {}
         self.own: dict[str, Route] = {}
@@ -153,10 +156,12 @@ class Router:
         self.is_restarting = self.forwards_on = is_graceful
         if not is_graceful:
             self._forget_forwarding()
-        for family in socket.AF_INET, socket.AF_INET6:
-            self.stack.listening[family, BGP_PORT] = self._accept
-        self.stack.solicited = self.stack.advertise
-        self._tasks = [self.loop.create_task(self._advertise())]
+        self._tasks = []
+        if self.stack.name == self.name:  # no instance
+            for family in socket.AF_INET, socket.AF_INET6:
+                self.stack.listening[family, BGP_PORT, 0] = self._accept
+            self.stack.solicited = self.stack.advertise
+            self._tasks = [self.loop.create_task(self._advertise())]
         self._tasks += [
             self.loop.create_task(peer.keep_dialing())
             for peer in self.peers.values()
@@ -170,6 +175,8 @@ class Router:
             self.is_deferring = True
             self._deferral = self.loop.call_later(self.style.restart_time_s, self._deferral_over)
         self.changed(self.own)
+        for instance in self.instances.values():
+            instance.start(is_graceful=is_graceful)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -185,6 +192,8 @@ class Router:
 
     def stop(self, *, is_graceful: bool) -> None:
         """The process ends; with `is_graceful` it leaves its routes in the hardware, and tells nobody."""
+        for instance in self.instances.values():
+            instance.stop(is_graceful=is_graceful)
         self._halt()
         for peer in self.peers.values():
             if not is_graceful:
@@ -198,6 +207,8 @@ class Router:
 
     def crash(self) -> None:
         """The whole box stops, without a word to anybody."""
+        for instance in self.instances.values():
+            instance.crash()
         self._halt()
         for one in self.bfd.values():
             one.stop(is_orderly=False)
@@ -230,7 +241,8 @@ class Router:
             found.received(data)
 
     def _accept(self, end: End) -> None:
-        peer = next((one for one in self.peers.values() if one.port is end.port), None)
+        speakers = (self, *self.instances.values())
+        peer = next((one for speaker in speakers for one in speaker.peers.values() if one.port is end.port), None)
         if peer is None or not self.is_running:
             end.close(is_reset=True)
         else:
@@ -239,8 +251,10 @@ class Router:
     def link_down(self, port: Port) -> None:
         """The carrier of a port is lost: neighbors behind it that are one hop away, too."""
         for peer in self.peers.values():
-            if peer.port is port:
+            if peer.port.carrier is port:
                 peer.link_down()
+        for instance in self.instances.values():
+            instance.link_down(port)
 
     # Routes
 

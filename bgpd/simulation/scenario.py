@@ -107,6 +107,10 @@ class Kind(enum.StrEnum):
     GUEST_STARTS = "guest-starts"
     GUEST_HANGS = "guest-hangs"
     RELOAD_GUESTS = "reload-guests"
+    VRF_LEAF_SAYS = "vrf-leaf-says"
+    VRF_LEAF_WITHDRAWS = "vrf-leaf-withdraws"
+    VRF_LEAF_RESETS = "vrf-leaf-resets"
+    RELOAD_VRF_NEIGHBOR = "reload-vrf-neighbor"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from bgpd.simulation.service_seeds import with_services
 from bgpd.simulation.shape import Shape
 from bgpd.simulation.strain_seeds import with_strain
 from bgpd.simulation.tenant_seeds import with_tenants
+from bgpd.simulation.vrf_session_seeds import with_vrf_sessions
 from bgpd.speaker.transport import LINGER_S
 
 ADDRESSES_PER_HOST = 3
@@ -139,9 +140,10 @@ def _both(one: _More, two: _More) -> _More:
 
 
 _More = Callable[[Scenario], Scenario]
-_FAILURES: tuple[_More | None, ...] = (with_tenants, _with_bfd, None, None)
+_with_vrfs = _both(with_tenants, with_vrf_sessions)
+_FAILURES: tuple[_More | None, ...] = (_with_vrfs, _with_bfd, None, None)
 _GENTLE_ONES: tuple[_More | None, ...] = (
-    with_tenants,
+    _with_vrfs,
     with_feed,
     _with_bfd,
     None,
@@ -156,10 +158,10 @@ _USUAL: Mapping[int, tuple[_More | None, ...]] = {
     2: (_with_bfd, _both(_with_bfd, with_strain), _with_bfd, _both(_with_bfd, with_absences)),
     4: (with_feed, with_feed, _both(with_feed, with_strain)),
     5: (
-        with_tenants,
+        _with_vrfs,
         _both(with_tenants, with_policies),
-        _both(with_tenants, with_tenant_aggregates),
-        _both(with_tenants, with_strain),
+        _both(_with_vrfs, with_tenant_aggregates),
+        _both(_with_vrfs, with_strain),
     ),
     6: (with_services, _both(with_services, with_mild_policies), _both(with_services, with_strain)),
 }

@@ -19,7 +19,7 @@ from bgpd.config.schema_workloads import (
     ServicesConfig,
     WorkloadConfig,
 )
-from bgpd.simulation import bandwidths, guests, policies, tenants
+from bgpd.simulation import bandwidths, guests, policies, tenants, vrf_sessions
 from bgpd.simulation.broker import Broker
 from bgpd.simulation.fabric import FAMILIES, Fabric
 from bgpd.simulation.host import SimulatedHost
@@ -44,7 +44,9 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     `long_lived_s`: for how long hosts keep routes of a leaf that does not come back in time, and leaves theirs, if
     their style has that, too (RFC 9494). `has_policies`: hosts have policies that their neighbors may get.
     `bandwidths`: what each leaf says of what all announce, in units; 0: nothing. `guests`: BGP speakers of each host,
-    who restart gracefully or not; `guests_communities`: whether what they say is announced with their communities."""
+    who restart gracefully or not; `guests_communities`: whether what they say is announced with their communities.
+    `vrf_sessions`: hosts have sessions with leaves in their VRFs, and say what they hear there by EVPN ("all"), or not
+    ("local"); "": they have none."""
 
     hosts: int
     styles: tuple[Style, ...]
@@ -65,6 +67,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     guests: int = 0
     guests_restart: bool = True
     guests_communities: str = "none"
+    vrf_sessions: str = ""
 
     @property
     def more(self) -> tuple[Codes, ...]:
@@ -102,6 +105,8 @@ def _add_leaf(fabric: Fabric, shape: Shape, number: int, style: Style, spine: Ro
     if shape.long_lived_s:
         leaf.own[f"198.51.{200 + number}.0/24"] = Route(peer=None, communities=(NO_LLGR,))
     tenants.announce_elsewhere(fabric, leaf)
+    if shape.vrf_sessions:
+        vrf_sessions.add_instances(fabric, leaf)
     if number < len(shape.bandwidths):
         bandwidths.say(leaf, bandwidths.names(fabric, leaf), shape.bandwidths[number])
     ends = bytes((10, 100, 0, 2 * number)), bytes((10, 100, 0, 2 * number + 1))
@@ -135,9 +140,14 @@ def _add_host(fabric: Fabric, shape: Shape, number: int, directory: Path) -> Non
 
 
 def _config(shape: Shape, number: int, directory: Path) -> Config:
+    its = tenants.TENANTS[: shape.tenants]
+    inside = vrf_sessions.configs(number, shape.leaves, its, has_devices=shape.has_vrf_devices)
     return Config(
         router=RouterConfig(asn=HOST_ASN + number, router_id=f"10.255.0.{number + 1}", hostname=f"host{number}"),
-        neighbor=tuple(_neighbor(shape, number, leaf) for leaf in range(shape.leaves)),
+        neighbor=(
+            *(_neighbor(shape, number, leaf) for leaf in range(shape.leaves)),
+            *(inside if shape.vrf_sessions else ()),
+        ),
         fib=FibConfig(reconcile_interval_s=10),
         workload=WorkloadConfig(
             kernel=KernelWorkloadConfig(interfaces=("veth*",)),
@@ -147,7 +157,7 @@ def _config(shape: Shape, number: int, directory: Path) -> Config:
             bgp=guests.configs(number, shape.guests, communities=shape.guests_communities),
         ),
         policy=policies.ALL if shape.has_policies else {},
-        vrf=tenants.configs(tenants.TENANTS[: shape.tenants], shape.leaves, shape.resolve),
+        vrf=tenants.configs(its, shape.leaves, shape.resolve, originate=shape.vrf_sessions or "local"),
         state=StateConfig(directory=str(directory)),
         drain=DrainConfig(settle_s=4),
     )
@@ -184,6 +194,7 @@ def _connect(fabric: Fabric, shape: Shape, leaf: int, host: SimulatedHost, numbe
     fabric.connect(above, Port(host.stack, index, interface, here), delay_s=shape.delay_s)
     bfd = Pace() if shape.bfd else None
     router.add_peer(above, name=host.name, asn=HOST_ASN + number, dials=True, more=shape.more, bfd=bfd)
+    vrf_sessions.connect(fabric, router, above, host)
 
 
 def _link_local(number: int) -> bytes:

@@ -34,22 +34,36 @@ class SimulatedSocket:
         self._process = process
         self._accepted: deque[End] = deque()
         self._port = 0
+        self._device = 0
         self._user_timeout_s = 0.0
 
     def setblocking(self, _flag: bool) -> None:
         """It never blocks."""
 
     def setsockopt(self, level: int, option: int, value: object = 0, _length: int = 0) -> None:
-        """TCP_USER_TIMEOUT counts; all else is taken and changes nothing."""
+        """TCP_USER_TIMEOUT and SO_BINDTODEVICE count; all else is taken and changes nothing.
+
+        Raises: OSError: there is no such device.
+        """
+        kernel = self._stack.kernel
+        if (level, option) == (socket.SOL_SOCKET, socket.SO_BINDTODEVICE) and kernel is not None:
+            assert isinstance(value, bytes)
+            name = value.rstrip(b"\0").decode()
+            self._device = next((one.index for one in kernel.links.values() if one.name == name), 0)
+            if not self._device:
+                raise OSError(errno.ENODEV, name)
         if level == socket.IPPROTO_TCP and option == socket.TCP_USER_TIMEOUT and isinstance(value, int):
             self._user_timeout_s = value / 1000
             if self.end is not None:
                 self.end.user_timeout_s = self._user_timeout_s
 
     def getsockopt(self, _level: int, option: int, length: int = 0) -> bytes | int:
-        """Nothing is set. Raises: OSError: TCP_INFO, which is not simulated."""
+        """Nothing is set. Raises: OSError: TCP_INFO, which is not simulated; the device that it is bound to is gone."""
         if option == socket.TCP_INFO:
             raise OSError(errno.ENOPROTOOPT, "not simulated")
+        kernel = self._stack.kernel
+        if option == socket.SO_BINDTODEVICE and kernel is not None and self._device not in (0, *kernel.links):
+            raise OSError(errno.ENODEV, "the device is gone")
         return b"" if length else 0
 
     def bind(self, address: tuple[str, int]) -> None:
@@ -58,7 +72,7 @@ class SimulatedSocket:
 
     def listen(self, _backlog: int) -> None:
         """Have connections to the port offered."""
-        self._stack.listening[self.family, self._port] = self._offered
+        self._stack.listening[self.family, self._port, self._device] = self._offered
 
     def _offered(self, end: End) -> None:
         end.process = self._process
@@ -85,7 +99,7 @@ class SimulatedSocket:
     async def connect(self, address: Name) -> None:
         """Connect. Raises: OSError: there is no way to it, or nobody listens."""
         packed = socket.inet_pton(self.family, address[0])
-        index = address[3] if len(address) == 4 else 0
+        index = self._device or (address[3] if len(address) == 4 else 0)
         self.end = await self._stack.dial(packed, address[1], self._process, index)
 
     def getsockname(self) -> Name:
@@ -120,7 +134,7 @@ class SimulatedSocket:
 
     def close(self) -> None:
         """End the connection, or listen no more and reset what nobody has accepted."""
-        door = (self.family, self._port)
+        door = (self.family, self._port, self._device)
         if self._stack.listening.get(door) == self._offered:
             del self._stack.listening[door]
         for end in self._accepted:

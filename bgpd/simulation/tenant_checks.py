@@ -4,11 +4,12 @@ packet leaves its tenant."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from bgpd.kernel.route_messages import LAST_RESORT_METRIC
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address, format_key, key_address, parse_prefix
-from bgpd.simulation import evpn, policies, tenants
+from bgpd.simulation import evpn, policies, tenants, vrf_sessions
 from bgpd.simulation.aggregates import Announced, is_inside
 from bgpd.simulation.bandwidths import announced_by, shares
 from bgpd.simulation.expected import Expected
@@ -41,6 +42,7 @@ def findings(fabric: Fabric, expected: Expected) -> Iterator[str]:
                 yield from _paths(fabric, host, tenant, expected)
             else:
                 yield from _gone(fabric, host, tenant)
+            yield from vrf_sessions.findings(fabric, host, tenant)
 
 
 # Who announces what
@@ -85,6 +87,8 @@ def _announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
                 gateway = tenants.host_end(tenants.number_of(leaf), tenants.number_of(host.name), is_v6=is_v6)
                 wanted = (tenant.label, b"" if evpn.is_host(name) else gateway)
                 is_as_said = said is None or policies.is_as_said(route, said)
+                if (prefix := evpn.prefix_of(name)) in vrf_sessions.prefixes(fabric, tenant):
+                    is_as_said = vrf_sessions.is_as_said(fabric, host, tenant, prefix, route)
                 if (route.label, route.gateway) != wanted or tenant.target not in route.extended or not is_as_said:
                     yield f"{leaf} has {name} of {host.name} as {route}, and should have it as {said}"
         if found:
@@ -104,6 +108,7 @@ def _wanted(fabric: Fabric, host: SimulatedHost, tenant: Tenant) -> tuple[set[st
             certain.add(evpn.mac_ip(rd, tenant.uplink_mac(leaf, number), address))
     said = tenants.originated(fabric, host, tenant)
     certain |= {evpn.ip_prefix(rd, one) for one in said.aggregates} if said is not None else set[str]()
+    certain |= {evpn.ip_prefix(rd, one) for one in vrf_sessions.passed_on(fabric, host, tenant)}
     suppressed = {address for address, _aggregate in said.suppressed} if said is not None else set[str]()
     for name, address in host.machines:
         if name == tenant.name:
@@ -196,6 +201,7 @@ def _targets(
         for is_v6 in tenants.families(fabric):
             end = tenants.leaf_end(leaf, number, is_v6=is_v6)
             yield f"{format_address(end)}/{8 * len(end) - 1}", -tenant.uplink(leaf)
+    yield from vrf_sessions.targets(fabric, host, tenant, expected, partial(hop, is_v6=False))
     said_by = {name: tenants.originated(fabric, other, tenant) for name, other in fabric.hosts.items()}
     for name, its in said_by.items():
         other = fabric.hosts[name]
@@ -262,16 +268,20 @@ def _paths(fabric: Fabric, host: SimulatedHost, tenant: Tenant, expected: Expect
         if owners and is_reachable and tenants.is_settled(fabric, tenant, address):
             for wrong in sorted(set(walk(fabric, host.name, tenant, address))):
                 yield f"from {host.name} to {address} of {tenant.name}: {wrong}"
+    for prefix in vrf_sessions.told(fabric, host, tenant):
+        for wrong in sorted(set(walk(fabric, host.name, tenant, prefix))):
+            yield f"from {host.name} to {prefix} of {tenant.name}: {wrong}"
 
 
 def lost(fabric: Fabric, machines: tuple[tuple[str, str, str], ...]) -> list[str]:
-    """Packets to these workloads (host, tenant, address) that are lost now, from whichever host."""
+    """Packets to these workloads (host, tenant, address), and to what all leaves announce inside tenants, that are lost
+    now, from whichever host."""
+    its = [(tenant, address) for _host, name, address in machines for tenant in fabric.tenants if tenant.name == name]
+    inside = [(one, vrf_sessions.EVERYWHERE) for one in fabric.tenants if vrf_sessions.prefixes(fabric, one)]
     return [
         f"from {name} to {address} of {tenant.name}: {wrong}"
         for name in fabric.hosts
-        for _host, its, address in machines
-        for tenant in fabric.tenants
-        if tenant.name == its
+        for tenant, address in (*its, *inside)
         for wrong in sorted(set(walk(fabric, name, tenant, address)))
     ]
 
@@ -292,6 +302,8 @@ def _walk(
         yield from _walk_host(fabric, node, tenant, address, here, index)
         return
     router = fabric.routers[node]
+    if vrf_sessions.ends_at(fabric, node, tenant, address):
+        return
     ways = evpn.forwards(router.installed, router.fib, tenant.target, address)
     if not ways:
         yield f"{' '.join(here)} has no route"
@@ -321,7 +333,7 @@ def _walk_host(
     elif found[1] < 0:
         if found[1] != -tenant.tap or (tenant.name, address) not in host.machines:
             yield f"{' '.join(here)} delivers it, and does not own it"
-    elif not is_first:
+    elif not is_first and address not in vrf_sessions.prefixes(fabric, tenant):
         yield f"{' '.join(here)} sends it back into the fabric"
     else:
         for gateway, way in sorted(host.kernel.next_hops(found[1])):

@@ -123,7 +123,9 @@ def number_of(name: str) -> int:
     return int(name[4:])
 
 
-def configs(tenants: tuple[Tenant, ...], leaves: int, resolve: str) -> tuple[VrfConfig, ...]:
+def configs(
+    tenants: tuple[Tenant, ...], leaves: int, resolve: str, *, originate: str = "local"
+) -> tuple[VrfConfig, ...]:
     """Their part of a host's configuration."""
     return tuple(
         VrfConfig(
@@ -134,6 +136,7 @@ def configs(tenants: tuple[Tenant, ...], leaves: int, resolve: str) -> tuple[Vrf
             export_rt=(f"{_ASN}:{one.vni}",),
             uplinks=tuple(one.uplink_name(leaf) for leaf in range(leaves)),
             resolve=resolve,
+            originate=originate,
         )
         for one in tenants
     )

@@ -44,6 +44,12 @@ class Vrfs:
             return self.tables[device.index]
         return next((rule.table for rule in self.rules if rule.iif == link.name), MAIN)
 
+    def device_of(self, index: int) -> int:
+        """The index of the VRF device that a link is in; 0: of none."""
+        link = self._kernel.links.get(index)
+        device = self._device(link.vrf) if link is not None and link.vrf else None
+        return device.index if device is not None else 0
+
     def forget_all(self) -> None:
         """The host is started anew: links are in no VRF."""
         self.rules.clear()

@@ -78,6 +78,17 @@ KEPT_AT_RELOAD, KEPT_AT_START = (
     )
 )
 """A VRF leaves the configuration while the kernel cannot be read: by a reload, or while bgpd does not run."""
+SPEAKING, SPEAKING_ON, SPEAKING_BY_RULES = (
+    of(
+        {"tenants": 2, "styles": (Style(), Style()), "has_vrf_devices": has_devices, "vrf_sessions": told},
+        Event(at_s=0, kind=Kind.VRF_LEAF_SAYS, host="host0", leaf="leaf0", tenant="blue", address="10.68.0.1/32"),
+        Event(at_s=1, kind=Kind.VRF_LEAF_RESETS, host="host0", leaf="leaf1", tenant="blue"),
+        Event(at_s=2, kind=Kind.RELOAD_VRF_NEIGHBOR, host="host1", leaf="leaf0", tenant="red"),
+        machines=MACHINES,
+    )
+    for has_devices, told in ((True, "local"), (True, "all"), (False, "all"))
+)
+"""Leaves speak to hosts inside VRFs, too; hosts tell others of it by EVPN, or not."""
 MOVED = of(
     {"tenants": 2},
     Event(at_s=0, kind=Kind.MACHINE_MOVES, host="host1", tenant="blue", address="10.64.0.1/32", value=5),
@@ -316,6 +327,9 @@ WITHOUT_FAULT = (
         VRFS_V6,
         VRFS_UNNUMBERED,
         RULES,
+        SPEAKING,
+        SPEAKING_ON,
+        SPEAKING_BY_RULES,
         MOVED,
         TWICE,
         ENDED,
@@ -361,6 +375,8 @@ def test_nothing_is_found_without_a_fault(scenario: Scenario) -> None:
     ("what", "scenario", "says"),
     [
         ("bgpd.evpn.originate.Originator._withdraw", ENDED, "and should have"),
+        ("bgpd.evpn.evpn.Evpn.fib_acknowledged", SPEAKING_ON, "and should have"),
+        ("bgpd.speaker.listening.Listening._add", SPEAKING_ON, "session with host"),
         ("bgpd.evpn.originate.Originator.uplinks_changed", VRFS, "and should have"),
         ("bgpd.evpn.endpoints.Endpoints.remote_changed", TWICE, "is announced by"),
         ("bgpd.fib.vrfs.KernelVrfs.set_interfaces", VRFS, "is looked up in table 254"),
