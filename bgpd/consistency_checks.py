@@ -9,19 +9,17 @@ from collections.abc import Iterator, Sequence
 
 from bgpd.consistency import Check
 from bgpd.fib.table import Fib
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.own_routes import WORKLOAD_SOURCE
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.routing import Routing
 from bgpd.workload.guest_source import GuestSource
 
-_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
-
 
 def checks(routing: Routing) -> Iterator[Check]:
     """All comparisons that there are at present."""
     for vrf, fib in routing.tables.fibs.items():
-        for family in _UNICAST:
+        for family in UNICAST:
             yield InstalledRoutes(routing, fib, vrf, family)
             yield AnnouncedWorkloads(routing, vrf, family)
     for guest, family in routing.rib.guests:

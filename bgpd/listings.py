@@ -31,7 +31,7 @@ from bgpd.journal.store import Sought
 from bgpd.kernel.speeds import Speeds
 from bgpd.log import EventRing
 from bgpd.model.drain import DrainStage
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
 from bgpd.model.views.host import EventView, HealthView, OverviewView
@@ -58,7 +58,6 @@ from bgpd.workload.feed.api import API, ApiSource, ServiceObjects, WorkloadObjec
 from bgpd.workload.service.services import SERVICE
 
 _OWN_SOURCES = (WORKLOAD_SOURCE.name, AGGREGATE_SOURCE.name, EVPN_SOURCE.name)
-_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 
 @contextlib.contextmanager
@@ -339,7 +338,7 @@ class DaemonBackend:
 
     def _tables(self, query: ViewQuery) -> Iterator[tuple[str, Family, LocRib]]:
         for (vrf, family), table in sorted(self._routing.rib.tables.items()):
-            if family in _UNICAST and query.vrf in (None, vrf) and query.family in ("", family.value):
+            if family in UNICAST and query.vrf in (None, vrf) and query.family in ("", family.value):
                 yield vrf, family, table
 
     def _routes(self, query: ViewQuery) -> Iterator[RouteView | None]:
@@ -361,7 +360,7 @@ class DaemonBackend:
                     yield with_fib(self._routing, view, parse_prefix(view.prefix)[1])
 
     def _fib(self, query: ViewQuery) -> Iterator[FibRouteView | None]:
-        family = Family(query.family) if query.family in _UNICAST else None
+        family = Family(query.family) if query.family in UNICAST else None
         fibs = [fib for vrf, fib in sorted(self._routing.tables.fibs.items()) if query.vrf in (None, vrf)]
         return itertools.chain.from_iterable(fib_views.routes(fib, family) for fib in fibs)
 

@@ -18,7 +18,7 @@ from bgpd.evpn.key_search import evpn_routes_with
 from bgpd.evpn.views import evpn_route
 from bgpd.fib import views as fib_views
 from bgpd.fib.routes import FamilyRoutes
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.views.queries import PageQuery, PastTableQuery, ViewQuery
 from bgpd.model.views.routes import RouteView
@@ -51,11 +51,10 @@ took. One key may have come for another, which is soon seen in a table that is n
 _KEPT = 32
 _KEPT_OF_TABLE = 16
 """Searches that are remembered, and stretches of each."""
-_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _WORDS: dict[str, dict[str, Sequence[str | int]]] = {
-    "routes": {"state": ("installed", "pending", "failed", "blocked", "local"), "family": _UNICAST, "type": ()},
+    "routes": {"state": ("installed", "pending", "failed", "blocked", "local"), "family": UNICAST, "type": ()},
     "evpn": {"state": (), "family": (), "type": range(1, 256)},
-    "workloads": {"state": tuple(WorkloadState), "family": _UNICAST, "type": ()},
+    "workloads": {"state": tuple(WorkloadState), "family": UNICAST, "type": ()},
     "services": {"state": ("announced", "withheld"), "family": (), "type": ()},
 }
 """What each table may be narrowed to: nothing found would be taken for an answer where nothing can be."""
@@ -159,7 +158,7 @@ class TablePages:
         chosen = [
             (vrf, family, table)
             for (vrf, family), table in sorted(self._routing.rib.tables.items())
-            if family in _UNICAST and query.vrf in (None, vrf) and query.family in ("", family)
+            if family in UNICAST and query.vrf in (None, vrf) and query.family in ("", family)
         ]
         tables = [self._route_keys(vrf, family, table, query.state) for vrf, family, table in chosen]
         if not query.search:

@@ -14,7 +14,7 @@ from bgpd.advertised import route_text
 from bgpd.config.schema import Config
 from bgpd.config.words import vrf_distinguisher
 from bgpd.model.as_path import as_path_text
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.path import Path
 from bgpd.model.prefix import format_address, parse_address
 from bgpd.model.source import SourceKind
@@ -108,7 +108,7 @@ class Twins:
                     )
                     yield ""
         for (vrf, family), table in list(self._routing.rib.tables.items()):
-            if family in (Family.IPV4_UNICAST, Family.IPV6_UNICAST, Family.L2VPN_EVPN):
+            if family in (*UNICAST, Family.L2VPN_EVPN):
                 yield from self._strangers(vrf, family, table, suspects)
         evpn = self._routing.rib.tables.get(("", Family.L2VPN_EVPN))
         if evpn is not None and self._config().vrf:

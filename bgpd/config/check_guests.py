@@ -17,11 +17,10 @@ from bgpd.config.sections import is_named
 from bgpd.config.shape import Finding
 from bgpd.config.toml_lines import KeyPath
 from bgpd.config.words import bad_address, bad_interface, bad_prefix
-from bgpd.model.iana import BGP_PORT, Family
+from bgpd.model.iana import BGP_PORT, UNICAST, Family
 from bgpd.model.policy_syntax import parse_prefix_range
 
 EXPORTS = ("none", "default-only")
-_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 
 def check_guests(config: Config) -> Iterator[Finding]:
@@ -82,7 +81,7 @@ def _check_said(guest: GuestConfig, path: KeyPath) -> Iterator[Finding]:
             what = f'"{text}" is the default route, which no guest may announce'
             yield Finding((*path, "prefixes", position), what, "name the prefixes that are the guest's")
     for position, name in enumerate(guest.families):
-        if name in tuple(Family) and name not in _UNICAST:
+        if name in tuple(Family) and name not in UNICAST:
             what = f'"{name}" is not for guests'
             yield Finding((*path, "families", position), what, 'of "ipv4-unicast" and "ipv6-unicast"')
     if guest.accept_martians:

@@ -21,7 +21,7 @@ from bgpd.evpn.vrf import Vrf
 from bgpd.evpn.vrf_routes import VrfRoutes
 from bgpd.kernel.host import Host
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.kernel import KernelEvent
 from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.path import Path
@@ -33,7 +33,6 @@ from bgpd.runtime.turns import Clock
 
 _SLICE = 1024
 """EVPN routes of one step of an import of all."""
-_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 
 class Evpn:
@@ -144,7 +143,7 @@ class Evpn:
 
     def _advertise_all_of(self, vrf: Vrf) -> None:
         self.originator.vrf_added(vrf)
-        for family in _UNICAST:
+        for family in UNICAST:
             self.local_changed(vrf.name, family, list(self.rib.table(vrf.name, family).local))
         if vrf.config.originate == "all":
             self._walks.run(self._advertise_learned(vrf.name))
@@ -152,7 +151,7 @@ class Evpn:
 
     def _advertise_learned(self, vrf: str) -> Iterator[None]:
         """Advertise what neighbors in a VRF have announced already, in slices."""
-        for family in _UNICAST:
+        for family in UNICAST:
             keys = iter(list(self.rib.table(vrf, family).routes))
             while chosen := list(islice(keys, _SLICE)):
                 self.fib_acknowledged(vrf, family, chosen)

@@ -28,7 +28,7 @@ from bgpd.evpn.vrf import Vrf
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import DEFAULT_GATEWAY, format_route_distinguisher
 from bgpd.model.evpn import origin_of
-from bgpd.model.iana import EvpnRouteType, Family
+from bgpd.model.iana import UNICAST, EvpnRouteType, Family
 from bgpd.model.next_hop import NextHop
 from bgpd.model.path import Path, Via
 from bgpd.model.prefix import address_length
@@ -47,7 +47,6 @@ _SELECTIONS_KEPT = 4096
 _PATHS_KEPT = 1024
 """Paths whose VRF routes are found again: those of a load come with all their keys, shortly after each other."""
 _NO_FAMILIES: dict[int, Family] = {}
-_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _NOTHING: frozenset[bytes] = frozenset()
 FEW = 8
 """VRFs into which a route goes at once."""
@@ -263,7 +262,7 @@ class Importer:
         self._run(self._remove(empty, []))
 
     def _is_empty(self, origin: _Origin) -> bool:
-        if origin.hosts.owners or any((origin, family) in self._waiting for family in _UNICAST):
+        if origin.hosts.owners or any((origin, family) in self._waiting for family in UNICAST):
             return False
         tables = [self._rib.table(vrf, family).received for vrf, family in origin.vrfs]
         return not any(table.get(source) for table in tables for source in (origin.source, *origin.former))
@@ -278,7 +277,7 @@ class Importer:
         self._gateways.vrf_removed(name)
         for origins in list(self._origins.values()):
             for origin in list(origins.values()):
-                for family in _UNICAST:
+                for family in UNICAST:
                     if (name, family) in origin.vrfs:
                         origin.vrfs.discard((name, family))
                         yield from self._remove_from(name, family, origin)

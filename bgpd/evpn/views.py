@@ -17,7 +17,7 @@ from bgpd.evpn.vrf import Vrf
 from bgpd.model.as_path import as_path_text
 from bgpd.model.communities import format_evpn_community, format_route_distinguisher, format_route_target
 from bgpd.model.evpn import EvpnRoute, parse_key
-from bgpd.model.iana import EvpnRouteType, Family
+from bgpd.model.iana import UNICAST, EvpnRouteType, Family
 from bgpd.model.path import Path
 from bgpd.model.prefix import address_length, format_address, format_key
 from bgpd.model.route_batch import Overlay
@@ -41,7 +41,6 @@ class Tenant(Protocol):
 
 _Tenant = TypeVar("_Tenant", bound=Tenant)
 Resolving = Callable[[Path, EvpnRoute, Mapping[str, _Tenant]], tuple[list[str], str]]
-_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 
 def evpn_routes(evpn: Evpn, query: ViewQuery) -> Iterator[EvpnRouteView | None]:
@@ -176,8 +175,8 @@ def vrf_views(evpn: Evpn, query: ViewQuery) -> list[VrfView]:
                 export_rt=list(map(format_route_target, vrf.export_targets)),
                 resolve=vrf.config.resolve,
                 uplinks=_uplink_views(vrf),
-                routes={family: len(evpn.rib.table(vrf.name, family).routes) for family in _UNICAST},
-                local={family: len(evpn.rib.table(vrf.name, family).local) for family in _UNICAST},
+                routes={family: len(evpn.rib.table(vrf.name, family).routes) for family in UNICAST},
+                local={family: len(evpn.rib.table(vrf.name, family).local) for family in UNICAST},
                 unresolved=_unresolved(evpn, vrf),
                 endpoints=len(own),
                 alarms=[
@@ -201,7 +200,7 @@ def _unresolved(evpn: Evpn, vrf: Vrf) -> list[str]:
     found = vrf.unresolved()
     if not found:
         return []
-    decisions = [decision for family in _UNICAST for decision in evpn.rib.table(vrf.name, family).distinct()]
+    decisions = [decision for family in UNICAST for decision in evpn.rib.table(vrf.name, family).distinct()]
     named = {path.next_hop for decision in decisions for path in decision.candidates}
     return sorted({why for next_hop, why in found.items() if next_hop in named})
 

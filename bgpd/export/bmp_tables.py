@@ -13,14 +13,14 @@ from bgpd.export.as_updates import announcement, used_route, withdrawal
 from bgpd.message.bmp import BmpPeer, PeerType, distinguisher_of, loc_rib_down, peer_up, route_monitoring
 from bgpd.message.exabgp_codec import encode_open
 from bgpd.message.open import Open
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.route_batch import RouteBatch
 from bgpd.model.source import Source
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.rib.loc_rib import LocRib
 from bgpd.speaker.tap import TappedSession
 
-FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST, Family.L2VPN_EVPN)
+FAMILIES = (*UNICAST, Family.L2VPN_EVPN)
 Local = tuple[int, bytes]
 """This host's AS number and router ID."""
 

@@ -14,12 +14,12 @@ from bgpd.config.schema import RouterConfig
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.mrt import MrtPeer, RibEntry, peer_index_table, rib_record
 from bgpd.message.mrt_attributes import rib_attributes
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.path import Path
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.rib import Rib
 
-_FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST, Family.L2VPN_EVPN)
+_FAMILIES = (*UNICAST, Family.L2VPN_EVPN)
 _STEP = 256
 _BLOCKS_KEPT = 4096
 

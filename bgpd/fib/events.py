@@ -19,13 +19,12 @@ from bgpd.fib.guard import Dependencies
 from bgpd.fib.preferred_source import PreferredSource
 from bgpd.fib.rechecks import SLICE
 from bgpd.fib.reconcile import Upkeep
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, KernelRoute, LinkChanged, RouteChanged
 
 _DRIFT_DELAY_S = 0.02
 _SLICE = 1024
 """Foreign routes that are taken in at once when the table starts."""
-_FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 
 class TableEvents:
@@ -46,8 +45,8 @@ class TableEvents:
         self._source = source
         self._targets = writer.targets
         self._ownership = writer.ownership
-        self._drifted: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
-        self._altered: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
+        self._drifted: dict[Family, set[bytes]] = {family: set() for family in UNICAST}
+        self._altered: dict[Family, set[bytes]] = {family: set() for family in UNICAST}
         self._is_following = False
         self._missed: deque[KernelEvent] = deque()
         self._guard_planned = False
@@ -229,7 +228,7 @@ class TableEvents:
         elif not event.gone and any(routes.failed for routes in self._writer.families.values()):
             self._writer.recheck_unsettled()
 
-    def _direct_link_changed(self, index: int, families: Sequence[Family] = _FAMILIES) -> None:
+    def _direct_link_changed(self, index: int, families: Sequence[Family] = UNICAST) -> None:
         """The kernel drops direct routes with their link, IPv4 ones silently: write them even if recorded. Those of an
         earlier run that nobody wants yet stay, as far as the kernel has them."""
         for family in families:

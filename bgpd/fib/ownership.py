@@ -30,7 +30,7 @@ from bgpd.fib.guard import (
     truncated,
 )
 from bgpd.kernel.host import Host
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.kernel import KernelRoute
 from bgpd.model.prefix import address_length, covers, format_address, format_key, host_key, parse_prefix
 
@@ -144,12 +144,12 @@ class Ownership:
         self._serving_tables = {config.table} if vrf else {config.table, _MAIN}
         self._host = host
         self._dependencies = Dependencies()
-        self._foreign: _ForeignRoutes = {family: {} for family in _FAMILIES}
+        self._foreign: _ForeignRoutes = {family: {} for family in UNICAST}
         self._serving: _ForeignRoutes = self._foreign
         if len(self._serving_tables) > 1:
-            self._serving = {family: {} for family in _FAMILIES}
+            self._serving = {family: {} for family in UNICAST}
         self._gateways: Counter[bytes] = Counter()
-        self._own: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
+        self._own: dict[Family, set[bytes]] = {family: set() for family in UNICAST}
         self._own_changes: list[tuple[Family, bytes]] = []
         self._is_own_stale = False
         self._override = _by_family(config.override)
@@ -164,7 +164,7 @@ class Ownership:
             }
             for family, keys in _by_family(config.protect).items()
         }
-        self._guards = {family: Guard(family, protected[family]) for family in _FAMILIES}
+        self._guards = {family: Guard(family, protected[family]) for family in UNICAST}
         self._rules = RulesMaker(host, vrf=vrf)
         self._changes: list[GuardChange] = []
 
@@ -236,7 +236,7 @@ class Ownership:
 
     def _read_own(self) -> None:
         self._is_own_stale = False
-        for family in _FAMILIES:
+        for family in UNICAST:
             now = _attached_prefixes(self._host, family, self._vrf)
             self._own_changes += [(family, key) for key in now ^ self._own[family]]
             self._own[family] = now
@@ -315,7 +315,7 @@ def describe(route: KernelRoute) -> str:
 
 
 def _by_family(prefixes: Iterable[str]) -> dict[Family, set[bytes]]:
-    found: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
+    found: dict[Family, set[bytes]] = {family: set() for family in UNICAST}
     for text in prefixes:
         family, key = parse_prefix(text)
         found[family].add(key)
@@ -323,4 +323,3 @@ def _by_family(prefixes: Iterable[str]) -> dict[Family, set[bytes]]:
 
 
 _MAIN = 254
-_FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)

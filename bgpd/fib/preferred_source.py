@@ -18,13 +18,12 @@ from collections.abc import Iterable
 
 from bgpd.fib.batches import TableWriter
 from bgpd.fib.dataplane import Dataplane
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.prefix import format_address, parse_address
 from bgpd.runtime.events import log
 
 LOOPBACK = "loopback"
-_FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _WORDS = {Family.IPV4_UNICAST: "IPv4", Family.IPV6_UNICAST: "IPv6"}
 _REFUSALS = ("prefsrc", "source address")
 """What the kernel's words say of a source that it does not take."""
@@ -87,7 +86,7 @@ class PreferredSource:
 
     def _settle(self) -> None:
         wanted = self._addresses()
-        for family in _FAMILIES:
+        for family in UNICAST:
             address = wanted.get(family, b"")
             problem = self._problem(family, address)
             if problem != self.problems.get(family, ""):

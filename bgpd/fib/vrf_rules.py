@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from bgpd.kernel.host import Host
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.kernel import KernelRoute, RoutingRule
 
 RULE_PRIORITY = 1000
 """Where the kernel puts its own rule for VRF devices: after the local table, before the main one."""
-FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _MAIN = 254
 _LINK_LOCAL = b"\x0a\xfe\x80"
 RESERVED_TABLES = {0: "unspec", 253: "default", _MAIN: "main", 255: "local"}
@@ -30,7 +29,7 @@ def interface_rules(interfaces: Iterable[str], table: int, protocol: int) -> set
         RoutingRule(family=family, priority=RULE_PRIORITY, protocol=protocol, table=table, iif=iif, oif=oif)
         for name in interfaces
         for iif, oif in ((name, ""), ("", name))
-        for family in FAMILIES
+        for family in UNICAST
     }
 
 
@@ -44,7 +43,7 @@ def link_local_rule(protocol: int) -> RoutingRule:
 def device_rules() -> set[RoutingRule]:
     """The rules that the kernel makes with its first VRF device, to be made again if another program removed them."""
     return {
-        RoutingRule(family=family, priority=RULE_PRIORITY, protocol=_RTPROT_KERNEL, l3mdev=True) for family in FAMILIES
+        RoutingRule(family=family, priority=RULE_PRIORITY, protocol=_RTPROT_KERNEL, l3mdev=True) for family in UNICAST
     }
 
 

@@ -22,7 +22,6 @@ from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.table import Fib
 from bgpd.fib.vrf_devices import VrfDevices, VrfRefused, is_made_by_bgpd
 from bgpd.fib.vrf_rules import (
-    FAMILIES,
     PolicyRules,
     connected_networks,
     device_rules,
@@ -36,7 +35,7 @@ from bgpd.kernel.netlink import KernelError, read_sequence
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm, encode_last_resort
 from bgpd.kernel.vrf_requests import VrfDevice
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.kernel import (
     KernelEvent,
     KernelResynchronised,
@@ -188,7 +187,7 @@ class KernelVrfs:
         common = link_local_rule(self._protocol)
         rules = (await self._read_rules()).all
         found = {rule.table: "" for rule in rules if rule.protocol == self._protocol and rule != common}
-        for family in FAMILIES:
+        for family in UNICAST:
             found.update(dict.fromkeys(await self._tables_with_routes(family), ""))
         found.update({device.table: device.name for device in await self._devices.made_by_bgpd()})
         return {table: name for table, name in found.items() if table not in kept and table not in (0, 253, 255)}
@@ -212,7 +211,7 @@ class KernelVrfs:
         log.info("vrf.stale_removed", device=device, table=table)
 
     async def _take_out(self, vrf: _Vrf) -> None:
-        for family in FAMILIES:
+        for family in UNICAST:
             vrf.fib.writer.keep(family, {})
         await vrf.fib.withdraw_all()
         common, rules = link_local_rule(self._protocol), await self._read_rules()
@@ -220,7 +219,7 @@ class KernelVrfs:
         requests = [self._delete_rule(rules, rule) for rule in found if rule != common]
         if all(other.by_device for other in self._vrfs.values()):
             requests.append(self._delete_rule(rules, common))
-        requests += [self._no_end(vrf, family) for family in FAMILIES]
+        requests += [self._no_end(vrf, family) for family in UNICAST]
         if not await self._change(vrf, requests):
             raise OSError(errno.ENOBUFS, vrf.problem)
         await self._remove_device(vrf)
@@ -285,7 +284,7 @@ class KernelVrfs:
     async def _apply(self, vrf: _Vrf) -> None:
         """Make what is missing. Raises: VrfRefused: it cannot be a VRF at all."""
         vrf.problem = ""
-        requests = [self._end(vrf, family) for family in FAMILIES if family not in vrf.ended]
+        requests = [self._end(vrf, family) for family in UNICAST if family not in vrf.ended]
         if self._devices.are_possible:
             await self._change(vrf, requests)
             requests = []

@@ -23,13 +23,11 @@ from bgpd.history.reading import (
 )
 from bgpd.history.segments import known_from
 from bgpd.history.wanted import Inside, These, Wanted
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.prefix import covering_keys, parse_prefix
 from bgpd.model.views.explained import PastRoutesView
 from bgpd.model.views.queries import PastQuery
 from bgpd.rib.views import route_view
-
-_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 
 class AskedRoutes(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,8 +73,8 @@ def routes(state: Path, asked: AskedRoutes, progress: Progress = unsaid) -> Past
 
 def _wanted(query: PastQuery) -> tuple[Family, Wanted]:
     """Raises: ValueError: neither an address nor a prefix. NotKnown: there is no such family."""
-    if query.family not in ("", *_UNICAST):
-        raise NotKnown(f'"{query.family}" is no family of routes; one of: {", ".join(_UNICAST)}')
+    if query.family not in ("", *UNICAST):
+        raise NotKnown(f'"{query.family}" is no family of routes; one of: {", ".join(UNICAST)}')
     wanted: Wanted
     if "/" in query.prefix:
         family, key = parse_prefix(query.prefix)

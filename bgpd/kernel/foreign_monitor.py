@@ -18,13 +18,12 @@ from itertools import islice
 from bgpd.kernel.foreign_reader import ForeignReader, Reading, Scope
 from bgpd.kernel.foreign_routes import ForeignRoutes, Place, Routes
 from bgpd.kernel.netlink import DATAGRAM_PAUSE_S
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.kernel import Address, RouteChanged
 from bgpd.runtime.background import start_in_background
 from bgpd.runtime.events import log
 from bgpd.runtime.rates import Share
 
-_FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _LOOK_DELAY_S = 0.1
 """Delay: the work after a link failure gets the CPU first."""
 _SHARE = 5
@@ -112,7 +111,7 @@ class ForeignMonitor:
 
     def link_changed(self, interface: str) -> None:
         """A link came, changed, or is gone by this name."""
-        for family in _FAMILIES:
+        for family in UNICAST:
             self.doubt(family, interface)
 
     def address_gone(self, address: Address) -> None:
@@ -197,7 +196,7 @@ ScopesOf = Callable[[Mapping[Place, Routes]], list[Scope]]
 
 
 def _all_routes(_known: Mapping[Place, Routes]) -> list[Scope]:
-    return [Scope(family) for family in _FAMILIES]
+    return [Scope(family) for family in UNICAST]
 
 
 def _ipv6_routes(_known: Mapping[Place, Routes]) -> list[Scope]:
@@ -208,12 +207,12 @@ def _ipv6_routes(_known: Mapping[Place, Routes]) -> list[Scope]:
 def _known_protocols(known: Mapping[Place, Routes]) -> list[Scope]:
     """The routes of protocols that others use: the kernel passes over bgpd's own, of which there may be a million."""
     used = {(one.family, one.protocol) for routes in known.values() for one in routes}
-    used.update((family, protocol) for family in _FAMILIES for protocol in _COMMON_PROTOCOLS)
+    used.update((family, protocol) for family in UNICAST for protocol in _COMMON_PROTOCOLS)
     return [Scope(family, protocol=protocol) for family, protocol in sorted(used)]
 
 
 def _of_protocols(protocols: Collection[int], _known: Mapping[Place, Routes]) -> list[Scope]:
-    return [Scope(family, protocol=protocol) for family in _FAMILIES for protocol in sorted(protocols)]
+    return [Scope(family, protocol=protocol) for family in UNICAST for protocol in sorted(protocols)]
 
 
 def _doubtful(

@@ -40,7 +40,7 @@ from bgpd.kernel.route_messages import (
     RouteForm,
     encode_route_dump_request,
 )
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.kernel import RoutingRule
 from bgpd.runtime.rates import Share
 
@@ -147,7 +147,7 @@ class KernelReader:
                 try:
                     found = {
                         rule
-                        for family in (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+                        for family in UNICAST
                         for data in dump(self._small, encode_rule_dump_request(family))
                         for rule in read_rules(family, data)
                     }
@@ -223,7 +223,7 @@ def has_routes(protocol: int) -> bool:
     """Whether any table of this namespace has a route of an rtproto, read at once as above. Raises: OSError."""
     with open_socket(receive_bytes=_RECEIVE_BYTES, strict=True) as opened:
         opened.settimeout(30)
-        for family in (Family.IPV4_UNICAST, Family.IPV6_UNICAST):
+        for family in UNICAST:
             with contextlib.suppress(DumpInterrupted):
                 for data in dump(opened, encode_route_dump_request(family, protocol=protocol)):
                     if any(run.protocol == protocol and run.keys for run in read_runs(data)):

@@ -23,7 +23,7 @@ from bgpd.message.notification import decode_communication, describe_notificatio
 from bgpd.message.open import MAX_MESSAGE_LENGTH, Negotiated, Open, capability_names, check_open, family_name
 from bgpd.message.route_report import AttributeReport, UpdateDetails, report_update
 from bgpd.message.update_decoder import UpdateDecoder
-from bgpd.model.iana import AS_TRANS, ErrorCode, Family, HeaderSubcode, MessageType
+from bgpd.model.iana import AS_TRANS, UNICAST, ErrorCode, Family, HeaderSubcode, MessageType
 from bgpd.model.prefix import format_address
 from bgpd.model.wire import NlriDecoders, NotificationError, Reaction, WireError
 
@@ -148,7 +148,7 @@ def _check_header(message: bytes) -> tuple[MessageType, int]:
 
 
 def _negotiated(session: str, two_octet_as: bool, *, add_path: bool, extended_next_hop: bool) -> Negotiated:
-    unicast = frozenset((Family.IPV4_UNICAST, Family.IPV6_UNICAST))
+    unicast = frozenset(UNICAST)
     return Negotiated(
         local_asn=AS_TRANS,
         peer_asn=AS_TRANS if session == "ibgp" else 0,

@@ -21,7 +21,7 @@ from bgpd.kernel.loopback import loopback_of
 from bgpd.kernel.netlink import DumpInterrupted, MessageKind, dump, messages, open_socket
 from bgpd.kernel.route_decoder import read_runs
 from bgpd.kernel.route_messages import encode_route_dump_request
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.kernel import Address, Link
 from bgpd.model.prefix import format_address
 from bgpd.speaker.lldp import PROGRAM, read_lldp
@@ -167,7 +167,7 @@ def _look_at_routes(machine: Machine) -> None:
     names = {port.link.index: port.link.name for port in machine.ports}
     with open_socket(strict=True) as opened:
         opened.settimeout(30)
-        for family in (Family.IPV4_UNICAST, Family.IPV6_UNICAST):
+        for family in UNICAST:
             for _ in range(_TRIES):
                 try:
                     datagrams = list(dump(opened, encode_route_dump_request(family, table=MAIN_TABLE)))

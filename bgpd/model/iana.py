@@ -54,6 +54,8 @@ _FAMILY_CODES = {
 FAMILY_BY_CODE: dict[tuple[int, int], Family] = {
     (int(afi), int(safi)): family for family, (afi, safi) in _FAMILY_CODES.items()
 }
+UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+"""The families of IP routes, in the order in which they are shown."""
 
 
 class MessageType(enum.IntEnum):

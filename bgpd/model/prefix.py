@@ -10,7 +10,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable, Iterator
 
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 
 VrfFamily = tuple[str, Family]
 """A table: the name of its VRF ("" for the main one), and its family."""
@@ -64,7 +64,7 @@ def key_address(family: Family, key: bytes) -> bytes:
 
 def is_key(family: Family, key: bytes) -> bool:
     """Whether the bytes, of whatever origin, are the key of a prefix of a unicast family."""
-    if family not in (Family.IPV4_UNICAST, Family.IPV6_UNICAST) or not key or key[0] > 8 * address_length(family):
+    if family not in UNICAST or not key or key[0] > 8 * address_length(family):
         return False
     return len(key) <= 1 + address_length(family) and network_key(key_address(family, key), key[0]) == key
 

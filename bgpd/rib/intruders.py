@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from bgpd.config.schema import RibConfig
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST, Family
 from bgpd.model.path import Path
 from bgpd.model.prefix import format_key, parse_address
 from bgpd.model.source import SourceKind
@@ -18,7 +18,6 @@ from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.shared_decisions import Decision, Entry
 from bgpd.runtime.events import log
 
-_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _LOGGED = 16
 """Addresses of one change that the log names one by one."""
 _SHOWN = 8
@@ -56,7 +55,7 @@ class ContestedAddresses:
 
     def look(self, table: LocRib, keys: Collection[bytes]) -> None:
         """This host's own routes of these keys, or those beside them, have changed. EVPN routes are no addresses."""
-        if table.family not in _UNICAST:
+        if table.family not in UNICAST:
             return
         begun: list[tuple[bytes, tuple[str, ...]]] = []
         ended: list[bytes] = []

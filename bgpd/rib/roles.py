@@ -8,9 +8,8 @@ others; no policy can change any of it.
 from __future__ import annotations
 
 from bgpd.model.attributes import Attributes, pack_attribute
-from bgpd.model.iana import AttributeFlag, AttributeType, Family, Role
+from bgpd.model.iana import UNICAST, AttributeFlag, AttributeType, Family, Role
 
-_UNICAST = frozenset((Family.IPV4_UNICAST, Family.IPV6_UNICAST))
 _FLAGS = int(AttributeFlag.OPTIONAL | AttributeFlag.TRANSITIVE)
 _OTC = int(AttributeType.ONLY_TO_CUSTOMER)
 _HEARS_CUSTOMERS = frozenset((Role.PROVIDER, Role.RS))
@@ -30,13 +29,13 @@ class RoleRules:
 
     def signs(self, family: Family) -> tuple[bytes, ...]:
         """Bytes of which one stands in each received block that is refused or changed; b"" stands in any."""
-        if self._role is None or family not in _UNICAST:
+        if self._role is None or family not in UNICAST:
             return ()
         return OTC_SIGNS if self._role in _HEARS_CUSTOMERS else (b"",)
 
     def why_leaked(self, family: Family, received: Attributes) -> str:
         """Why a received route is a leak, and must not be used; "" if it is none (ingress, items 1 and 2)."""
-        if self._role is None or family not in _UNICAST:
+        if self._role is None or family not in UNICAST:
             return ""
         otc = received.only_to_customer
         if otc is None:
@@ -51,19 +50,19 @@ class RoleRules:
 
     def marked_when_received(self, family: Family, received: Attributes) -> Attributes:
         """With OTC, if the route came from above or from a peer (ingress, item 3)."""
-        if self._role is None or self._role in _HEARS_CUSTOMERS or family not in _UNICAST:
+        if self._role is None or self._role in _HEARS_CUSTOMERS or family not in UNICAST:
             return received
         return _with_otc(received, self._neighbor_asn)
 
     def marked_when_sent(self, family: Family, sent: Attributes) -> Attributes:
         """With OTC, if the route goes down or to a peer (egress, item 1)."""
-        if self._role not in _SPEAKS_TO_CUSTOMERS or family not in _UNICAST:
+        if self._role not in _SPEAKS_TO_CUSTOMERS or family not in UNICAST:
             return sent
         return _with_otc(sent, self._local_asn)
 
     def why_not_sent(self, family: Family, attributes: Attributes) -> str:
         """Why a route may not be sent to the neighbor; "" if it may (egress, item 2)."""
-        if self._role is None or self._role in _HEARS_CUSTOMERS or family not in _UNICAST:
+        if self._role is None or self._role in _HEARS_CUSTOMERS or family not in UNICAST:
             return ""
         otc = attributes.only_to_customer
         if otc is None:

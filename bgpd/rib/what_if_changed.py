@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import msgspec
 
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import CeaseSubcode, Family
+from bgpd.model.iana import UNICAST, CeaseSubcode, Family
 from bgpd.model.next_hop import NextHop, NextHops
 from bgpd.model.path import Path
 from bgpd.model.route_batch import RouteBatch
@@ -25,7 +25,6 @@ from bgpd.rib.shared_decisions import Entry
 from bgpd.rib.what_if import Fate, Foreseen, fate_between
 
 _SLICE = 2048
-_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _OWN: NextHops = ()
 """Stands for the next hops of a route of this host itself."""
 
@@ -69,7 +68,7 @@ class Before:
 
     def __init__(self, rib: Rib) -> None:
         self._rib = rib
-        tables = {place: table for place, table in rib.tables.items() if place[1] in _UNICAST}
+        tables = {place: table for place, table in rib.tables.items() if place[1] in UNICAST}
         self._entries = {place: dict(_entries(table)) for place, table in tables.items()}
         self._hops = {place: _forwarding(tables[place], found.values()) for place, found in self._entries.items()}
 
@@ -77,7 +76,7 @@ class Before:
         """What has become of them since."""
         outcome = Outcome(tables={}, told=told)
         for place, table in self._rib.tables.items():
-            if place[1] in _UNICAST:
+            if place[1] in UNICAST:
                 found = Foreseen(counts=Counter(), examples={}, fates={} if with_fates else None)
                 _compare(table, self._entries.get(place, {}), self._hops.get(place, {}), found)
                 outcome.tables[place] = found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST
 from bgpd.model.prefix import format_address, parse_prefix
 from bgpd.model.source import Source
 from bgpd.readiness import ESTABLISH_WAIT_S
@@ -20,7 +20,6 @@ from bgpd.simulation.policies import Sort
 from bgpd.simulation.reach import Packets
 from bgpd.simulation.wire import EVPN, V6, codes_of
 
-FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _ALL_HOSTS = 50
 """Up to so many, packets are followed from each of them."""
 Hop = tuple[bytes, int]
@@ -159,7 +158,7 @@ def _inside(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
     if daemon.walks:
         yield f"{host.name}: {len(daemon.walks)} walks go on"
     fib, own = routing.tables.fibs[""], host.kernel.own_routes()
-    for family in FAMILIES if routing.converged else ():  # before, what an earlier run left may have died
+    for family in UNICAST if routing.converged else ():  # before, what an earlier run left may have died
         installed = fib.writer.families[family].installed
         kernel = {place[2]: target for place, target in own.items() if place[0] is family}
         believed = {key: installed.get(key) for key in _all_keys(installed)}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from bgpd.kernel.route_messages import LAST_RESORT_METRIC
-from bgpd.model.iana import Family
+from bgpd.model.iana import UNICAST
 from bgpd.model.prefix import format_address, format_key, key_address, parse_prefix
 from bgpd.simulation import evpn, policies, tenants, vrf_sessions
 from bgpd.simulation.aggregates import Announced, is_inside
@@ -144,7 +144,7 @@ def _table(fabric: Fabric, host: SimulatedHost, tenant: Tenant, expected: Expect
     if not daemon.routing.converged:
         return
     own = kernel.own_routes(tenant.table)
-    for family in (Family.IPV4_UNICAST, Family.IPV6_UNICAST):
+    for family in UNICAST:
         if own.pop((family, tenant.table, b"\0", LAST_RESORT_METRIC), None) is None:
             yield f"{host.name}: {family} of {tenant.name} has no unreachable default"
     for prefix, hops in _targets(fabric, host, tenant, expected):
@@ -238,7 +238,7 @@ def _record(host: SimulatedHost, tenant: Tenant) -> Iterator[str]:
     if fib is None:
         yield f"{host.name}: {tenant.name} has no table"
         return
-    for family in (Family.IPV4_UNICAST, Family.IPV6_UNICAST) if daemon.routing.converged else ():
+    for family in UNICAST if daemon.routing.converged else ():
         installed = fib.writer.families[family].installed
         believed = {key: installed.get(key) for keys in installed.slices(1000) for key in keys}
         own = host.kernel.own_routes(tenant.table)
