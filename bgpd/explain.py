@@ -14,7 +14,7 @@ from bgpd.evpn.views import explain_overlay
 from bgpd.fib import views as fib_views
 from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
-from bgpd.model.prefix import covering_keys, format_address, parse_prefix
+from bgpd.model.prefix import covering_keys, family_of, format_address, parse_prefix
 from bgpd.model.source import SourceKind
 from bgpd.model.views.explained import ExplainView
 from bgpd.model.views.routes import CandidateView, FibRouteView, KernelRouteView, NextHopView, RouteView, WorkloadView
@@ -47,7 +47,7 @@ async def explain(
     """The view of a packed address in a VRF ("" for the main table). `audience` adds who has a workload's route,
     `rules` tells where the rules of policies stand, by name and number, `drained` that this host is out of service.
     """
-    family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+    family = family_of(address)
     kernel = await fib_views.lookup(fib, address)
     if kernel is not None:
         await fib_views.add_neighbors(fib, kernel)

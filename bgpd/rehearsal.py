@@ -20,7 +20,7 @@ from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, LinkChanged, RouteChanged
 from bgpd.model.next_hop import NextHop, NextHops
-from bgpd.model.prefix import VrfKey, covers, host_key
+from bgpd.model.prefix import VrfKey, covers, family_of, host_key
 from bgpd.reconfigure import rehearse
 from bgpd.rib.rib import Rib
 from bgpd.rib.what_if_changed import Around, Before, Outcome
@@ -115,7 +115,7 @@ def behind(interfaces: Collection[str], host: Host) -> Callable[[NextHop], bool]
     def is_behind(hop: NextHop) -> bool:
         if hop.interface:
             return hop.interface in interfaces
-        its = Family.IPV4_UNICAST if len(hop.address) == 4 else Family.IPV6_UNICAST
+        its = family_of(hop.address)
         return any(family is its and covers(network, host_key(hop.address)) for family, network in networks)
 
     return is_behind

@@ -19,7 +19,7 @@ from bgpd.evpn.vrf import Vrf
 from bgpd.evpn.vrf_routes import VrfRoutes
 from bgpd.model.evpn import origin_of
 from bgpd.model.iana import Family
-from bgpd.model.prefix import format_address
+from bgpd.model.prefix import family_of, format_address, host_key
 from bgpd.model.workload import ClaimInfo, Presence
 from bgpd.runtime.events import log
 from bgpd.runtime.turns import Clock
@@ -161,7 +161,7 @@ class Endpoints:
             if verdict is not None:
                 verdicts.append((endpoint, verdict))
             elif self._mobility.presence(endpoint) != before:
-                self._presences.presence_changed(vrf, _family_of(endpoint), prefix)
+                self._presences.presence_changed(vrf, family_of(endpoint.ip), prefix)
         self._act(verdicts, {})
 
     def _expired(self) -> None:
@@ -220,8 +220,8 @@ class Endpoints:
         gone: dict[tuple[str, Family, str], list[bytes]] = {}
         again = []
         for endpoint, verdict in verdicts:
-            family = _family_of(endpoint)
-            prefix = bytes((8 * len(endpoint.ip),)) + endpoint.ip
+            family = family_of(endpoint.ip)
+            prefix = host_key(endpoint.ip)
             here = (endpoint.vrf, prefix) in self._here
             if verdict.state is EndpointState.LOCAL:
                 if here and endpoint in self._advertised:
@@ -246,10 +246,6 @@ class Endpoints:
         for vrf, family, prefix in again:
             self._presences.presence_changed(vrf, family, prefix)
         self._set_timer()
-
-
-def _family_of(endpoint: Endpoint) -> Family:
-    return Family.IPV4_UNICAST if len(endpoint.ip) == 4 else Family.IPV6_UNICAST
 
 
 def _log(endpoint: Endpoint, verdict: Verdict) -> None:

@@ -20,7 +20,7 @@ from typing import Protocol
 import msgspec
 
 from bgpd.model.next_hop import NextHop, NextHops
-from bgpd.model.prefix import format_address, is_link_local
+from bgpd.model.prefix import format_address, host_key, is_link_local
 
 MAX_DEPTH = 4
 """Type 2 routes followed one after the other before a resolution is called a loop."""
@@ -135,7 +135,7 @@ class Resolver:
             waiting -= gone
             if not waiting:
                 del self._addresses[address]
-                self._prefixes[len(address)].discard(bytes((8 * len(address),)) + address)
+                self._prefixes[len(address)].discard(host_key(address))
 
     def uplinks(self) -> tuple[Uplink, ...]:
         """The uplinks that next hops are resolved to."""

@@ -19,7 +19,7 @@ from bgpd.model.communities import format_evpn_community, format_route_distingui
 from bgpd.model.evpn import EvpnRoute, parse_key
 from bgpd.model.iana import UNICAST, EvpnRouteType, Family
 from bgpd.model.path import Path
-from bgpd.model.prefix import address_length, format_address, format_key
+from bgpd.model.prefix import address_length, family_of, format_address, format_key
 from bgpd.model.route_batch import Overlay
 from bgpd.model.views.evpn import EndpointView, EvpnPathView, EvpnRouteView, UplinkView, VrfView
 from bgpd.model.views.queries import ViewQuery
@@ -137,7 +137,7 @@ def _resolution(path: Path, route: EvpnRoute, vrfs: Mapping[str, Vrf]) -> tuple[
     address = route.prefix or route.ip
     if path.rejected or path.source.is_local or not address:
         return [], ""
-    family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+    family = family_of(address)
     is_prefix = route.route_type == EvpnRouteType.IP_PREFIX
     steps: list[str] = []
     for vrf in vrfs.values():
@@ -221,7 +221,7 @@ def _uplink_views(vrf: Vrf) -> list[UplinkView]:
 def explain_overlay(evpn: Evpn, vrf: str, address: bytes) -> list[str]:
     """How an address of a VRF is reached: route, gateway, type 2 route or subnet, uplink; one step in each line."""
     where = evpn.vrfs.get(vrf)
-    family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+    family = family_of(address)
     if where is None:
         return []
     table = evpn.rib.table(vrf, family)

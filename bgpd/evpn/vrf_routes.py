@@ -12,6 +12,7 @@ from bgpd.evpn.vrf import Vrf
 from bgpd.model.iana import Family
 from bgpd.model.next_hop import NextHops
 from bgpd.model.path import Path
+from bgpd.model.prefix import family_of, host_key
 from bgpd.model.source import SourceKind
 
 
@@ -24,8 +25,8 @@ class VrfRoutes:
 
     def host_route(self, vrf: str, address: bytes) -> NextHops | None:
         """The next hops of the type 2 routes of an address; (): it is a workload of this host; None: there is none."""
-        prefix = bytes((8 * len(address),)) + address
-        decision = self._rib.table(vrf, _family_of(address)).routes.get(prefix)
+        prefix = host_key(address)
+        decision = self._rib.table(vrf, family_of(address)).routes.get(prefix)
         if decision is None:
             return None
         if decision.is_local:
@@ -37,7 +38,7 @@ class VrfRoutes:
 
     def remote(self, vrf: str, prefix: bytes) -> Remote | None:
         """The best remote type 2 route of a host prefix: sticky, else the highest sequence; then the lowest origin."""
-        decision = self._rib.table(vrf, _family_of(prefix[1:])).routes.get(prefix)
+        decision = self._rib.table(vrf, family_of(prefix[1:])).routes.get(prefix)
         found = [
             (decode_mobility(path.attributes.extended_communities), path.source.origin)
             for path in (decision.candidates if decision is not None else ())
@@ -59,7 +60,3 @@ class VrfRoutes:
             return None if table.is_suppressed(key, best) else best
         is_passed_on = vrf.config.originate == "all" and best.source.kind is not SourceKind.EVPN
         return best if is_passed_on else None
-
-
-def _family_of(address: bytes) -> Family:
-    return Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST

@@ -21,6 +21,7 @@ from bgpd.fib.rechecks import SLICE
 from bgpd.fib.reconcile import Upkeep
 from bgpd.model.iana import UNICAST, Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, KernelRoute, LinkChanged, RouteChanged
+from bgpd.model.prefix import family_of
 
 _DRIFT_DELAY_S = 0.02
 _SLICE = 1024
@@ -223,7 +224,7 @@ class TableEvents:
         """
         link = self._dataplane.host.named(event.address.interface)
         if event.gone and link is not None:
-            family = Family.IPV4_UNICAST if len(event.address.packed) == 4 else Family.IPV6_UNICAST
+            family = family_of(event.address.packed)
             self._direct_link_changed(link.index, (family,))
         elif not event.gone and any(routes.failed for routes in self._writer.families.values()):
             self._writer.recheck_unsettled()

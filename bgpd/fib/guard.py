@@ -26,7 +26,7 @@ import msgspec
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
-from bgpd.model.prefix import address_length, covers, format_address, format_key, host_key, is_link_local
+from bgpd.model.prefix import address_length, covers, family_of, format_address, format_key, host_key, is_link_local
 
 PIECES_BELOW = {Family.IPV4_UNICAST: 8, Family.IPV6_UNICAST: 16}
 """A learned prefix that is shorter takes a default route piece by piece (0.0.0.0/1 and 128.0.0.0/1, say)."""
@@ -144,7 +144,7 @@ class RulesMaker:
                 {(name, key) for name, of, key in networks if of is family},
                 uplinks=uplinks,
                 management=management - uplinks,
-                addresses={packed: what for packed, what in addresses.items() if _family_of(packed) is family},
+                addresses={packed: what for packed, what in addresses.items() if family_of(packed) is family},
                 distant=dependencies.leaves | dependencies.brokers,
                 foreign=foreign[family],
             )
@@ -153,7 +153,7 @@ class RulesMaker:
 
     def _uplinks(self, dependencies: Dependencies, networks: Collection[tuple[str, Family, bytes]]) -> set[str]:
         lengths = {(family, key[0]) for _name, family, key in networks}
-        leaves = [(_family_of(one), host_key(one)) for one in dependencies.leaves if not is_link_local(one)]
+        leaves = [(family_of(one), host_key(one)) for one in dependencies.leaves if not is_link_local(one)]
         lead = {(of, truncated(leaf, length)) for of, leaf in leaves for family, length in lengths if of is family}
         found = {name for name, family, key in networks if (family, key) in lead} | dependencies.uplinks
         return {name for name in found if not any(fnmatchcase(name, glob) for glob in dependencies.workloads)}
@@ -219,7 +219,7 @@ class RulesMaker:
 
 def _networks(host: Host, vrf: str) -> set[tuple[str, Family, bytes]]:
     """(interface, family, key) of the networks that addresses and the kernel attached to a VRF's interfaces."""
-    found = {(one.interface, _family_of(one.packed), one.network) for one in host.all_addresses(vrf)}
+    found = {(one.interface, family_of(one.packed), one.network) for one in host.all_addresses(vrf)}
     for link in host.interfaces(vrf):
         found.update((link.name, *place) for place in host.networks(link.name))
     return found
@@ -256,10 +256,6 @@ def address_block(packed: bytes, what: str) -> Block:
 
 def _prefixes_of(key: bytes, first: int, end: int) -> Iterator[bytes]:
     return (truncated(key, length) for length in range(first, end))
-
-
-def _family_of(packed: bytes) -> Family:
-    return Family.IPV4_UNICAST if len(packed) == 4 else Family.IPV6_UNICAST
 
 
 _DEFAULT = b"\0"

@@ -20,7 +20,7 @@ from bgpd.fib.batches import TableWriter
 from bgpd.fib.dataplane import Dataplane
 from bgpd.model.iana import UNICAST, Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
-from bgpd.model.prefix import format_address, parse_address
+from bgpd.model.prefix import family_of, format_address, parse_address
 from bgpd.runtime.events import log
 
 LOOPBACK = "loopback"
@@ -102,7 +102,7 @@ class PreferredSource:
             return {Family.IPV4_UNICAST: loopback.ipv4, Family.IPV6_UNICAST: loopback.ipv6}
         texts: Iterable[str] = (self._wanted,) if isinstance(self._wanted, str) else self._wanted
         packed = map(parse_address, filter(None, texts))
-        return {Family.IPV4_UNICAST if len(one) == 4 else Family.IPV6_UNICAST: one for one in packed}
+        return {family_of(one): one for one in packed}
 
     def _problem(self, family: Family, address: bytes) -> str:
         """Why routes of a family cannot name an address, "" if they can, or if they are to name none."""

@@ -19,7 +19,7 @@ from bgpd.kernel.route_messages import BLACKHOLE
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 from bgpd.model.next_hop import NextHop, NextHops
-from bgpd.model.prefix import format_address, format_key, in_address_order, key_of, parse_address
+from bgpd.model.prefix import family_of, format_address, format_key, in_address_order, key_of, parse_address
 from bgpd.model.views.routes import FibRouteView, KernelRouteView, NextHopView
 
 RT_TABLE_LOCAL = 255
@@ -167,7 +167,7 @@ def _dropped(fib: Fib, address: bytes) -> KernelRouteView | None:
 
 def _foreign_drop(fib: Fib, address: bytes) -> KernelRouteView | None:
     """The most specific blackhole, unreachable, prohibit or throw route of another program over an address."""
-    family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+    family = family_of(address)
     known = fib.dataplane.monitor.routes.routes
     tables = [fib.form.table] if fib.vrf else list(dict.fromkeys((fib.form.table, _RT_TABLE_MAIN)))
     for length in range(8 * len(address), -1, -1):
@@ -193,7 +193,7 @@ def _drop_of(route: KernelRoute) -> str:
 
 def _own_blackhole(fib: Fib, address: bytes) -> KernelRouteView | None:
     """The blackhole of ours that drops packets to an address."""
-    family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+    family = family_of(address)
     installed = fib.families[family].installed
     for length in range(8 * len(address), -1, -1):
         key = key_of(ipaddress.ip_network((address, length), strict=False))

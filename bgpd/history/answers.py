@@ -34,7 +34,7 @@ from bgpd.journal.store import JournalUnusable, Sought, read_copy
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.prefix import covering_keys, format_address, format_key
+from bgpd.model.prefix import covering_keys, family_of, format_address, format_key
 from bgpd.model.views.explained import MessageView, PastNeighborView, PastView, RouteChangeView, WithheldView
 from bgpd.model.views.host import EventView
 from bgpd.model.views.routes import ExchangedRouteView, RouteView, WorkloadView
@@ -55,7 +55,7 @@ def past(
 
     `events`: those of the journal there are added. Raises: NotKnown.
     """
-    family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+    family = family_of(address)
     keys = list(covering_keys(family, address))
     segments, found, own = _read(state, (vrf, family), keys, at=at, progress=progress)
     since = known_from(segments)
@@ -211,7 +211,7 @@ def sought(at: float) -> Sought:
 def about(view: PastView, events: Iterable[EventView]) -> list[EventView]:
     """The last of these events that are about the neighbors that said something, or about a prefix of the address."""
     address = ipaddress.ip_address(view.address).packed
-    family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+    family = family_of(address)
     prefixes = {format_key(family, one) for one in covering_keys(family, address)}
     names = {one.source for one in (*(view.route.candidates if view.route is not None else ()), *view.changes)}
 

@@ -24,7 +24,7 @@ from bgpd.history.reading import (
 from bgpd.history.segments import known_from
 from bgpd.history.wanted import Inside, These, Wanted
 from bgpd.model.iana import UNICAST, Family
-from bgpd.model.prefix import covering_keys, parse_prefix
+from bgpd.model.prefix import covering_keys, family_of, parse_prefix
 from bgpd.model.views.explained import PastRoutesView
 from bgpd.model.views.queries import PastQuery
 from bgpd.rib.views import route_view
@@ -81,7 +81,7 @@ def _wanted(query: PastQuery) -> tuple[Family, Wanted]:
         wanted = Inside(key) if query.longer_prefixes else These([key])
     else:
         packed = ipaddress.ip_address(query.prefix).packed
-        family = Family.IPV4_UNICAST if len(packed) == 4 else Family.IPV6_UNICAST
+        family = family_of(packed)
         wanted = These(covering_keys(family, packed))
     return family, wanted if query.family in ("", family) else These(())
 

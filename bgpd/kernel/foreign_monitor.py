@@ -20,6 +20,7 @@ from bgpd.kernel.foreign_routes import ForeignRoutes, Place, Routes
 from bgpd.kernel.netlink import DATAGRAM_PAUSE_S
 from bgpd.model.iana import UNICAST, Family
 from bgpd.model.kernel import Address, RouteChanged
+from bgpd.model.prefix import family_of
 from bgpd.runtime.background import start_in_background
 from bgpd.runtime.events import log
 from bgpd.runtime.rates import Share
@@ -116,7 +117,7 @@ class ForeignMonitor:
 
     def address_gone(self, address: Address) -> None:
         """An address left an interface."""
-        family = Family.IPV4_UNICAST if len(address.packed) == 4 else Family.IPV6_UNICAST
+        family = family_of(address.packed)
         self._sources_gone.add(address.packed)
         self.doubt(family, address.interface)
 

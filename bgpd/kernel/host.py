@@ -17,7 +17,7 @@ import msgspec
 from bgpd.kernel.loopback import Loopback, Within, loopback_of, may_be_loopback
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, KernelEvent, KernelRoute, Link, LinkChanged
-from bgpd.model.prefix import address_length, covers, is_link_local, key_address
+from bgpd.model.prefix import address_length, covers, host_key, is_link_local, key_address
 
 MAIN_TABLE = 254
 _LOOPBACK_NETWORK = 127
@@ -271,7 +271,7 @@ class Host:
 
         The longest network counts, then that it has the `local` address, then that it is up, then its index.
         """
-        host = bytes((8 * len(address),)) + address
+        host = host_key(address)
         best: tuple[int, bool, bool, int] = (-1, False, False, 0)
         found = ""
         for link in self.interfaces(vrf):
@@ -286,7 +286,7 @@ class Host:
         """The interface of a VRF that an address is attached to: by a network of its own (`facing`), or by a route of
         the main table, as to a pod. "" if there is none."""
         found = self.facing(address, vrf)
-        host, longest = bytes((8 * len(address),)) + address, 0
+        host, longest = host_key(address), 0
         for link in () if found else self.interfaces(vrf):
             for family, table, key in self._attached.get(link.name, ()):
                 is_of = address_length(family) == len(address) and table == MAIN_TABLE

@@ -16,7 +16,7 @@ from bgpd.kernel.netlink import DumpInterrupted, MessageKind, dump, messages, op
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, Link
 from bgpd.model.martians import martians
-from bgpd.model.prefix import covers, host_key
+from bgpd.model.prefix import covers, family_of, host_key
 
 _LOOPBACK = "lo"
 _DUMMY_KIND = "dummy"
@@ -99,7 +99,7 @@ def _is_choosable(address: Address, within: Within) -> bool:
     if not address.usable or address.deprecated:
         return False
     key = host_key(address.packed)
-    family = Family.IPV4_UNICAST if len(address.packed) == 4 else Family.IPV6_UNICAST
+    family = family_of(address.packed)
     if martians(family, [key]):
         return False
     prefixes = [prefix for of, prefix in within if of is family]

@@ -42,6 +42,7 @@ from bgpd.kernel.route_messages import (
 )
 from bgpd.model.iana import UNICAST, Family
 from bgpd.model.kernel import RoutingRule
+from bgpd.model.prefix import socket_family
 from bgpd.runtime.rates import Share
 
 _NDMSG = struct.Struct("=B3xiHBB")
@@ -123,7 +124,7 @@ class KernelReader:
         return await asyncio.get_running_loop().run_in_executor(None, self._look_for_neighbor, address, ifindex)
 
     def _look_for_neighbor(self, address: bytes, ifindex: int) -> str:
-        number = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+        number = socket_family(address)
         payload = _NDMSG.pack(number, ifindex, 0, 0, 0) + attribute(_NDA_DST, address)
         with self._locks[self._lookups]:
             self._lookups.send(message(MessageKind.GET_NEIGHBOR, MessageFlag.REQUEST, payload))
@@ -193,7 +194,7 @@ class KernelReader:
         raise OSError(errno.EBUSY, f"table {form.table} changed during each of {_TRIES} dumps")
 
     def _look_up(self, address: bytes, ifindex: int) -> RouteRun | OSError:
-        number = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+        number = socket_family(address)
         flags = _RTM_F_LOOKUP_TABLE | _RTM_F_FIB_MATCH
         payload = RTMSG.pack(number, len(address) * 8, 0, 0, 0, 0, 0, 0, flags) + attribute(RTA_DST, address)
         if ifindex:

@@ -82,9 +82,19 @@ def format_key(family: Family, key: bytes) -> str:
     return f"{socket.inet_ntop(socket.AF_INET6, key[1:].ljust(16, _ZERO))}/{key[0]}"
 
 
+def family_of(packed: bytes) -> Family:
+    """The family that prefixes of a packed address, 4 or 16 bytes, are of."""
+    return Family.IPV4_UNICAST if len(packed) == 4 else Family.IPV6_UNICAST
+
+
+def socket_family(packed: bytes) -> socket.AddressFamily:
+    """The family of sockets, and of the kernel, of a packed address, 4 or 16 bytes."""
+    return socket.AF_INET if len(packed) == 4 else socket.AF_INET6
+
+
 def format_address(packed: bytes) -> str:
     """Text of a packed IPv4 (4 bytes) or IPv6 (16 bytes) address."""
-    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+    return socket.inet_ntop(socket_family(packed), packed)
 
 
 def parse_address(text: str) -> bytes:

@@ -22,7 +22,7 @@ from bgpd.model.kernel import (
     KernelRoute,
     Link,
 )
-from bgpd.model.prefix import network_key, parse_prefix
+from bgpd.model.prefix import family_of, network_key, parse_prefix
 from bgpd.simulation.kernel_ports import Monitor, Writer
 from bgpd.simulation.linux import FOREIGN, METRIC, PROTOCOL, LinuxTables, Place
 from bgpd.simulation.loop import Process
@@ -273,7 +273,7 @@ class Kernel(LinuxTables):
 
     def lookup(self, address: bytes, table: int = MAIN) -> tuple[int, int] | None:
         """(protocol, target) of the route for a packed address: the longest prefix, then the lowest metric."""
-        family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+        family = family_of(address)
         for length in sorted(self._lengths.get((family, table), ()), reverse=True):
             key = network_key(address, length)
             metrics = self._metrics.get((family, table, key))

@@ -17,7 +17,7 @@ from bgpd.bfd.packet import Diagnostic, State
 from bgpd.config.schema_sessions import BfdConfig, ListenConfig
 from bgpd.config.sections import range_of
 from bgpd.kernel.host import Host
-from bgpd.model.prefix import covers, format_address, is_link_local
+from bgpd.model.prefix import covers, format_address, host_key, is_link_local
 from bgpd.model.views.sessions import BfdView
 from bgpd.runtime.events import log
 from bgpd.speaker.bfd_channel import BfdChannel
@@ -274,7 +274,7 @@ def _as_wish(local: bytes, peer: bytes, interface: str, config: BfdConfig) -> Wi
 
 def _local_address(host: Host, peer: bytes, interface: str) -> bytes:
     """The address of an interface that BGP will most likely speak from: link-local, or in the neighbor's network."""
-    wanted = bytes((8 * len(peer),)) + peer
+    wanted = host_key(peer)
     for own in host.addresses(interface):
         if len(own.packed) != len(peer) or own.packed == peer:
             continue

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable
 from functools import partial
 
+from bgpd.model.prefix import socket_family
 from bgpd.runtime.events import log
 from bgpd.runtime.memory import connection_came
 from bgpd.speaker.admission import Admission
@@ -24,7 +25,6 @@ from bgpd.speaker.socket_options import (
     TCP_SAVE_SYN,
     arrival_index,
     bind_to_device,
-    family_of,
     is_bound_to_nothing,
     set_common,
 )
@@ -166,7 +166,7 @@ class Listener:
 
         Raises: OSError: the kernel lacks TCP MD5, TCP-AO or the algorithm.
         """
-        sock = self._sockets.get(family_of(address))
+        sock = self._sockets.get(socket_family(address))
         if sock is None:
             return
         left = self.left.pop((address, prefix_length), None)
@@ -177,7 +177,7 @@ class Listener:
 
     def saved_keys(self, family: int) -> list[SavedKeys]:
         """What the socket of an IP version wants signed, for another process."""
-        return [saved_keys(*who, keys) for who, keys in self._signed.items() if family_of(who[0]) == family]
+        return [saved_keys(*who, keys) for who, keys in self._signed.items() if socket_family(who[0]) == family]
 
     def forget_left(self) -> None:
         """All is signed that is wanted: what another process wanted beside that is wanted no more."""

@@ -15,7 +15,7 @@ from bgpd.config.schema_sessions import ListenConfig
 from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.words import missing_interface
 from bgpd.kernel.host import Host
-from bgpd.model.prefix import address_length, covers, format_address, is_link_local
+from bgpd.model.prefix import address_length, covers, format_address, host_key, is_link_local
 from bgpd.speaker.authentication import (
     Authentication,
     BadAuthentication,
@@ -206,7 +206,7 @@ class Reach:
             return f"it came by {arrival}, and interface is {config.interface}"
         if self._host.is_own(address, vrf=config.vrf) or wire.peer.scope or self._host.attaching(address, config.vrf):
             return ""
-        key = bytes((8 * len(address),)) + address
+        key = host_key(address)
         if config.vrf and any(covers(network, key) for network in self._networks(config.interface, len(address))):
             return ""  # where VRFs are kept by rules, its claims put the interface into the VRF
         return f"{format_address(address)} is neither on this host nor in a network of its interfaces: it is no guest"

@@ -14,6 +14,7 @@ import sys
 import termios
 
 from bgpd.config.password_file import MD5_KEY_BYTES
+from bgpd.model.prefix import socket_family
 
 TCP_MD5SIG = 14
 TCP_MD5SIG_EXT = 32
@@ -35,11 +36,6 @@ MAX_TTL = 255
 _SND_MSS, _PMTU, _RCV_OOOPACK = 16, 60, 224
 """Offsets in struct tcp_info (linux/tcp.h)."""
 _TCP_INFO_LENGTH = 228
-
-
-def family_of(address: bytes) -> socket.AddressFamily:
-    """Socket family of a packed address."""
-    return socket.AF_INET if len(address) == 4 else socket.AF_INET6
 
 
 def set_common(sock: socket.socket) -> None:
@@ -165,7 +161,7 @@ def set_md5_key(sock: socket.socket, address: bytes, prefix_length: int, key: by
 
     Raises: OSError: the kernel was built without TCP MD5, or has no such key to remove.
     """
-    family = family_of(address)
+    family = socket_family(address)
     if family == socket.AF_INET:
         sockaddr = struct.pack("=HH4s", family, 0, address)
     else:

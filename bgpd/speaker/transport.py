@@ -17,12 +17,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from bgpd.model.prefix import format_address
+from bgpd.model.prefix import format_address, socket_family
 from bgpd.speaker.authentication import Authentication, hint, problem_text, set_for_connecting
 from bgpd.speaker.socket_options import (
     MAX_TTL,
     bind_to_device,
-    family_of,
     require_ttl_255,
     set_common,
     ttl_drops,
@@ -313,7 +312,7 @@ async def dial(target: Target, *, new_socket: NewSocket = socket.socket) -> Wire
     Raises: OSError: with the reason as `explain_dial_error` words it.
     """
     loop = asyncio.get_running_loop()
-    sock = new_socket(family_of(target.address), socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    sock = new_socket(socket_family(target.address), socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.setblocking(False)
         set_common(sock)

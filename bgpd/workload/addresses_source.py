@@ -17,7 +17,7 @@ from bgpd.config.schema_workloads import AddressesWorkloadConfig
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, AddressScope, LinkChanged
 from bgpd.model.policy_syntax import PrefixRange, parse_address_range
-from bgpd.model.prefix import covers, format_key, host_key, is_link_local, parse_address
+from bgpd.model.prefix import covers, family_of, format_key, host_key, is_link_local, parse_address
 from bgpd.model.workload import Claim, is_workload
 from bgpd.runtime.turns import soon
 from bgpd.workload.sources import ClaimSource, Restart, SourceKind, SourceParts
@@ -128,7 +128,7 @@ class AddressesSource(ClaimSource):
         for address in self._host.with_address(packed):
             if self._is_wanted(address):
                 wanted.setdefault(self._host.vrf_of(address.interface), address.interface)
-        family = Family.IPV4_UNICAST if len(packed) == 4 else Family.IPV6_UNICAST
+        family = family_of(packed)
         key = host_key(packed)
         for vrf in self._claimed.get(packed, set()) | wanted.keys():
             prefix = format_key(family, key)
@@ -142,7 +142,7 @@ class AddressesSource(ClaimSource):
             self._claimed.pop(packed, None)
 
     def _is_wanted(self, address: Address) -> bool:
-        family = Family.IPV4_UNICAST if len(address.packed) == 4 else Family.IPV6_UNICAST
+        family = family_of(address.packed)
         is_ipv6 = family is Family.IPV6_UNICAST
         if not address.usable or address.scope >= AddressScope.LINK:
             return False
