@@ -25,6 +25,9 @@ class _Start:
     left: Inheritance
 
     def take_over(self) -> None:
+        from bgpd.runtime.systemd import begin_start
+
+        begin_start()
         gc.disable()  # imports make no garbage, and looking for it takes a tenth of the start; see runtime/memory.py
         from bgpd.inheritance import find
         from bgpd.runtime.memory import keep_little_memory

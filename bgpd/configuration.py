@@ -77,7 +77,7 @@ class Configuration:
         if not self._loaded.errors:
             return []
         what = f"{self.file} has errors since before bgpd was restarted, and the configuration of before is in force"
-        return [f"{what}: mend it, then bgpd reload; {self._loaded.errors[0]}"]
+        return [f"{what}: mend it, then bgpd reload; {self._loaded.errors[0].partition(chr(10))[0]}"]
 
     def connect(
         self,

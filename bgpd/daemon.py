@@ -91,7 +91,9 @@ def run(loaded: Loaded, file: str, *, left: Inheritance, warnings: Sequence[str]
     for warning in warnings:
         log.warning("config.warning", warning=warning)
     if loaded.errors:
-        log.error("config.not_in_force", file=file, errors=len(loaded.errors), first=loaded.errors[0])
+        log.error(
+            "config.not_in_force", file=file, errors=len(loaded.errors), first=loaded.errors[0].partition("\n")[0]
+        )
     if left.problem:
         log.error("handover.refused", reason=left.problem)
     trial = Trial(config.state.directory, file=file)

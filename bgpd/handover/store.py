@@ -21,7 +21,7 @@ from bgpd.handover.signals import raise_again
 from bgpd.model.unreadable import UNREADABLE
 from bgpd.runtime import systemd
 
-VARIABLE = "BGPD_DESCRIPTORS"
+VARIABLE = systemd.LEFT_OPEN
 """Names the descriptors that stay open when the process becomes the next one: "snapshot=7,session-1=9"."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Blocked from before the process becomes the next one until that one hears them: they would end it."""
@@ -29,8 +29,6 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 BEGIN_S = 7.0
 """So long the next process may take until it has `inherited`, and is ended if it takes longer: less than a hold time of
 9 s, so that neighbors see connections that end, which they help with. TimeoutStartSec= of the unit is the same."""
-START_S = 90.0
-"""So long it may take from then on: neighbors hear KEEPALIVEs meanwhile."""
 
 KEPT = "bgpd"
 """The name that systemd keeps all of them by; the unit knows it, too."""
@@ -146,7 +144,7 @@ def inherited() -> dict[str, int]:
     if _KEPT_SIGNALS in found:
         raise_again(found.pop(_KEPT_SIGNALS))
     signal.setitimer(signal.ITIMER_REAL, 0)
-    systemd.extend_timeout(START_S)
+    systemd.extend_timeout(systemd.START_S)
     passed = [descriptor for _, descriptor in systemd.passed_descriptors()]
     if passed:
         systemd.remove_descriptors(KEPT)

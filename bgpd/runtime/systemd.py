@@ -18,6 +18,11 @@ READY = "READY=1"
 STOPPING = "STOPPING=1"
 WATCHDOG = "WATCHDOG=1"
 
+START_S = 90.0
+"""So long a start may take once no neighbor waits for it: there is none, or it hears KEEPALIVEs meanwhile."""
+LEFT_OPEN = "BGPD_DESCRIPTORS"
+"""Where a process became this one: names what it has left open (handover/store.py)."""
+
 _SEND_TIMEOUT_S = 5
 """Systemd reads what it is sent when it has time: while it reads all units anew, say, it has none."""
 _FIRST_PASSED = 3
@@ -120,6 +125,14 @@ def status(text: str) -> str:
 def reloading() -> tuple[str, str]:
     """The assignments that begin a reload; READY ends it (MONOTONIC_USEC is asked for by Type=notify-reload)."""
     return "RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
+
+
+def begin_start() -> None:
+    """The first thing of a start: there is time for it, unless descriptors of sessions were passed. On a busy host, or
+    with a slow disk, imports alone may take longer than the unit gives to who takes over sessions (TimeoutStartSec=).
+    """
+    if "LISTEN_FDS" not in os.environ and LEFT_OPEN not in os.environ:
+        extend_timeout(START_S)
 
 
 def extend_timeout(seconds: float) -> None:

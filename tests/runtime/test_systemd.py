@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,30 @@ def test_reload_begins_with_the_monotonic_time() -> None:
     begin, at = systemd_notify.reloading()
     assert begin == "RELOADING=1"
     assert at.startswith("MONOTONIC_USEC=")
+
+
+FAILS_AT_IMPORTS = """
+import sys
+sys.modules["bgpd.inheritance"] = None
+from bgpd.__main__ import main
+main(["run"])
+"""
+
+
+@pytest.mark.parametrize("passed", ["", "LISTEN_FDS", systemd_notify.LEFT_OPEN])
+def test_a_start_that_nobody_waits_for_has_time_before_it_imports(passed: str, tmp_path: Path) -> None:
+    """On a host that boots, with a slow disk and much else to do, imports took longer than the unit gives to a process
+    that takes over sessions, and systemd ended it again and again."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "notify"))
+        receiver.setblocking(False)
+        environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), **({passed: "1"} if passed else {})}
+        done = subprocess.run(
+            [sys.executable, "-c", FAILS_AT_IMPORTS], env=environment, capture_output=True, check=False
+        )
+        assert b"import of bgpd.inheritance halted" in done.stderr
+        if passed:
+            with pytest.raises(BlockingIOError):
+                receiver.recv(100)
+        else:
+            assert receiver.recv(100) == b"EXTEND_TIMEOUT_USEC=90000000"
