@@ -66,8 +66,6 @@ def _left_out(config: Config) -> Iterator[str]:
             yield f"neighbor {one.name}: route-target is not simulated, all routes are told"
     if config.listen:
         yield "[[listen]]: nobody connects"
-    if config.workload.bgp:
-        yield "[[workload.bgp]]: no guest connects"
 
 
 def _unforeseen(config: Config) -> Iterator[str]:

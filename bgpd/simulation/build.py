@@ -17,6 +17,7 @@ from bgpd.config.schema import Config
 from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.migrate.draft import ImportFailed, Place
 from bgpd.model.prefix import is_link_local
+from bgpd.simulation import guest_nodes
 from bgpd.simulation.adapted import Adapted, adapted
 from bgpd.simulation.broker import Broker
 from bgpd.simulation.clab import BGPD_CONFIG, Joint, Node, Topology, interface_of
@@ -80,6 +81,7 @@ class Builder:
         self._configs: dict[str, FrrRouter] = {}
         self._next_address = 1
         self._has_evpn = False
+        self._guests: dict[str, guest_nodes.Place] = {}
 
     def build(self) -> Built:
         """Raises: ImportFailed: the topology, or what it names, has errors."""
@@ -90,7 +92,8 @@ class Builder:
             raise ImportFailed(Place(self._topology.file), "has no host with bgpd", right)
         sessions = [one for node in hosts for one in self._add_host(node)]
         self._has_evpn = any("l2vpn-evpn" in one.neighbor.families for one in sessions)
-        for number, node in enumerate(node for node in nodes if node.is_router):
+        self._find_guests(hosts)
+        for number, node in enumerate(node for node in nodes if node.is_router and node.name not in self._guests):
             self._add_router(node, number, [one for one in sessions if one.router == node.name])
         for one in sessions:
             self._connect_host(one)
@@ -99,6 +102,8 @@ class Builder:
         self._remarks += self._unmet()
         for node in hosts:
             self._add_segments(node)
+        for number, guest in enumerate(self._guests.values()):
+            self._remarks += guest_nodes.add(self._fabric, guest, self._topology.nodes[guest.node], number=number)
         self._feed([self._fabric.hosts[node.name] for node in hosts])
         return Built(fabric=self._fabric, remarks=self._remarks, unforeseen=self._unforeseen)
 
@@ -145,6 +150,15 @@ class Builder:
         neighbors = tuple(by_name[one.name].neighbor for one in fitted.config.neighbor if one.name in by_name)
         fitted.config = msgspec.structs.replace(fitted.config, neighbor=neighbors)
         return fitted, [by_name[one.name] for one in neighbors]
+
+    def _find_guests(self, hosts: list[Node]) -> None:
+        """Nodes that are guests of hosts; what hosts expect that nobody is, is told."""
+        for node in hosts:
+            found, unmet = guest_nodes.places(self._topology, node, self._fabric.hosts[node.name].config)
+            self._guests.update((one.node, one) for one in found)
+            for one in unmet:
+                where = f"in VRF {one.vrf}" if one.vrf else f"at {one.prefix}"
+                self._remarks.append(f"{node.name}: [[workload.bgp]] {one.name}: no node is {where}: nobody connects")
 
     def _add_segments(self, node: Node) -> None:
         """What a host has on the VLANs of its links, and untagged beside them."""

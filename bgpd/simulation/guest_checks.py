@@ -23,10 +23,12 @@ def sessions(host: SimulatedHost) -> Iterator[str]:
 def announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
     """Leaves are told what guests say with their communities, or without, as the host's configuration says."""
     for prefix in sorted(host.said_by_guests):
-        is_kept = host.config.workload.bgp[0].communities == "keep"
+        saying = [guest for guest in host.guests.values() if prefix in guest.says]
+        is_marked = any(MARK in guest.router.own[prefix].communities for guest in saying)
+        is_kept = any(guest.config is not None and guest.config.communities == "keep" for guest in saying)
         for leaf in fabric.leaves_of(host.name):
             route = fabric.routers[leaf].peers[host.name].routes.get(prefix)
-            if route is not None and (MARK in route.communities) is not is_kept:
+            if route is not None and is_marked and (MARK in route.communities) is not is_kept:
                 yield f"{leaf} has {prefix} of a guest of {host.name} as {route}"
 
 

@@ -7,10 +7,11 @@ first guests of all hosts have.
 
 from __future__ import annotations
 
+import functools
+import ipaddress
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from bgpd.config.schema import Config
 from bgpd.config.schema_sessions import GracefulRestartConfig
 from bgpd.config.schema_workloads import GuestConfig
 from bgpd.simulation.network import Link, Port
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 EVERYWHERE = "10.67.255.1/32"
 """What the first guest of each host announces."""
 BRIDGE, BRIDGE_NAME = 40, "br-guests"
+NAME = "guest"
+"""Of all guests of a host, in its configuration."""
 _ASN = 64800
 _DELAY_S = 0.0001
 _V4, _V6 = "10.67.0.0/16 le 32", "fd67:1::/64 le 128"
@@ -47,30 +50,44 @@ def address_of(host: int, number: int, *, is_v6: bool = False) -> str:
 
 
 class Guest:
-    """One: a router that speaks to its host only."""
+    """One: a router that speaks to its host only. `expected_as`: the name of the guest, or of the range of guests, that
+    it is in the host's configuration."""
 
-    def __init__(self, router: Router, host: SimulatedHost, port: Port) -> None:
+    def __init__(self, router: Router, host: SimulatedHost, port: Port, *, expected_as: str = NAME) -> None:
         self.router = router
         self.host = host
         self.port = port
+        self.expected_as = expected_as
+
+    @property
+    def config(self) -> GuestConfig | None:
+        """What the host's configuration says of it; None: nothing now."""
+        return next((one for one in self.host.config.workload.bgp if one.name == self.expected_as), None)
 
     @property
     def is_connected(self) -> bool:
         """Whether a session between it and its host has to be there."""
         assert self.port.link is not None
-        runs = self.router.is_running and self.router.stack.is_there and self.host.daemon is not None
+        is_expected = self.config is not None
+        runs = is_expected and self.router.is_running and self.router.stack.is_there and self.host.daemon is not None
         return runs and self.host.stack.is_there and self.port.link.is_whole
 
     @property
     def says(self) -> set[str]:
         """What its host takes of it."""
-        own = self.router.own if self.is_connected else ()
-        return {prefix for prefix in own if is_permitted(self.host.config, prefix)}
+        return self.has if self.is_connected else set()
+
+    @property
+    def has(self) -> set[str]:
+        """Of what it says, what its host would take."""
+        config = self.config
+        return {prefix for prefix in self.router.own if config is not None and is_permitted(config, prefix)}
 
     def hop(self, prefix: str) -> tuple[bytes, int]:
         """What a host sends to it by: packed gateway, index of the interface."""
         is_v6 = codes_of(prefix) != (1, 1)
-        return self.port.address6 if is_v6 else self.port.address, BRIDGE
+        assert self.port.other is not None
+        return (self.port.address6 or self.port.address) if is_v6 else self.port.address, self.port.other.index
 
     def restart(self, seconds: float, *, is_graceful: bool) -> None:
         """It ends, and is there again so much later."""
@@ -85,10 +102,21 @@ class Guest:
             self.router.start(is_graceful=is_graceful)
 
 
-def is_permitted(config: Config, prefix: str) -> bool:
-    """Whether guests of a host may announce it."""
-    permitted = config.workload.bgp[0].prefixes
-    return permitted == PERMITTED[0] or prefix in permitted
+def is_permitted(config: GuestConfig, prefix: str) -> bool:
+    """Whether a guest may announce it."""
+    return any(_is_in(prefix, one) for one in config.prefixes)
+
+
+@functools.lru_cache(1 << 12)
+def _is_in(prefix: str, entry: str) -> bool:
+    """`PREFIX [ge N] [le N]`."""
+    words = entry.split()
+    network, whole = ipaddress.ip_network(prefix), ipaddress.ip_network(words[0])
+    numbers = dict(zip(words[1::2], words[2::2]))
+    least = int(numbers.get("ge", whole.prefixlen))
+    most = int(numbers.get("le", whole.max_prefixlen if "ge" in numbers else whole.prefixlen))
+    is_inside = network.version == whole.version and network.subnet_of(whole)  # type: ignore[arg-type]
+    return is_inside and least <= network.prefixlen <= most
 
 
 def configs(host: int, guests: int, *, communities: str = "none") -> tuple[GuestConfig, ...]:
@@ -97,7 +125,7 @@ def configs(host: int, guests: int, *, communities: str = "none") -> tuple[Guest
         return ()
     return (
         GuestConfig(
-            name="guest",
+            name=NAME,
             prefix=f"10.127.{host}.2" if guests == 1 else f"10.127.{host}.0/24",
             asn=_ASN + host,
             prefixes=PERMITTED[0],

@@ -412,7 +412,8 @@ class SimulatedHost:
         config = self.config.workload.addresses
         if config is None:
             return frozenset()
-        uplinks = {port.index for port in self.stack.ports}
+        guests = [guest.port.other for guest in self.guests.values()]
+        uplinks = {port.index for port in self.stack.ports if port not in guests}
         found = set()
         for one in self.kernel.addresses:
             address, name = ipaddress.ip_address(one.packed), self.kernel.links[one.index].name

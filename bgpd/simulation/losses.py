@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import msgspec
@@ -56,7 +57,9 @@ class Losses:
         """Addresses of workloads that are there, and prefixes of routers, each with its node."""
         for name, host in self._fabric.hosts.items():
             if host.stack.is_there:
-                yield from ((prefix, name) for prefix in (*host.claims, *host.managed, *host.addresses))
+                of_guests = (guest.has for guest in host.guests.values() if guest.router.stack.is_there)
+                here = (*host.claims, *host.managed, *host.addresses, *itertools.chain.from_iterable(of_guests))
+                yield from ((prefix, name) for prefix in here)
         for name, router in self._fabric.routers.items():
             if router.is_running or router.fib:
                 yield from ((prefix, name) for prefix in router.own if codes_of(prefix) != EVPN)

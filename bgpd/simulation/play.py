@@ -12,7 +12,7 @@ import msgspec
 
 from bgpd.cli.reports import LossReport, SimulationReport, StepReport
 from bgpd.config.schema import Config
-from bgpd.simulation import checks
+from bgpd.simulation import checks, guests
 from bgpd.simulation.build import Builder, Built
 from bgpd.simulation.clab import Topology
 from bgpd.simulation.events import carry_out
@@ -101,6 +101,7 @@ class Played:
     def _stacks(self) -> Iterator[Stack]:
         yield from (host.stack for host in self._fabric.hosts.values())
         yield from (router.stack for router in self._fabric.routers.values())
+        yield from (guest.router.stack for host in self._fabric.hosts.values() for guest in host.guests.values())
 
     def _updates(self) -> int:
         return sum(one.updates for one in self._stacks())
@@ -144,6 +145,9 @@ def _rest_s(fabric: Fabric) -> float:
         for one in host.config.neighbor:
             hold_s = max(hold_s, one.hold_time_s)
             restart_s = max(restart_s, one.graceful_restart.restart_time_s)
+        for guest in host.config.workload.bgp if host.guests else ():
+            hold_s = max(hold_s, guest.hold_time_s)
+            restart_s = max(restart_s, guest.graceful_restart.stale_time_s)
     for router in fabric.routers.values():
         others = [
             (peer, fabric.routers[name].peers.get(router.name))
@@ -186,6 +190,15 @@ def _rounded(report: LossReport) -> tuple[float, float | None]:
 def _prolong(same: LossReport, other: LossReport) -> None:
     if same.seconds is not None and other.seconds is not None:
         same.seconds = max(same.seconds, other.seconds)
+
+
+_OF_GUESTS = {
+    ("dies", True): Kind.GUEST_DIES,
+    ("boots", True): Kind.GUEST_STARTS,
+    ("restart", True): Kind.GUEST_RESTARTS_GRACEFULLY,
+    ("restart", False): Kind.GUEST_RESTARTS,
+}
+"""What happens to a guest, by the word and whether it is graceful."""
 
 
 async def do(fabric: Fabric, step: Step, reload: Callable[[str, str], Config]) -> None:
@@ -250,6 +263,8 @@ def _events(fabric: Fabric, step: Step, one: str, two: str) -> Iterator[Event]:
     of_link = msgspec.structs.replace(event(Kind.CUT), host=two, leaf=one)
     is_host = step.node in fabric.hosts
     match step.do:
+        case "dies" | "boots" | "restart" if step.node in guests.of(fabric):
+            yield event(_OF_GUESTS[step.do, step.graceful], step.down_s)
         case "link-down":
             yield of_link
         case "link-up":

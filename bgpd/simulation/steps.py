@@ -15,6 +15,7 @@ from bgpd.config.toml_errors import text_error
 from bgpd.config.toml_lines import key_lines, line_of
 from bgpd.migrate.draft import ImportFailed, Place
 from bgpd.model.prefix import format_key, parse_prefix
+from bgpd.simulation import guests
 from bgpd.simulation.clab import listed
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.interfaces import takes_workloads
@@ -71,9 +72,9 @@ ACTIONS = {
     "link-deaf": Action("nothing that is sent over the link to the node arrives, and nobody sees it", ("link", "node")),
     "link-lossy": Action("a share `loss` of what is sent is lost, both ways", ("link",), ("loss",)),
     "link-flaps": Action("the link goes down and up twice within a tenth of a second", ("link",)),
-    "dies": Action("a router stops, or a host loses power: without a word, and its links stay up", ("node",)),
+    "dies": Action("a router or guest stops, or a host loses power: without a word, and its links stay up", ("node",)),
     "boots": Action("a node that died starts again; workloads of a host come by `claim`", ("node",)),
-    "restart": Action("bgpd, or a router's BGP, is down for `down_s`", ("node",), ("down_s", "graceful")),
+    "restart": Action("bgpd, or BGP of a router or guest, is down for `down_s`", ("node",), ("down_s", "graceful")),
     "kill": Action("bgpd is killed, and started again after `down_s`", ("node",), ("down_s",)),
     "hand-over": Action("bgpd hands its sessions over to a new process, in `down_s`", ("node",), ("down_s",)),
     "drain": Action("bgpd drain on", ("node",)),
@@ -227,9 +228,9 @@ class _Reader:
         raise self._fail("link", f"link = {value} is no link of two nodes that is simulated", _choice("", known))
 
     def node(self, value: str) -> str:
-        """The name of a host or router. Raises: ImportFailed: there is none."""
-        if value not in self._fabric.hosts and value not in self._fabric.routers:
-            known = [*self._fabric.hosts, *self._fabric.routers]
+        """The name of a host, router or guest. Raises: ImportFailed: there is none."""
+        known = [*self._fabric.hosts, *self._fabric.routers, *guests.of(self._fabric)]
+        if value not in known:
             raise self._fail("node", f'there is no host and no router "{value}"', _choice(value, known))
         return value
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bgpd.config.schema import Config, RouterConfig
-from bgpd.config.schema_workloads import WorkloadConfig
 from bgpd.model.workload import NO_COMMUNITIES
 from bgpd.simulation import guests
 from bgpd.simulation.guests import EVERYWHERE, address_of, name_of
@@ -74,8 +72,7 @@ def test_communities_of_guests_that_are_left_out_are_found(monkeypatch: pytest.M
 @pytest.mark.parametrize(("number", "others"), [(0, True), (1, False)])
 def test_what_guests_may_announce(number: int, others: bool) -> None:
     (guest,) = guests.configs(0, 1)
-    workload = WorkloadConfig(bgp=(msgspec.structs.replace(guest, prefixes=guests.PERMITTED[number]),))
-    config = Config(router=RouterConfig(asn=65100, router_id="10.255.0.1"), workload=workload)
+    config = msgspec.structs.replace(guest, prefixes=guests.PERMITTED[number])
     assert guests.is_permitted(config, address_of(3, 0))
     assert guests.is_permitted(config, EVERYWHERE)
     assert guests.is_permitted(config, address_of(3, 1)) is others

@@ -204,7 +204,7 @@ max_prefixes = 10
     )
     assert built(written(tmp_path, config=config), tmp_path).remarks == [
         "host1: neighbor inside: sessions of a VRF are not simulated",
-        "host1: [[workload.bgp]]: no guest connects",
+        "host1: [[workload.bgp]] guest: no node is at 127.0.0.2: nobody connects",
         "host1: uplink eth5 of [[vrf]] blue: is no link of a session",
     ]
 

@@ -34,7 +34,10 @@ topology:
     - endpoints: ["host1:pod1", "pod1:eth0"]
 """
 LEFT_OUT = {
-    "guests": ["host: [[workload.bgp]]: no guest connects"],
+    "guests": [
+        "host: [[workload.bgp]] exabgp: no node is at 127.0.0.2: nobody connects",
+        "host: [[workload.bgp]] gobgp: no node is at 127.0.0.3: nobody connects",
+    ],
 }
 """Of the laboratory's topologies."""
 LAB = Path(__file__).parents[2] / "labs" / "containerlab"
