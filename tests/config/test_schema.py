@@ -688,7 +688,7 @@ def test_interface_towards_a_neighbor_that_the_host_lacks_is_a_warning_with_thos
     ("listen", "wrong"),
     [
         ("127.0.0.1:0", True),
-        ("127.0.0.1:1", False),
+        ("127.0.0.1:1024", False),
         ("127.0.0.1:65535", False),
         ("127.0.0.1:65536", True),
         ("127.0.0.1:-1", True),
