@@ -17,7 +17,7 @@ import msgspec
 from bgpd.evpn.key_search import address
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
-from bgpd.model.prefix import address_length, covering_keys
+from bgpd.model.prefix import address_length, by_address, covering_keys
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.shared_decisions import Entry
 
@@ -54,7 +54,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def order(self) -> Order:
         """By which its keys follow each other: those of prefixes by address, the shorter first."""
-        return _by_address if self.of_prefixes else _as_it_is
+        return by_address if self.of_prefixes else _as_it_is
 
     def in_order(self, keys: Iterable[bytes]) -> list[bytes]:
         """Each once, in their order."""
@@ -141,10 +141,6 @@ def _between(first: int, last: int) -> bytes:
     return bytes(first <= byte <= last for byte in range(256))
 
 
-def _by_address(key: bytes) -> tuple[bytes, int]:
-    return key[1:], key[0]
-
-
 def _as_it_is(key: bytes) -> tuple[bytes, int]:
     return key, 0
 
@@ -172,7 +168,7 @@ def of_search(table: Keys, text: str, family: Family, key: bytes) -> Keys:
     """Only the routes inside a prefix; of an address without a length those that cover it."""
     packed = address(text)
     if packed:
-        covering = sorted(covering_keys(family, packed), key=_by_address)
+        covering = sorted(covering_keys(family, packed), key=by_address)
         return msgspec.structs.replace(table, what=f"{table.what} {text}", slices=lambda: [covering])
     length = address_length(Family(table.family))
     first = int.from_bytes(key[1:].ljust(length, b"\0"))

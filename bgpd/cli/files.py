@@ -33,7 +33,6 @@ LOOPBACK_WAIT_S = 60
 FIRST_CHOICE_WAIT_S = 10
 """How long the first start of a host waits for a loopback address to make "auto" from; a later one knows it."""
 LOOK_S = 0.5
-_VERSIONS = {"loopback4": 4, "loopback6": 6}
 
 
 def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
@@ -154,6 +153,7 @@ def _places_of(files: Sequence[str]) -> list[str]:
 
 def _given(settings: Sequence[str]) -> dict[str, str]:
     """The variables of --set. Raises: WrongUsage."""
+    from bgpd.config.facts import LOOPBACK_VERSIONS
     from bgpd.config.variables import VARIABLES
 
     given = {}
@@ -163,8 +163,8 @@ def _given(settings: Sequence[str]) -> dict[str, str]:
             raise WrongUsage(
                 f'"{setting}" sets no variable', f"--set NAME=VALUE, NAME one of {', '.join(VARIABLES)}, env:NAME"
             )
-        if name in _VERSIONS and not _is_address(value, _VERSIONS[name]):
-            raise WrongUsage(f'"{setting}" gives no IPv{_VERSIONS[name]} address', f"--set {name}=ADDRESS")
+        if name in LOOPBACK_VERSIONS and not _is_address(value, LOOPBACK_VERSIONS[name]):
+            raise WrongUsage(f'"{setting}" gives no IPv{LOOPBACK_VERSIONS[name]} address', f"--set {name}=ADDRESS")
         given[name] = value
     return given
 

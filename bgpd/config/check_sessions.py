@@ -15,7 +15,7 @@ from bgpd.config.password_file import BadPasswordFile, read_password_file
 from bgpd.config.patterns import is_pattern, matches, may_be_named, no_match
 from bgpd.config.prefix_sets import overlaps
 from bgpd.config.schema import Config
-from bgpd.config.schema_policies import PolicyConfig, RuleConfig
+from bgpd.config.schema_policies import EXPORT_POLICIES, IMPORT_POLICIES, PolicyConfig, RuleConfig
 from bgpd.config.schema_sessions import NeighborConfig, SessionConfig
 from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.shape import Finding, did_you_mean
@@ -40,8 +40,6 @@ from bgpd.model.policy_syntax import (
     parse_prefix_range,
 )
 
-IMPORTS = ("none", "default-only", "all")
-EXPORTS = ("local", "none", "default-only", "all")
 ACTIONS = ("accept", "reject", "next")
 _RESTART_AFTER = "max_prefixes_restart_after_s"
 _OF_A_LIMIT = ("max_prefixes_action", "max_prefixes_warn_percent", _RESTART_AFTER)
@@ -155,7 +153,7 @@ def warn_about_interfaces(config: Config, known: Sequence[str]) -> Iterator[Find
 def check_policies(config: Config) -> Iterator[Finding]:
     """Errors of all [policy.NAME]."""
     for name, policy in config.policy.items():
-        if name in EXPORTS:
+        if name in EXPORT_POLICIES:
             yield Finding(("policy", name), f'"{name}" is the name of a built-in policy', "choose another name")
         yield from _check_rules(config, policy, ("policy", name, "rules"))
 
@@ -176,7 +174,10 @@ def check_session(config: Config, session: SessionConfig, path: KeyPath) -> Iter
     if session.local_asn and (wrong := bad_as_number(session.local_asn)):
         yield Finding((*path, "local_asn"), *wrong)
     yield from _check_role(config, session, path)
-    for field, value, built_in in (("import", session.import_, IMPORTS), ("export", session.export, EXPORTS)):
+    for field, value, built_in in (
+        ("import", session.import_, IMPORT_POLICIES),
+        ("export", session.export, EXPORT_POLICIES),
+    ):
         if value not in built_in and value not in config.policy:
             known = [*built_in, *config.policy]
             yield Finding((*path, field), f'there is no policy "{value}"', did_you_mean(value, known))

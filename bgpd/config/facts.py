@@ -17,7 +17,8 @@ from bgpd.config.variables import NoValue
 ENVIRONMENT_FILE = "/etc/bgpd/environment"
 """EnvironmentFile of systemd/bgpd.service."""
 _ENVIRONMENT = "env:"
-_VERSIONS = {"loopback4": 4, "loopback6": 6}
+LOOPBACK_VERSIONS = {"loopback4": 4, "loopback6": 6}
+"""Variables that stand for an address, and its version of IP."""
 
 
 def system_hostname() -> str:
@@ -50,15 +51,15 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         value = self.given.get(name)
         if value is None and name.startswith(_ENVIRONMENT):
             value = self.environment.get(name.removeprefix(_ENVIRONMENT))
-        elif value is None and name in _VERSIONS:
-            value = self._loopback(_VERSIONS[name])
+        elif value is None and name in LOOPBACK_VERSIONS:
+            value = self._loopback(LOOPBACK_VERSIONS[name])
         elif value is None:
             value = self.hostname
         value = value if value is not None else self.otherwise.get(name)
         if value is not None:
             return value
-        if name in _VERSIONS:
-            raise LoopbackMissing(_VERSIONS[name], self.loopbacks)
+        if name in LOOPBACK_VERSIONS:
+            raise LoopbackMissing(LOOPBACK_VERSIONS[name], self.loopbacks)
         bare = name.removeprefix(_ENVIRONMENT)
         right = (
             f"write {bare}=VALUE into {ENVIRONMENT_FILE} (EnvironmentFile of the service) and restart bgpd; "

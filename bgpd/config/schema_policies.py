@@ -8,6 +8,10 @@ from msgspec import Meta
 
 from bgpd.config.schema_values import Strict
 
+IMPORT_POLICIES = ("none", "default-only", "all")
+EXPORT_POLICIES = ("local", *IMPORT_POLICIES)
+"""The names of `import` and `export` that are no [policy.NAME]."""
+
 
 class MatchConfig(Strict, frozen=True, kw_only=True):
     """policy rule `match`: all given conditions must hold; within one list any element may."""

@@ -10,7 +10,7 @@ import re
 
 KeyPath = tuple[str | int, ...]
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SPACE = re.compile(r"[ \t]*")
 _FILLER = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _STRING = re.compile(r'"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'', re.DOTALL)
@@ -138,7 +138,7 @@ class _Scanner:
         while True:
             self._skip(_SPACE)
             quoted = self._text[self._at : self._at + 1] in ('"', "'")
-            found = (_STRING if quoted else _BARE_KEY).match(self._text, self._at)
+            found = (_STRING if quoted else BARE_KEY).match(self._text, self._at)
             if found is None:
                 return tuple(names)
             self._at = found.end()

@@ -12,11 +12,11 @@ import os
 import struct
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
 from bgpd.model.unreadable import UNREADABLE
+from bgpd.runtime.boot import boot_id
 
 VERSION = 2
 """Of all sections together: another one is not read."""
@@ -27,7 +27,6 @@ _MAGIC = b"bgpd\0han"
 _HEADER = struct.Struct("!8sIQ16sQ")
 """Magic, version, nanoseconds since boot, boot ID, length of the sections. SHA-256 of all else follows, then those."""
 _DIGEST = hashlib.sha256().digest_size
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _SECTIONS = msgspec.msgpack.Decoder(dict[str, bytes])
 
 
@@ -112,6 +111,6 @@ def _digest(header: bytes | memoryview, body: bytes | memoryview) -> bytes:
 
 def _boot_id() -> bytes:
     try:
-        return bytes.fromhex(_BOOT_ID.read_text().strip().replace("-", ""))
+        return bytes.fromhex(boot_id().replace("-", ""))
     except (OSError, ValueError):
         return bytes(16)

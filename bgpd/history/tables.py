@@ -24,7 +24,7 @@ from bgpd.history.reading import (
 from bgpd.history.segments import known_from
 from bgpd.history.wanted import Inside, These, Wanted
 from bgpd.model.iana import UNICAST, Family
-from bgpd.model.prefix import covering_keys, family_of, parse_prefix
+from bgpd.model.prefix import by_address, covering_keys, family_of, parse_prefix
 from bgpd.model.views.explained import PastRoutesView
 from bgpd.model.views.queries import PastQuery
 from bgpd.rib.views import route_view
@@ -55,7 +55,7 @@ def routes(state: Path, asked: AskedRoutes, progress: Progress = unsaid) -> Past
     known = [one for one in found if not one.problem]
     if not known:
         raise NotKnown(why_not_known(found[0].problem, since, query.at))
-    places = [(one.prefixes, key) for one in known for key in sorted(one.prefixes.table.routes, key=_by_address)]
+    places = [(one.prefixes, key) for one in known for key in sorted(one.prefixes.table.routes, key=by_address)]
     if not places:
         refuse_unknown(state, query.vrf)
     remarks = [whether_it_ran(known[0])]
@@ -84,7 +84,3 @@ def _wanted(query: PastQuery) -> tuple[Family, Wanted]:
         family = family_of(packed)
         wanted = These(covering_keys(family, packed))
     return family, wanted if query.family in ("", family) else These(())
-
-
-def _by_address(key: bytes) -> tuple[bytes, int]:
-    return key[1:], key[0]

@@ -7,30 +7,28 @@ replaced (NLM_F_REPLACE). Decides nothing, sends nothing.
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Sequence
 
 from bgpd.kernel.netlink import U32, MessageFlag, MessageKind, attribute, message
 from bgpd.kernel.route_messages import (
     RTA_DST,
     RTA_GATEWAY,
+    RTA_MULTIPATH,
     RTA_OIF,
     RTA_PRIORITY,
     RTA_TABLE,
     RTMSG,
     RTN_UNICAST,
+    RTNEXTHOP,
     RouteForm,
 )
 from bgpd.model.iana import Family
 from bgpd.model.prefix import key_address
 
-_RTA_MULTIPATH = 9
 _RTN_LOCAL = 2
 _RT_SCOPE_UNIVERSE, _RT_SCOPE_HOST = 0, 254
 _RT_SCOPE_NOWHERE = 255
 _RTNH_F_ONLINK = 4
-_RTNEXTHOP = struct.Struct("=HBBi")
-"""rtnexthop: length, flags, weight less one, interface index."""
 _MAX_WEIGHT = 256
 
 Gateway = tuple[bytes, int, int]
@@ -47,7 +45,7 @@ def encode_probe_route(
         flags = _RTNH_F_ONLINK
     else:
         hops = [_next_hop(*one, most=max(weight for *_, weight in gateways)) for one in gateways]
-        way, flags = attribute(_RTA_MULTIPATH, b"".join(hops)), 0
+        way, flags = attribute(RTA_MULTIPATH, b"".join(hops)), 0
     payload = _head(family, key, form, _RT_SCOPE_UNIVERSE, RTN_UNICAST, flags) + way
     return message(MessageKind.NEW_ROUTE, _REPLACE, payload, sequence=sequence)
 
@@ -71,7 +69,7 @@ def _next_hop(address: bytes, interface: int, weight: int, *, most: int) -> byte
     if most > _MAX_WEIGHT:
         weight = max(1, weight * _MAX_WEIGHT // most)
     gateway = attribute(RTA_GATEWAY, address)
-    return _RTNEXTHOP.pack(_RTNEXTHOP.size + len(gateway), _RTNH_F_ONLINK, weight - 1, interface) + gateway
+    return RTNEXTHOP.pack(RTNEXTHOP.size + len(gateway), _RTNH_F_ONLINK, weight - 1, interface) + gateway
 
 
 def _head(family: Family, key: bytes, form: RouteForm, scope: int, kind: int, flags: int) -> bytes:

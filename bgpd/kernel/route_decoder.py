@@ -21,6 +21,7 @@ from bgpd.kernel.route_messages import (
     ROUTE_HEAD,
     RTA_DST,
     RTA_GATEWAY,
+    RTA_MULTIPATH,
     RTA_NH_ID,
     RTA_OIF,
     RTA_PREFSRC,
@@ -29,6 +30,7 @@ from bgpd.kernel.route_messages import (
     RTMSG,
     RTN_BLACKHOLE,
     RTN_UNICAST,
+    RTNEXTHOP,
     UNKNOWN,
 )
 from bgpd.model.iana import Family
@@ -45,15 +47,12 @@ HopsOf = Callable[[int], Iterable[Hop] | None]
 _PROTOCOL_AT = 16 + 5
 """Offset of rtm_protocol from the message's header."""
 _RTM_F_CLONED = 0x200
-_RTA_MULTIPATH = 9
 _RTA_CACHEINFO = 12
 _RTA_VIA = 18
 _RTA_PREF = 20
-_RTNH = struct.Struct("=HBBi")
-"""rtnexthop: length, flags, hops, interface index (linux/rtnetlink.h)."""
 _RTNH_F_DEAD = 1
 _PLAIN = frozenset({RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE, _RTA_CACHEINFO, _RTA_PREF})
-_NO_DETAILS = _PLAIN | {RTA_NH_ID, RTA_PREFSRC, _RTA_MULTIPATH, _RTA_VIA}
+_NO_DETAILS = _PLAIN | {RTA_NH_ID, RTA_PREFSRC, RTA_MULTIPATH, _RTA_VIA}
 _DIRECT = struct.Struct(f"={RTMSG.size}xII I4s II")
 """An IPv4 route to an interface and nothing more, as the kernel writes it: table, destination, interface, each with the
 header of its attribute as one number. Most routes of workloads are."""
@@ -244,9 +243,9 @@ def _with_more(
         source=found.get(RTA_PREFSRC, b""),
         details=_details(kind, found) if kind != RTN_UNICAST or not found.keys() <= _NO_DETAILS else b"",
     )
-    if by_object or _RTA_MULTIPATH not in found:
+    if by_object or RTA_MULTIPATH not in found:
         return (route,)
-    hops = [(name_of(index), gateway) for index, gateway in _living_hops(found[_RTA_MULTIPATH])]
+    hops = [(name_of(index), gateway) for index, gateway in _living_hops(found[RTA_MULTIPATH])]
     return _ways(route, hops)
 
 
@@ -297,12 +296,12 @@ def _details(kind: int, found: dict[int, bytes]) -> bytes:
 def _living_hops(multipath: bytes) -> Iterator[tuple[int, bytes]]:
     """Interface index and gateway of each next hop that the kernel has not marked dead."""
     at = 0
-    while at + _RTNH.size <= len(multipath):
-        length, flags, _hops, index = _RTNH.unpack_from(multipath, at)
-        if length < _RTNH.size:
+    while at + RTNEXTHOP.size <= len(multipath):
+        length, flags, _hops, index = RTNEXTHOP.unpack_from(multipath, at)
+        if length < RTNEXTHOP.size:
             return
         if not flags & _RTNH_F_DEAD:
-            yield index, _gateway(attributes(multipath, at + _RTNH.size, min(at + length, len(multipath))))
+            yield index, _gateway(attributes(multipath, at + RTNEXTHOP.size, min(at + length, len(multipath))))
         at += (length + 3) & ~3
 
 

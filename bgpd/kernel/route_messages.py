@@ -30,6 +30,8 @@ LAST_RESORT_METRIC = 4278198272
 
 RTMSG = struct.Struct("=BBBBBBBBI")
 """rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags."""
+RTNEXTHOP = struct.Struct("=HBBi")
+"""rtnexthop: length, flags, weight less one, interface index."""
 ROUTE_HEAD = 16 + RTMSG.size
 """Where a route message's attributes begin."""
 RTA_DST = 1
@@ -37,6 +39,7 @@ RTA_OIF = 4
 RTA_GATEWAY = 5
 RTA_PRIORITY = 6
 RTA_PREFSRC = 7
+RTA_MULTIPATH = 9
 RTA_TABLE = 15
 RTA_NH_ID = 30
 RTN_UNICAST = 1

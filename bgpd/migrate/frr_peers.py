@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 import msgspec
 
 from bgpd.migrate.draft import Place
-from bgpd.migrate.frr_text import Line, Router
+from bgpd.migrate.frr_text import Line, Router, is_address
 
 _ARGUMENT = {"route-map", "prefix-list", "filter-list", "distribute-list"}
 """Commands that there are two of, for "in" and for "out"."""
@@ -89,15 +87,6 @@ def _command(words: tuple[str, ...]) -> str:
     if words[2] == "timers" and words[3:4] == ("connect",):
         return "timers connect"
     return words[2]
-
-
-def is_address(text: str) -> bool:
-    """Whether a neighbor's name is its address, with or without a scope."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def is_off(line: Line) -> bool:

@@ -28,7 +28,7 @@ from bgpd.migrate.filters import (
     Statement,
     prefix_range,
 )
-from bgpd.migrate.frr_text import FrrText, Line, MapEntry
+from bgpd.migrate.frr_text import FrrText, Line, MapEntry, is_address
 from bgpd.model.policy_syntax import parse_as_path_condition, parse_community, parse_large_community
 
 _MOST_CHAIN = 2000
@@ -122,7 +122,7 @@ class FrrPolicies:
                 return self.communities("large-community-list", name)
             case ("as-path", name):
                 return self.as_path(name)
-            case ("ip" | "ipv6", "next-hop", "address", address) if _is_address(address):
+            case ("ip" | "ipv6", "next-hop", "address", address) if is_address(address):
                 return Match("next_hop", (address,))
             case ("peer", "local"):
                 return Match("local", ("local",))
@@ -295,11 +295,3 @@ def as_path_pattern(pattern: str, line: Line) -> str:
     except ValueError as error:
         raise Inexpressible(f'"{line}": {error}', line.place.line) from None
     return written
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

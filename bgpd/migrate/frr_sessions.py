@@ -17,11 +17,12 @@ from bgpd.migrate.filters import (
     compile_rules,
     named_policy,
 )
-from bgpd.migrate.frr_peers import Peer, Peers, is_address, is_off
+from bgpd.migrate.frr_peers import Peer, Peers, is_off
 from bgpd.migrate.frr_policy import FrrPolicies
-from bgpd.migrate.frr_text import FrrText, Line, Router
+from bgpd.migrate.frr_text import FrrText, Line, Router, is_address
 
-FAMILIES = {"ipv4-unicast": "ipv4-unicast", "ipv6-unicast": "ipv6-unicast", "l2vpn-evpn": "l2vpn-evpn"}
+FAMILIES = ("ipv4-unicast", "ipv6-unicast", "l2vpn-evpn")
+"""Those that are spoken here; FRR calls them the same."""
 _SAME_HERE = {
     "activate", "soft-reconfiguration", "send-community", "send-large-community", "send-extended-community",
     "next-hop-self", "remote-as", "peer-group", "interface", "description", "capability", "advertisement-interval",
@@ -114,7 +115,7 @@ class PeerWriter:
         if self._router.vrf:
             table.put("vrf", self._router.vrf)
         families = self._families(peer)
-        known = [FAMILIES[family] for family in families if family in FAMILIES]
+        known = [family for family in families if family in FAMILIES]
         if known and known != ["ipv4-unicast", "ipv6-unicast"]:
             table.put("families", known)
         for family in families:
@@ -138,8 +139,7 @@ class PeerWriter:
                 active.remove(family)
             elif line is not None and not is_off(line) and family not in active:
                 active.append(family)
-        order = list(FAMILIES)
-        return sorted(active, key=lambda family: order.index(family) if family in order else len(order))
+        return sorted(active, key=lambda family: FAMILIES.index(family) if family in FAMILIES else len(FAMILIES))
 
     def _write_timers(self, table: Table, peer: Peer) -> None:
         timers = peer.general.get("timers") or self._timers

@@ -6,6 +6,7 @@ lines mean.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -255,3 +256,12 @@ def read_frr_text(text: str, file: str, found: FrrText) -> None:
         words = tuple(_WORD.findall(raw))
         if words and words != ("no",) and not words[0].startswith(("!", "#")):
             reader.take(Line(words, Place(file, number)))
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an IP address, with or without a scope."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

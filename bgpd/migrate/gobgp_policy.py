@@ -37,7 +37,7 @@ _BGP_CONDITIONS = {
     "match-community-set", "match-large-community-set", "match-as-path-set", "afi-safi-in-list", "next-hop-in-list",
     "route-type",
 }  # fmt: skip
-_FAMILIES = {"ipv4-unicast": "ipv4-unicast", "ipv6-unicast": "ipv6-unicast", "l2vpn-evpn": "l2vpn-evpn"}
+_FAMILIES = ("ipv4-unicast", "ipv6-unicast", "l2vpn-evpn")
 
 
 class GobgpPolicies:
@@ -96,7 +96,7 @@ class GobgpPolicies:
             _set_test(bgp.mapping("match-as-path-set"), "as-path-set", self._paths, _in_paths),
         ]
         if families := bgp.texts("afi-safi-in-list"):
-            parts.append(Match("family", tuple(_FAMILIES.get(one, "route-target") for one in families)))
+            parts.append(Match("family", tuple(one if one in _FAMILIES else "route-target" for one in families)))
         if hops := bgp.texts("next-hop-in-list"):
             parts.append(Match("next_hop", tuple(hops)))
         kind = bgp.text("route-type")

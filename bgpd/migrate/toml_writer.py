@@ -6,17 +6,16 @@ escaped.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from bgpd.config.schema import Config
 from bgpd.config.schema_sessions import ListenConfig, NeighborConfig
+from bgpd.config.toml_lines import BARE_KEY
 from bgpd.migrate.draft import Draft, Table, Value, Variable
 
 _WIDTH = 118
 _COMMENT_COLUMN = 34
 _LONGEST_COMMENT = 400
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _FIRST_KEYS = ("name", "prefix", "address", "interface", "asn", "import", "export")
 """What a person looks for first; the rest follows in the order of the schema."""
@@ -73,7 +72,7 @@ def _escaped(one: str) -> str:
 
 
 def _key(text: str) -> str:
-    return text if _BARE_KEY.fullmatch(text) else _string(text)
+    return text if BARE_KEY.fullmatch(text) else _string(text)
 
 
 def _rank(table: Table) -> int:

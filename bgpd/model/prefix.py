@@ -150,7 +150,7 @@ def _in_order(dealt: dict[bytes, list[bytes]], place: int) -> Iterator[list[byte
     for head in sorted(dealt):
         keys = dealt.pop(head)
         if len(keys) <= _SORTED or not head:
-            keys.sort(key=_by_address)
+            keys.sort(key=by_address)
             yield keys
             continue
         deeper: dict[bytes, list[bytes]] = {}
@@ -162,7 +162,8 @@ def _in_order(dealt: dict[bytes, list[bytes]], place: int) -> Iterator[list[byte
         yield from _in_order(deeper, place + 1)
 
 
-def _by_address(key: bytes) -> tuple[bytes, int]:
+def by_address(key: bytes) -> tuple[bytes, int]:
+    """What keys of prefixes are sorted by: the network address, then the length."""
     return key[1:], key[0]
 
 

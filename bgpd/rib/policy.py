@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from bgpd.config.schema_policies import PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema_policies import EXPORT_POLICIES, IMPORT_POLICIES, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.as_path import prepend_as
 from bgpd.model.attributes import SIZES, AttributeFields, Attributes, in_pieces, pack_list
 from bgpd.model.iana import Family
@@ -256,10 +256,6 @@ def _community_change(field: str, removed: frozenset[object], added: tuple[objec
 def prepend(fields: AttributeFields, asn: int, count: int = 1) -> AttributeFields:
     """The values with `asn` put before the AS path `count` times (RFC 4271 section 5.1.2)."""
     return fields.changed(packed_as_path=prepend_as(fields.packed_as_path, asn, count))
-
-
-IMPORT_POLICIES = ("none", "default-only", "all")
-EXPORT_POLICIES = ("local", *IMPORT_POLICIES)
 
 
 def build_policy(name: str, policies: Mapping[str, PolicyConfig], *, where: str, exporting: bool) -> Policy:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from bgpd.migrate.frr_peers import Peer, Peers, is_address, is_off
-from bgpd.migrate.frr_text import FrrText, Line, Router
+from bgpd.migrate.frr_peers import Peer, Peers, is_off
+from bgpd.migrate.frr_text import FrrText, Line, Router, is_address
 from bgpd.simulation.frr_filters import CODES, Filters, filters_of
 from bgpd.simulation.leaf_bfd import Pace
 from bgpd.simulation.peer import Filter, LocalAs

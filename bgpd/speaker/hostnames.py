@@ -25,7 +25,6 @@ LLDP_S = 60.0
 SOON_S = 2.0
 """After a session began or ended LLDP is read, but not sooner than that after the last time."""
 _LONGEST = 255
-_SUB_INTERFACES = ("vlan", "macvlan", "ipvlan")
 
 ReadLldp = Callable[[], Awaitable[tuple[Mapping[str, tuple[str, ...]], str]]]
 
@@ -166,7 +165,7 @@ class Hostnames:
     def _port_of(self, interface: str) -> str:
         """The port that LLDP speaks on: of a sub-interface the one below."""
         link = self._host.named(interface)
-        if link is None or link.kind not in _SUB_INTERFACES or not link.parent:
+        if link is None or not link.parent:
             return interface
         return self._host.name_of(link.parent) or interface
 
