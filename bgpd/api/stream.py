@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from bgpd.api.backend import Rejected
 from bgpd.api.http import Request, Response, Stream
 from bgpd.api.view_filter import ViewFilter
 from bgpd.log import EventRing
@@ -106,8 +107,13 @@ async def send_slices(request: Request, slices: Iterator[bytes], *, content_type
 async def follow_events(request: Request, events: EventRing) -> Response:
     """Sends events from now on as JSON lines, until the client goes; `?since=N` begins after event N.
 
-    Event numbers of an earlier run may be higher than those of this one: then it begins now.
+    Event numbers of an earlier run may be higher than those of this one: then it begins now. Raises: Rejected: N is no
+    number.
     """
+    since, latest = request.query.get("since", ""), events.latest
+    if since and not since.isdecimal():
+        raise Rejected(400, f'since="{since[:80]}"', "write the number of an event, as in the field sequence")
+    seen = min(int(since), latest) if since and len(since) < 20 else latest
     response = Stream(request, "application/x-ndjson")
     await response.begin()
     wake = asyncio.Event()
@@ -117,9 +123,6 @@ async def follow_events(request: Request, events: EventRing) -> Response:
         loop.call_soon_threadsafe(wake.set)
 
     unsubscribe = events.subscribe(notice)
-    since = request.query.get("since", "")
-    latest = events.latest
-    seen = min(int(since), latest) if since.isdecimal() and len(since) < 20 else latest
     try:
         while request.transport is not None and not request.transport.is_closing():
             for event in events.since(seen):

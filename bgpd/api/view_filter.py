@@ -40,6 +40,8 @@ def view_filter(query: ViewQuery) -> ViewFilter:
     Raises: ValueError: a word of the query is none that any view has: an empty answer would be taken for the truth.
     """
     _check_words(query)
+    if query.until and query.until < query.since:
+        raise ValueError("until is before since: nothing happened in between")
     conditions: list[ViewFilter] = []
     if query.prefix:
         conditions.append(_prefix_condition(query))

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import ipaddress
 import json
+import math
 import re
 import sys
 import time
@@ -96,6 +97,8 @@ def _parameters(arguments: argparse.Namespace) -> dict[str, Any]:
         if name in parameters:
             raise WrongUsage(f"{arguments.subject} and --{name} {parameters[name]} are given", "leave one out")
         parameters[name] = arguments.subject
+    if parameters.get("until", math.inf) < parameters.get("since", 0.0):
+        raise WrongUsage("--until is before --since: nothing happened in between", "such as --since 20m --until 10m")
     return parameters
 
 

@@ -136,7 +136,12 @@ def _unusable(file: str, error: OSError, *, is_fragment: bool = False) -> Unusab
                 f"it is a link to {os.readlink(file)}, which does not exist: remove it, or what it leads to is missing"
             )
     elif isinstance(error, PermissionError):
-        right = "it must be readable by the user that bgpd runs as: chown root:bgpd, chmod 640"
+        closed = next(
+            (str(one) for one in reversed(Path(file).parents) if not os.access(one, os.X_OK, effective_ids=True)), ""
+        )
+        mode = 750 if closed or os.path.isdir(file) else 640
+        which = closed or "it"
+        right = f"{which} must be readable by the user that bgpd runs as: chown root:bgpd, chmod {mode}"
     elif isinstance(error, NotADirectoryError):
         right = "it is where fragments of the configuration are looked for: give it another name"
     return UnusableFile(file, _of_file(f"cannot be read: {error.strerror or error}", right))

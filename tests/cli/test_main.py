@@ -848,6 +848,11 @@ def test_an_option_with_two_values_is_refused(capsys: pytest.CaptureFixture[str]
     assert "is given twice" in capsys.readouterr().err
 
 
+def test_a_time_that_ends_before_it_begins_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("show", "events", "--since", "10m", "--until", "20m") == 2
+    assert "--until is before --since" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("daemon")
 def test_a_flag_may_be_given_again() -> None:
     assert run("show", "routes", "--json", "--json") == 0

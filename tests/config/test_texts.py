@@ -168,6 +168,9 @@ def test_what_the_user_may_not_read_is_told_and_changes_nothing(main: Path) -> N
     assert said_to_nobody(main).startswith(f"conf.d/a.toml: {denied}")
     secret.parent.chmod(0o700)
     assert said_to_nobody(main).startswith(f"conf.d: {denied}")
+    assert said_to_nobody(main).endswith("chmod 750")
+    main.parent.chmod(0o600)
+    assert f"; {main.parent} must be readable by the user that bgpd runs as: " in said_to_nobody(main)
 
 
 def said_to_nobody(file: Path) -> str:
