@@ -128,13 +128,21 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self._tree, self._path, "exec", dont_inherit=True), vars(module))
 
 
+class QuickFirst:
+    """A plugin of pytest that runs property tests, which try many values, last."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: item.get_closest_marker("hypothesis") is not None)
+
+
 def survives_import(path: str, mutant: Mutant, tests: Sequence[str]) -> bool:
     """Whether no test fails with the whole module of a mutant."""
 
     def work() -> int:
         name = path.removesuffix(".py").replace("/", ".")
         sys.meta_path.insert(0, _Finder(name, str(Path(path).resolve()), mutant.tree))
-        return int(pytest.main([*OPTIONS, "-x", "-s", *tests]) != pytest.ExitCode.OK)
+        return int(pytest.main([*OPTIONS, "-x", "-s", *tests], plugins=[QuickFirst()]) != pytest.ExitCode.OK)
 
     return in_child(work, MOST_CPU_OF_ALL_S) == _SURVIVED
 

@@ -422,6 +422,7 @@ def test_numbers_tell_two_neighbors_apart_whatever_else_they_announce() -> None:
     assert best(attributes(1, 2, extended_communities=bandwidth), attributes(1, med=5)) == [1]
     assert best(attributes(1, med=5), attributes(1, med=5)) == [0, 1]
     assert best(attributes(1, med=5), attributes(1)) == [1]
+    assert best(attributes(1, med=0), attributes(1)) == [0, 1]
     assert best(attributes(1, med=5), attributes(2)) == [0, 1]
 
 
@@ -440,6 +441,26 @@ def test_numbers_compare_med_whatever_the_rank_is(asns: tuple[int, ...], origin:
         one.via.is_usable = True
     for candidates in (tuple(both), tuple(reversed(both))):
         assert compare(candidates) == decide(candidates, unusable)[0] == (both[1],)
+
+
+@pytest.mark.parametrize(("better", "worse"), [(Origin.IGP, Origin.EGP), (Origin.EGP, Origin.INCOMPLETE)])
+def test_numbers_of_more_than_two_neighbors_tell_each_origin_apart(better: Origin, worse: Origin) -> None:
+    origins = (worse, better, worse, better)
+    candidates = tuple(path(leaf(number), attributes(1, origin=one)) for number, one in enumerate(origins))
+    for one in candidates:
+        one.via.is_usable = True
+    assert compare(candidates) == decide(candidates, unusable)[0] == (candidates[1], candidates[3])
+
+
+def test_numbers_of_more_than_two_neighbors_do_not_say_which_med_counts() -> None:
+    candidates = tuple(path(leaf(number), attributes(1, med=med)) for number, med in ((1, None), (2, 5), (3, None)))
+    for one in candidates:
+        one.via.is_usable = True
+    assert compare(candidates) is None
+    worse = (*candidates[1:2], path(leaf(4), attributes(2, 3, med=7)), path(leaf(5), attributes(2, 3)))
+    for one in worse:
+        one.via.is_usable = True
+    assert compare(worse) == decide(worse, unusable)[0] == (candidates[1],)
 
 
 def test_a_multipath_set_is_as_large_as_a_kernel_group() -> None:
