@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import msgspec
@@ -431,6 +432,25 @@ def test_numbers_put_paths_that_are_equal_in_order_though_a_worse_one_is_among_t
     for one in candidates:
         one.via.is_usable = True
     assert compare(candidates) == decide(candidates, unusable)[0] == (candidates[1], candidates[0])
+
+
+@pytest.mark.parametrize("order", itertools.permutations(range(4)))
+def test_numbers_put_paths_that_are_all_equal_in_order(order: tuple[int, ...]) -> None:
+    candidates = tuple(path(leaf(number), attributes(1)) for number in order)
+    for one in candidates:
+        one.via.is_usable = True
+    assert compare(candidates) == decide(candidates, unusable)[0] == tuple(candidates[order.index(n)] for n in range(4))
+
+
+@pytest.mark.parametrize("byte", range(4))
+def test_the_neighboring_as_is_four_bytes(byte: int) -> None:
+    """MED counts among paths of the same neighboring AS, whatever else is in the path."""
+    other = 1 + (1 << 8 * byte)
+    for asns, best in (((1, 9), (other, 9)), [0, 1]), (((1, 9), (1, 9 + other)), [1]):
+        both = tuple(path(leaf(n), attributes(*path_, med=med)) for n, path_, med in zip((1, 2), asns, (7, 5)))
+        for one in both:
+            one.via.is_usable = True
+        assert compare(both) == decide(both, unusable)[0] == tuple(both[n] for n in best)
 
 
 @pytest.mark.parametrize("origin", [Origin.IGP, Origin.EGP, Origin.INCOMPLETE])
