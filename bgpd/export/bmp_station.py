@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -58,6 +59,10 @@ MAX_WAITING_BYTES = 8 * 1024 * 1024
 """Of messages for one station; a burst that is longer is told anew, when it is over."""
 STALL_TIMEOUT_S = 30.0
 """How long a station may take nothing."""
+PROBE_S = 10
+"""Between two probes of a connection on which nothing is said; three without an answer end it."""
+GONE_S = 120.0
+"""How long what was sent may be without an acknowledgement: the station, or the way to it, is gone."""
 CONNECT_TIMEOUT_S = 10.0
 FIRST_PAUSE_S = 1.0
 LAST_PAUSE_S = 60.0
@@ -98,6 +103,7 @@ class BmpStation:
         self._waiting_bytes = 0
         self._is_over = False
         self._defect: Exception | None = None
+        self._lost: OSError | None = None
         self._wake = asyncio.Event()
         self._changed: dict[LocRib, dict[bytes, None]] = {}
         self._walks: deque[Iterator[bool]] = deque()
@@ -132,6 +138,7 @@ class BmpStation:
         """Raises: OSError, TimeoutError, TooSlow: it is over."""
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(self.config.address, self.config.port)
+        _notice_its_end(writer.get_extra_info("socket"))
         self.connected_since, self.last_error = time.time(), ""
         log.info("bmp.connected", station=f"{self.config.address} port {self.config.port}")
         watch = asyncio.create_task(self._watch(reader))
@@ -151,14 +158,16 @@ class BmpStation:
 
     async def _watch(self, reader: asyncio.StreamReader) -> None:
         """A station has nothing to say but that it goes."""
-        with contextlib.suppress(OSError):
+        try:
             while await reader.read(4096):
                 pass
+        except OSError as error:
+            self._lost = error
         self._is_over = True
         self._wake.set()
 
     def _begin(self) -> None:
-        self._is_over, self._defect, self._local = False, None, self._local_now()
+        self._is_over, self._defect, self._lost, self._local = False, None, None, self._local_now()
         self._put(initiation(name=self._name, description=self._description))
         self._sessions.add(self)
         for session in list(self._sessions.established.values()):
@@ -202,7 +211,7 @@ class BmpStation:
                         await self._wake.wait()
         if self._defect is not None:
             raise self._defect
-        raise ConnectionError("the station closed the connection")
+        raise self._lost or ConnectionError("the station closed the connection")
 
     async def _write(self, writer: asyncio.StreamWriter) -> None:
         chunk: list[bytes] = []
@@ -421,6 +430,15 @@ class BmpStation:
         for vrf in sorted(self._vrfs):
             routes = sum(len(table.routes) for (of, _), table in self._rib.tables.items() if of == vrf)
             self._put(statistics(loc_rib_peer(vrf, self._local), now, {Statistic.LOC_RIB: routes}))
+
+
+def _notice_its_end(station: socket.socket) -> None:
+    """A station that is switched off says nothing, and is told nothing for as long as nothing changes."""
+    station.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    station.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_S)
+    station.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_S)
+    station.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    station.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(GONE_S * 1000))
 
 
 def _reason(error: Exception) -> str:

@@ -27,6 +27,7 @@ from bgpd.model.source import Source
 from bgpd.own_routes import WORKLOAD_SOURCE
 from bgpd.speaker.tap import TappedSession
 from tests.export.test_mrt_files import LEAF, SESSION
+from tests.own_network import ip, own_network
 from tests.rib.build import V4, Recorder, attributes, configuration, hop, key, leaf, session
 from tests.waiting import until
 
@@ -42,10 +43,10 @@ UP, MONITORING, DOWN, INITIATION, TERMINATION = (
 class Listening:
     """A station that is played."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self.socket.bind(("127.0.0.1", 0))
+        self.socket.bind((address, 0))
         self.socket.listen(4)
         self.socket.setblocking(False)
 
@@ -71,9 +72,9 @@ class Listening:
 
 
 @contextlib.asynccontextmanager
-async def running(sessions: TappedSessions) -> AsyncIterator[tuple[Listening, BmpStation]]:
-    listening = Listening()
-    config = BmpConfig(address="127.0.0.1", port=listening.socket.getsockname()[1])
+async def running(sessions: TappedSessions, address: str = "127.0.0.1") -> AsyncIterator[tuple[Listening, BmpStation]]:
+    listening = Listening(address)
+    config = BmpConfig(address=address, port=listening.socket.getsockname()[1])
     rib: Any = SimpleNamespace(
         received=SimpleNamespace(state=lambda source: None), tables={}, unwatch_decisions=lambda owner: None
     )
@@ -136,6 +137,24 @@ async def test_station_that_goes_is_connected_to_again(monkeypatch: pytest.Monke
         again = await listening.accepted()
         assert [kind for kind, _ in await listening.messages(again, 1)] == [INITIATION]
         assert "closed" in station.last_error or station.connected_since
+
+
+@pytest.mark.netns
+async def test_station_that_is_switched_off_is_noticed_though_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes of it any more, not even a reset; it was found out minutes after the next thing was sent."""
+    monkeypatch.setattr(bmp_station, "PROBE_S", 1)
+    monkeypatch.setattr(bmp_station, "GONE_S", 2)
+    monkeypatch.setattr(bmp_station, "FIRST_PAUSE_S", 0.01)
+    with own_network():
+        ip("address add 10.9.9.9/32 dev lo")
+        async with running(TappedSessions(), "10.9.9.9") as (listening, station), asyncio.timeout(60):
+            connection = await listening.accepted()
+            await listening.messages(connection, 1)
+            ip("address del 10.9.9.9/32 dev lo")
+            await until(lambda: station.last_error and not station.connected_since, lambda: station.last_error)
+            assert station.last_error in ("Connection timed out", "No route to host", "Network is unreachable")
+            ip("address add 10.9.9.9/32 dev lo")
+            await listening.messages(await listening.accepted(), 1)
 
 
 async def test_a_station_that_is_not_there_is_told_in_words() -> None:
