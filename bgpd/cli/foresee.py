@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from bgpd.cli.client import Client, WrongUsage
 from bgpd.cli.decode import Hooks
-from bgpd.cli.render import Table, printable
+from bgpd.cli.render import Table, View, printable
 
 _FATES = ("unchanged", "fewer", "moved", "lost", "new")
 _COLUMNS = ("Table", "Unchanged", "Fewer next hops", "Another way", "Lost", "New", "Default route")
-View = Mapping[str, Any]
 
 
 def what_if(arguments: argparse.Namespace, hooks: Hooks) -> int:

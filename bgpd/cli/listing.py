@@ -6,14 +6,12 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from bgpd.cli.client import WrongUsage
-from bgpd.cli.render import Table, printable
+from bgpd.cli.render import Table, View, printable
 from bgpd.cli.tables import SHOWN, Shown
-
-View = Mapping[str, Any]
 
 
 class Writer(Protocol):

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
+View = Mapping[str, Any]
+"""An object of an answer, as JSON has it."""
 _TO_BE_QUOTED = re.compile(r'[\s="\\]')
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
@@ -29,7 +31,7 @@ def age(since: float | None, now: float) -> str:
     return "".join(parts[:2])
 
 
-def next_hop(view: Mapping[str, Any]) -> str:
+def next_hop(view: View) -> str:
     """A NextHopView: "10.0.1.2 dev eth0", "fe80::1 dev eth1 weight 2 (dead: link is down)"."""
     parts = [view["address"]] if view.get("address") else []
     if view.get("interface"):
@@ -45,7 +47,7 @@ def next_hop(view: Mapping[str, Any]) -> str:
     return " ".join(parts)
 
 
-def fields(values: Mapping[str, Any]) -> str:
+def fields(values: View) -> str:
     """Fields of an event: "neighbor=leaf1 hold_time_s=9". A text that could be taken for several is quoted as in JSON:
     it may be from the network."""
     return " ".join(f"{name}={_field(value)}" for name, value in values.items())
@@ -56,19 +58,19 @@ def _field(value: Any) -> str:
     return str(value) if is_plain else json.dumps(value, ensure_ascii=False)
 
 
-def place(view: Mapping[str, Any]) -> str:
+def place(view: View) -> str:
     """Where a neighbor is: its address, with the interface that scopes it."""
     address, interface = view.get("address", ""), view.get("interface", "")
     return f"{address}%{interface}" if address and interface else address or interface
 
 
-def last_error(neighbor: Mapping[str, Any], now: float) -> str:
+def last_error(neighbor: View, now: float) -> str:
     """Why the last attempt or session with a neighbor ended, and how long ago; "" if none has."""
     error, at = neighbor.get("last_error", ""), neighbor.get("last_error_at")
     return f"{error} ({age(at, now)} ago)" if error and at else str(error)
 
 
-def stale(view: Mapping[str, Any], now: float) -> str:
+def stale(view: View, now: float) -> str:
     """Since when a neighbor's routes are kept while it restarts, and for how long still; "" if they are not stale."""
     since = view.get("stale_since")
     if since is None:
@@ -237,9 +239,6 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]], out: Text
 
 def _styled(text: str, style: str) -> str:
     return f"\x1b[{style}m{text}\x1b[0m" if style else text
-
-
-View = Mapping[str, Any]
 
 
 def status_lines(view: View, now: float) -> Iterator[str]:

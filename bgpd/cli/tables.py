@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from bgpd.cli import render as text
+from bgpd.cli.render import View
 
-View = Mapping[str, Any]
 Rows = Iterable[tuple[str, ...]]
 
 EVPN_COLUMNS = ("", "Type", "RD", "Route", "VRF", "Next hop", "Gateway", "VNI", "From", "AS path", "Communities", "")

@@ -25,9 +25,9 @@ from textual.widgets import Input, Static
 from bgpd.cli import top_lines
 from bgpd.cli.client import Client, CommandFailed
 from bgpd.cli.decode import Hooks
-from bgpd.cli.render import explain_lines, printable
+from bgpd.cli.render import View, explain_lines, printable
 from bgpd.cli.show import explained
-from bgpd.cli.top_lines import Line, Seen, Style, View
+from bgpd.cli.top_lines import Line, Seen, Style
 
 LOOK_S = 1.0
 """Between two questions to the daemon, counted from an answer on."""

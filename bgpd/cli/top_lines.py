@@ -10,11 +10,9 @@ import textwrap
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from bgpd.cli.render import age, fields, last_error, printable, stale
-
-View = Mapping[str, Any]
+from bgpd.cli.render import View, age, fields, last_error, printable, stale
 
 MOST_TABLES = 4
 MOST_REASONS = 3
