@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = Options(quick=chosen.quick, sizes=tuple(chosen.size), contestants=tuple(chosen.contestant))
     failed = False
     if "report" not in chosen.names:
-        remove_stale(PREFIX)
+        if not chosen.list:
+            remove_stale(PREFIX)
         # "loop" is no case of its own: it is the longest hold seen during all others.
         names = CASES if {"all", "loop"} & set(chosen.names) else tuple(chosen.names)
         for name in names:
