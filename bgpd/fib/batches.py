@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -157,10 +157,10 @@ class TableWriter:
             self._ended = asyncio.get_running_loop().create_future()
             await self._ended
 
-    def forget(self) -> None:
-        """Another one adopts the table: what is recorded here holds no group any more."""
+    def forget(self) -> Iterator[None]:
+        """Another one adopts the table: stepping, what is recorded here holds no group any more."""
         for routes in self.families.values():
-            routes.forget()
+            yield from routes.forget()
 
     # What is desired.
 

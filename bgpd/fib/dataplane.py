@@ -12,7 +12,7 @@ import functools
 import pathlib
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
@@ -132,8 +132,10 @@ class Dataplane:
         self.reader = reader or KernelReader()
         self.vrf_requests = vrf_requests
         self.messages = 0
-        self.stopped: dict[int, Callable[[], None]] = {}
-        """By kernel table whose routes stay though nobody writes them: these do not hold their groups any more."""
+        self.stopped: dict[int, Callable[[], Iterator[None]]] = {}
+        """By kernel table whose routes stay though nobody writes them: stepping, these hold their groups no more."""
+        self.unread: set[int] = set()
+        """Kernel tables that could not be read: any group of an earlier run may have routes there."""
         self._tables: dict[WritingTable, _Attached] = {}
         self._due: dict[WritingTable, None] = {}
         self._listeners: list[HostEvents] = []
@@ -378,7 +380,7 @@ class Dataplane:
 
     def delete_leftovers(self) -> None:
         """Delete groups of an earlier run that this one could not adopt, once no table has a wanted route on them."""
-        if not self.objects.leftovers or not all(table.swept for table in self._tables):
+        if not self.objects.leftovers or not self._are_all_known:
             return
         leftovers, self.objects.leftovers = self.objects.leftovers, []
         if leftovers:
@@ -452,13 +454,18 @@ class Dataplane:
             for table in self._tables:
                 table.recheck_dead()
 
+    @property
+    def _are_all_known(self) -> bool:
+        """Whether all routes by our groups are counted that are to stay."""
+        return not self.unread and all(table.swept for table in self._tables)
+
     def _collect_unused(self) -> None:
         """Delete groups that no route uses, and have those tried again for which there was no room.
 
         Not before the sweep: until then routes of an earlier metric, which are not counted, go by these groups.
         """
         pause_s = _UNUSED_GRACE_S
-        if all(table.swept for table in self._tables):
+        if self._are_all_known:
             unused, are_more = self.objects.collect_unused(self._loop.time(), _UNUSED_GRACE_S)
             if unused:
                 self._delete(unused)

@@ -204,15 +204,17 @@ class Upkeep:
         refused a dump."""
         is_known = known is not None and known.is_of(self._form)
         self._is_told = self.is_uncompared = is_known
+        self._dataplane.unread.add(self._form.table)
         found = {
             family: self._known(known, family) if known is not None and is_known else await self._read(family)
             for family in self._families
         }
         former = self._dataplane.stopped.pop(self._form.table, None)
-        if former is not None:
-            former()
+        for _ in () if former is None else former():
+            await asyncio.sleep(0)
         for family, adoption in found.items():  # once all were read: a table that cannot be had holds no group
             self._take(family, adoption)
+        self._dataplane.unread.discard(self._form.table)
 
     def _known(self, known: KnownTable, family: Family) -> Adoption:
         objects = self._dataplane.objects

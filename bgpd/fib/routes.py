@@ -169,11 +169,13 @@ class FamilyRoutes:
             if target < 0:
                 self.direct.setdefault(-target, set()).add(key)
 
-    def forget(self) -> None:
-        """Have no record, whatever the kernel has."""
-        for target, count in Counter(self.installed.values()).items():
-            self._objects.count_routes(target, -count)
-        self.installed = ShardedDict()
+    def forget(self) -> Iterator[None]:
+        """Stepping leaves no record, whatever the kernel has."""
+        for part in self.installed.parts:
+            for target, count in Counter(part.values()).items():
+                self._objects.count_routes(target, -count)
+            part.clear()
+            yield
 
     def is_kept_out(self, key: bytes) -> bool:
         """Whether a desired route is not written for a known reason."""

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
+from bgpd.fib.group_room import NO_ROOM
 from bgpd.fib.protocol import protocol_name
 from bgpd.fib.routes import FamilyRoutes
 from bgpd.fib.table import Fib
@@ -273,9 +274,14 @@ def _absent(fib: Fib, live: set[tuple[str, str]], desired: NextHops | None) -> l
         view = _hop_view(fib, hop)
         if hop.address and (view.address, view.interface) not in live:
             view.live = False
-            view.why = fib.targets.resolve(hop)[1] or "not in the kernel's group"
+            view.why = fib.targets.resolve(hop)[1] or _why_left_out(fib)
             absent.append(view)
     return absent
+
+
+def _why_left_out(fib: Fib) -> str:
+    """Why a next hop that can be reached is in no group."""
+    return NO_ROOM if fib.dataplane.objects.room.wanted else "not in the kernel's group"
 
 
 def _hop_view(fib: Fib, hop: NextHop) -> NextHopView:

@@ -164,6 +164,7 @@ class ConfiguredVrfs:
                 left = await self._vrfs.left(self._configured | self._probe_tables())
             except OSError as error:
                 return error
+            self._dataplane.unread &= self._configured | left.keys()
             for table, device in left.items():
                 config = msgspec.structs.replace(self._config, table=table, preferred_source="")
                 fib = Fib(config, dataplane=self._dataplane, owner=_Nobody(), vrf=device)
@@ -278,7 +279,8 @@ class ConfiguredVrfs:
                 await self._remove(name)
             for name in self.problems.keys() - kept:
                 del self.problems[name]
-                self._untold.pop(name, None)
+                if self._untold.pop(name, None) is not None and self._swept:
+                    self._begin_to_remove_left()
 
     async def _start(self, config: VrfConfig) -> Fib:
         """The table of a VRF, started; nothing is changed yet. Raises: VrfRefused: the kernel cannot have the VRF."""

@@ -211,6 +211,7 @@ class KernelVrfs:
         log.info("vrf.stale_removed", device=device, table=table)
 
     async def _take_out(self, vrf: _Vrf) -> None:
+        vrf.problem = ""
         for family in UNICAST:
             vrf.fib.writer.keep(family, {})
         await vrf.fib.withdraw_all()
@@ -220,9 +221,10 @@ class KernelVrfs:
         if all(other.by_device for other in self._vrfs.values()):
             requests.append(self._delete_rule(rules, common))
         requests += [self._no_end(vrf, family) for family in UNICAST]
-        if not await self._change(vrf, requests):
-            raise OSError(errno.ENOBUFS, vrf.problem)
-        await self._remove_device(vrf)
+        if await self._change(vrf, requests):
+            await self._remove_device(vrf)
+        if vrf.problem:
+            raise OSError(errno.EBUSY, vrf.problem)
 
     def sweep(self) -> None:
         """All workloads are known: delete what an earlier run left for other interfaces."""

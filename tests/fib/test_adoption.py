@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bgpd.config.schema import FibConfig
+from bgpd.fib import dataplane
 from bgpd.fib.table import Fib
 from bgpd.kernel.netlink import MessageKind
 from bgpd.kernel.nexthop_messages import NexthopObject
@@ -264,6 +265,43 @@ async def test_table_that_cannot_be_read_whole_holds_no_group(monkeypatch: pytes
         await it.fib.start()
     assert [group.routes for group in it.dataplane.objects.groups.values()] == [0]
     await it.fib.stop()
+
+
+async def test_groups_of_a_table_that_could_not_be_read_stay_until_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No route by them is known: deleting them would take the routes along."""
+    monkeypatch.setattr(dataplane, "_UNUSED_GRACE_S", 0.0)
+    kernel = two_leaf_kernel()
+    key = keys_of(CASES[0][3], 1)[0]
+    async with running(kernel, table=1001) as before:
+        before.want({key: (LEAF1,)})
+        await before.settle()
+    async with running(kernel) as it:
+
+        async def interrupted(family: Family, form: RouteForm) -> list[RouteRun]:
+            raise OSError("it changed during each of 20 dumps")
+
+        async def collected() -> None:
+            for _ in range(3):
+                it.dataplane._collect_unused()
+                await it.settle()
+
+        unread = Fib(FibConfig(table=1001), dataplane=it.dataplane, owner=it.owner, vrf="blue")
+        with monkeypatch.context() as patched:
+            patched.setattr(kernel, "dumped", interrupted)
+            with pytest.raises(OSError, match="20 dumps"):
+                await unread.start()
+        await unread.stop()
+        it.fib.sweep()
+        await collected()
+        assert kernel.hops_of(V4, key, table=1001) is not None
+        read = Fib(FibConfig(table=1001), dataplane=it.dataplane, owner=it.owner, vrf="blue")
+        await read.start()
+        read.sweep()
+        await read.writer.idle()
+        await collected()
+        assert kernel.hops_of(V4, key, table=1001) is None, "nobody wants it"
+        assert not it.dataplane.objects.groups
+        await read.stop()
 
 
 async def test_table_that_is_stopped_and_adopted_anew_holds_each_group_once(monkeypatch: pytest.MonkeyPatch) -> None:

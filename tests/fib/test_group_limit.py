@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from bgpd.fib import dataplane, group_room, nexthop_objects
+from bgpd.fib import views as fib_views
 from bgpd.fib.group_room import NO_ROOM
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.nexthop_objects import NexthopObjects
@@ -43,6 +44,8 @@ async def test_a_route_beyond_the_bound_keeps_one_of_its_next_hops_until_there_i
         await it.settle()
         assert it.kernel.hops_of(V4, KEYS[2]) in ({ON_1}, {ON_2})
         assert not it.refused
+        absent = fib_views._absent(it.fib, set(), (LEAF1,))
+        assert [hop.why for hop in absent] == [NO_ROOM], "bgpd explain"
         assert it.fib.differing(V4, KEYS[:3]) == []
         it.want({KEYS[0]: None, KEYS[1]: None})
         await until(lambda: it.kernel.hops_of(V4, KEYS[2]) == {ON_1, ON_2}, it)

@@ -24,8 +24,10 @@ from bgpd.fib.vrf_devices import VrfRefused
 from bgpd.fib.vrf_tables import ConfiguredVrfs
 from bgpd.fib.vrfs import KernelVrfs, VrfSpec
 from bgpd.kernel.monitor import KernelMonitor
+from bgpd.kernel.netlink import KernelError, MessageKind, messages
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import RouteForm
+from bgpd.kernel.writer import Outcome
 from bgpd.model.iana import Family
 from bgpd.model.kernel import RoutingRule
 from bgpd.model.next_hop import NextHop, NextHops
@@ -532,6 +534,33 @@ async def test_rules_that_cannot_be_read_once_cost_nothing_for_good(monkeypatch:
         unknown(3)
         await it.vrfs.remove("blue")
         assert it.dataplane.host.vrf_of("b1") == "", "the main table has its uplinks again, whatever the kernel says"
+
+
+@pytest.mark.usefixtures("net")
+async def test_a_rule_that_the_kernel_does_not_delete_is_deleted_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vrfs, "_REMOVAL_PAUSE_S", 0.0)
+    async with running(use_devices=False) as it:
+        change, refusals = it.dataplane.change, [1]
+
+        async def refusing(batch: bytes) -> Outcome:
+            found = [(kind, batch[start - 16 : end]) for kind, _, _, start, end in messages(batch)]
+            deletions = [request for kind, request in found if kind == MessageKind.DEL_RULE]
+            if not deletions or not refusals[0]:
+                return await change(batch)
+            refusals[0] -= 1
+            others = b"".join(request for _kind, request in found if request != deletions[0])
+            return Outcome([KernelError(errno.ENOMEM, "", deletions[0]), *(await change(others)).errors])
+
+        monkeypatch.setattr(it.dataplane, "change", refusing)
+        await it.vrfs.add(BLUE, it.fibs["blue"])
+        assert await it.vrfs.remove("blue"), "by the second try"
+        assert bgpd_rules() == []
+        await it.vrfs.add(BLUE, it.fibs["blue"])
+        refusals[0] = 99
+        assert not await it.vrfs.remove("blue"), "it is looked for what is left"
+        refusals[0] = 0
+        await it.vrfs.remove_left(1001, "", it.fibs["blue"])
+        assert bgpd_rules() == []
 
 
 class VrfsOwner(ScriptedOwner):
