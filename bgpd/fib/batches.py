@@ -121,7 +121,7 @@ class TableWriter:
     def __init__(self, config: FibConfig, dataplane: Dataplane, owner: TableOwner, *, vrf: str) -> None:
         self.vrf = vrf
         self.form = RouteForm(config.table, config.protocol, config.metric)
-        self.families = {family: FamilyRoutes(dataplane.objects) for family in _FAMILIES}
+        self.families = {family: FamilyRoutes(dataplane.objects, dataplane.waiting) for family in _FAMILIES}
         self._counters = FibCounters()
         direct = {family: routes.direct for family, routes in self.families.items()}
         self.targets = Targets(dataplane, config.table, direct, owner.resolve, vrf=vrf)
@@ -156,6 +156,8 @@ class TableWriter:
         if self.in_flight:
             self._ended = asyncio.get_running_loop().create_future()
             await self._ended
+        for routes in self.families.values():
+            routes.pending.clear()
 
     def forget(self) -> Iterator[None]:
         """Another one adopts the table: stepping, what is recorded here holds no group any more."""
@@ -172,17 +174,22 @@ class TableWriter:
         self.update_learned(family, changes, is_first=is_first)
 
     def update_learned(
-        self, family: Family, changes: Mapping[bytes, NextHops | None], *, is_first: bool = False
+        self,
+        family: Family,
+        changes: Mapping[bytes, NextHops | None],
+        *,
+        cause: str = "",
+        is_first: bool = False,
     ) -> None:
         """`update`, for learned routes: until the sweep an adopted route keeps its next hops, since some neighbors may
-        not have sent their routes yet. It follows once they agree with it.
+        not have sent their routes yet. It follows once they agree with it. `cause`: the neighbor whose routes changed.
         """
         if self.targets.services:
             self.targets.end_services(family, changes)
         kept = self.kept[family]
         if kept and not kept.keys().isdisjoint(changes):
             changes = {key: kept.get(key, hops) for key, hops in changes.items()}
-        self.families[family].pending.merge(changes, is_first=is_first)
+        self.families[family].pending.merge(changes, cause=cause, is_first=is_first)
         self._dataplane.write_soon(self)
 
     def confirm(self, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
@@ -294,9 +301,9 @@ class TableWriter:
         return sum(len(routes.pending) for routes in self.families.values())
 
     @property
-    def is_overtaken(self) -> bool:
-        """Whether some of what waits has been overtaken by what is to be written first."""
-        return any(routes.pending.is_overtaken for routes in self.families.values())
+    def expects_first(self) -> bool:
+        """Whether some of what waits has been overtaken a moment ago by what is to be written first."""
+        return any(routes.pending.expects_first for routes in self.families.values())
 
     @property
     def has_room(self) -> bool:

@@ -78,7 +78,7 @@ class KernelListener(Protocol):
 
     def kernel_is_behind(self, busiest: AbstractSet[str]) -> None:
         """Neighbors are far ahead of the kernel: read no more from those that lead. Called again while it is so.
-        `busiest`: who has caused the most changes lately."""
+        `busiest`: who has the most changes waiting."""
 
     def kernel_caught_up(self) -> None:
         """The kernel has caught up with the neighbors, or takes too long: read on."""

@@ -36,9 +36,9 @@ class FamilyRoutes:
     what is desired would take a next hop from them.
     """
 
-    def __init__(self, objects: NexthopObjects) -> None:
+    def __init__(self, objects: NexthopObjects, waiting: Counter[str] | None = None) -> None:
         self.installed: ShardedDict[int] = ShardedDict()
-        self.pending = PendingChanges()
+        self.pending = PendingChanges(waiting)
         self.failed: dict[bytes, str] = {}
         self.blocked: ShardedDict[str] = ShardedDict()
         self.obstructed: set[bytes] = set()

@@ -31,10 +31,11 @@ def take(pending: PendingChanges, limit: int, wanted: Wishes) -> Wishes:
 def test_replaying_what_is_taken_gives_the_latest_wishes(
     given_steps: list[tuple[Wishes, bool] | int | None], lot: int
 ) -> None:
-    pending, wanted, replayed = PendingChanges(lot=lot), {}, {}
-    for step in given_steps:
+    waiting: Counter[str] = Counter()
+    pending, wanted, replayed = PendingChanges(waiting, lot=lot), {}, {}
+    for number, step in enumerate(given_steps):
         if isinstance(step, tuple):
-            pending.merge(step[0], is_first=step[1])
+            pending.merge(step[0], cause=f"leaf{number % 2}", is_first=step[1])
             wanted.update(step[0])
         elif step is None:
             pending.outdate()
@@ -47,6 +48,21 @@ def test_replaying_what_is_taken_gives_the_latest_wishes(
         replayed.update(take(pending, 3, wanted))
     assert replayed == wanted
     assert pending.take(1)[:2] == ([], [])
+    assert not +waiting
+
+
+def test_what_is_not_waited_for_any_more_is_not_counted() -> None:
+    waiting: Counter[str] = Counter()
+    pending = PendingChanges(waiting, lot=2)
+    for number, cause in enumerate(("leaf1", "leaf1", "leaf2")):
+        pending.merge(dict.fromkeys(bytes((number, one)) for one in range(3)), cause=cause, is_first=number == 2)
+    pending.take(1)
+    assert waiting == {"leaf1": 6, "leaf2": 3}
+    pending.clear()
+    assert not waiting
+    assert not len(pending)
+    pending.merge({b"a": None})
+    assert pending.take(9)[:2] == ([b"a"], [None])
 
 
 @pytest.mark.parametrize("is_first", [False, True])
@@ -63,7 +79,9 @@ def test_what_is_first_overtakes_and_nothing_older_comes_after_it() -> None:
     pending.merge({b"a": HOPS[0], b"b": HOPS[0]})
     pending.merge({b"b": HOPS[1]}, is_first=True)
     assert pending.take(10) == ([b"b"], [HOPS[1]], False)
-    assert pending.take(10)[::2] == ([b"a", b"b"], True)
+    assert pending.expects_first
+    assert [pending.take(4)[::2] for _ in range(2)] == [([b"a"], True), ([b"b"], True)]
+    assert not pending.expects_first, "nothing is left to be overtaken"
     pending.merge({b"c": HOPS[0]})
     assert pending.take(10) == ([b"c"], [HOPS[0]], False), "nothing of what is new was overtaken"
 
