@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import struct
 import sys
 import zlib
@@ -79,7 +80,10 @@ def _write(path: Path, parts: Iterator[bytes]) -> Iterator[int]:
     first = path.with_name(path.name + ".part") if is_file else path
     try:
         size = 0
-        with first.open("wb") as file:
+        if is_file:
+            first.unlink(missing_ok=True)  # in /tmp it may be another user's link, which root would follow
+        flags = os.O_WRONLY | (os.O_CREAT | os.O_EXCL if is_file else 0)
+        with open(os.open(first, flags, 0o666), "wb") as file:
             for part in parts:
                 size += file.write(part)
                 yield size

@@ -32,6 +32,16 @@ HOOKS: Any = SimpleNamespace(report_message=_report_message)
 PACKINGS = pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
 
 
+def test_a_dump_is_not_written_into_what_was_there_before(tmp_path: Path) -> None:
+    """In a directory that others may write to, the name of the part that is written first may be a link."""
+    theirs, file = tmp_path / "theirs", tmp_path / "table.mrt"
+    theirs.write_text("before")
+    (tmp_path / "table.mrt.part").symlink_to(theirs)
+    assert list(mrt._write(file, iter([RECORD]))) == [len(RECORD)]
+    assert (theirs.read_text(), file.read_bytes()) == ("before", RECORD)
+    assert not file.is_symlink()
+
+
 @PACKINGS
 def test_packed_file_is_read(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     file = tmp_path / "table.mrt.packed"

@@ -397,7 +397,8 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
         text = f'"{error.filename}" cannot be read: {error.strerror}' if error.filename else error.strerror
     hints = {
-        "CERTIFICATE_VERIFY_FAILED": "check workload.mqtt.ca_file and the broker's name in its certificate",
+        "CERTIFICATE_VERIFY_FAILED": "check workload.mqtt.ca_file and the broker's name in its certificate; "
+        "without ca_file it is the system's CAs that count (package ca-certificates)",
         "Bad user name or password": "check workload.mqtt.username and password_file",
         "Not authorized": "check workload.mqtt.username, password_file or cert_file, and the broker's ACL",
         "Connection refused": "is the broker running there?",
