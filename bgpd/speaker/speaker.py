@@ -31,7 +31,6 @@ from bgpd.speaker import ruled_vrfs
 from bgpd.speaker.admission import Admission
 from bgpd.speaker.bfd import Bfd
 from bgpd.speaker.defects import Defects
-from bgpd.speaker.exchange import RouteTaker, SpeakerEvents
 from bgpd.speaker.hostnames import Hostnames
 from bgpd.speaker.incoming import Incoming
 from bgpd.speaker.left_sessions import LeftSession, LeftSessions
@@ -40,6 +39,7 @@ from bgpd.speaker.neighbor import Neighbor
 from bgpd.speaker.neighbor_view import neighbor_view, waiting_view
 from bgpd.speaker.neighbors import Neighbors
 from bgpd.speaker.peering import Changed, Peering, of_saved
+from bgpd.speaker.ports import RouteTaker, SpeakerEvents
 from bgpd.speaker.saved import SavedSession, SavedSpeaker
 from bgpd.speaker.surroundings import Surroundings
 from bgpd.speaker.tap import SessionTap

@@ -14,9 +14,9 @@ from bgpd.kernel.host import Host
 from bgpd.model.wire import NlriDecoders
 from bgpd.runtime.rates import LineBudget
 from bgpd.speaker.defects import Defects
-from bgpd.speaker.exchange import RouteTaker, SpeakerEvents
 from bgpd.speaker.listening import Listening
 from bgpd.speaker.peering import Peering
+from bgpd.speaker.ports import RouteTaker, SpeakerEvents
 from bgpd.speaker.tap import SessionTap
 from bgpd.speaker.transport import NewSocket
 
