@@ -88,20 +88,22 @@ class MrtReport(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 class LossReport(msgspec.Struct, kw_only=True):
     """Addresses that could not be reached, from which nodes: by some of the ways at least. `after_s`: since the step
-    began; `seconds`: None if it was so until the next step. `why`: a way that failed."""
+    began, less than 0 where it began in a step before that this one did not wait for; `seconds`: None if it was so
+    until the next step. `why`: a way that failed. `goes_on`: it was so when all was at rest before the step."""
 
     addresses: list[str]
     sources: list[str]
     after_s: float
     seconds: float | None
     why: str
+    goes_on: bool = False
 
 
 class StepReport(msgspec.Struct, kw_only=True):
     """`at_s`: simulated time since the start. `settled_s`: until the last change of routes or forwarding, None if the
     next step came before. `updates`: UPDATEs that all nodes have sent. `losses`: of the start what is not reached when
     it is over. `wrong`: what should not be so afterwards. `max_lost_s`: for how long addresses may be unreachable, None
-    if nobody says so; `missed`: those that were for longer."""
+    if nobody says so; `missed`: those that were for longer. `gone`: addresses that nobody has any more."""
 
     step: str
     at_s: float
@@ -111,6 +113,7 @@ class StepReport(msgspec.Struct, kw_only=True):
     wrong: list[str]
     max_lost_s: float | None
     missed: list[str]
+    gone: list[str] = []
 
 
 class SimulationReport(msgspec.Struct, kw_only=True):

@@ -125,6 +125,8 @@ class Builder:
             if one.interface and one.interface not in ("lo", *node.interfaces):
                 interface_of(node, one.interface)
                 self._remarks.append(f"{node.name}: {one.interface} of {one.prefix} is not in the topology: it is made")
+        for _prefix, interface in node.routes:  # it could not lead there if there were none
+            interface_of(node, interface)
         set_up(node, host)
         return sessions
 

@@ -164,14 +164,14 @@ def _value_of(variable: re.Match[str]) -> str:
 
 
 def _carry_out(node: Node, line: str, place: Place) -> None:
-    """What an exec line says of VLANs, addresses and routes; all others make no difference."""
+    """What an exec line says of interfaces, addresses and routes; all others make no difference."""
     try:
         words = shlex.split(line)
     except ValueError as error:
         raise ImportFailed(place, f'"{line}" is no command: {error}', "close the quotes") from None
     words = [word for word in words if word not in ("-4", "-6")]
-    if words[:3] == ["ip", "link", "add"] and "vlan" in words:
-        _add_vlan(node, words, place)
+    if words[:3] == ["ip", "link", "add"]:
+        _add_link(node, words, place)
         return
     if len(words) < 4 or words[0] != "ip" or "dev" not in words[:-1]:
         return
@@ -191,10 +191,15 @@ def _carry_out(node: Node, line: str, place: Place) -> None:
         raise ImportFailed(place, f'"{line}": {error}', "write ADDRESS/LENGTH") from None
 
 
-def _add_vlan(node: Node, words: list[str], place: Place) -> None:
-    """`ip link add link PARENT name NAME type vlan id NUMBER`."""
+def _add_link(node: Node, words: list[str], place: Place) -> None:
+    """`ip link add [link PARENT] [name] NAME type TYPE`: a VLAN with `id NUMBER`, or something that has no parent."""
     after = dict(itertools.pairwise(words))
-    name, number = after.get("name", words[3]), after.get("id", "")
+    name, number, kind = after.get("name", words[3] if len(words) > 3 else ""), after.get("id", ""), after.get("type")
+    if kind != "vlan":
+        name = words[4] if words[3:4] == ["name"] and len(words) > 4 else words[3]
+        if kind not in (None, "vrf", "macvlan", "ipvlan"):
+            interface_of(node, name)
+        return
     if "link" not in words[2:-1] or not number:
         return
     parent = words[words.index("link", 2) + 1]

@@ -62,11 +62,17 @@ def _steps(scenario: str | None, fabric: Fabric, *, most_s: float | None) -> lis
     return [one if one.max_lost_s is not None else msgspec.structs.replace(one, max_lost_s=most_s) for one in found]
 
 
+_WRONG = 12
+"""Things that are wrong after a step that are told one by one."""
+
+
 class _Told:
     """What people are told; with `is_json` only the whole report at the end."""
 
     def __init__(self, *, is_json: bool) -> None:
         self._is_json = is_json
+        self._wrong: list[str] = []
+        """After the step before."""
 
     def _say(self, text: str) -> None:
         if not self._is_json:
@@ -88,12 +94,22 @@ class _Told:
         self._say(f"\n{report.at_s:9.3f} s  {report.step}: {settled}, {updates}")
         for one in report.losses:
             self._say(f"    {_loss(one, is_start=report.step == 'start')}")
+        if report.gone:
+            self._say(f"    {_few(report.gone)}: gone, nobody has {'it' if len(report.gone) == 1 else 'them'} any more")
         for missed in report.missed[:_NAMED]:
             self._say(f"    TOO LONG: {missed}")
         if len(report.missed) > _NAMED:
-            self._say(f"    TOO LONG: and {len(report.missed) - _NAMED} addresses more")
-        for wrong in report.wrong:
+            self._say(f"    TOO LONG: and {_counted(len(report.missed) - _NAMED, 'address', 'addresses')} more")
+        new = [one for one in report.wrong if one not in self._wrong]
+        for wrong in new[:_WRONG]:
             self._say(f"    WRONG: {wrong}")
+        if len(new) > _WRONG:
+            self._say(f"    WRONG: and {_counted(len(new) - _WRONG, 'thing', 'things')} more (--json has all)")
+        if len(report.wrong) > len(new):
+            self._say(
+                f"    WRONG: {_counted(len(report.wrong) - len(new), 'thing', 'things')} as after the step before"
+            )
+        self._wrong = report.wrong
 
     def ended(self, report: SimulationReport) -> None:
         """Say the sum of all steps, or all of it as JSON."""
@@ -114,25 +130,32 @@ def _counted(number: int, one: str, several: str) -> str:
 
 def _longest(steps: list[StepReport]) -> str:
     """Which steps have cost most, and how many nothing."""
-    costs = sorted(((_cost_s(one), one.step) for one in steps if one.losses), key=lambda cost: -cost[0])
+    costs = sorted(((_cost_s(one), one.step) for one in steps if _has_cost(one)), key=lambda cost: -cost[0])
     shown = [
         f"{step} {seconds:.3f} s" if seconds < math.inf else f"{step} until the next step"
         for seconds, step in costs[:_NAMED]
     ]
     most = f"unreachable the longest by: {', '.join(shown)}; " if shown else ""
-    return f"{most}nothing was unreachable in {len(steps) - len(costs)} of {len(steps)} steps"
+    return f"{most}nothing was lost by {len(steps) - len(costs)} of {len(steps)} steps"
+
+
+def _has_cost(step: StepReport) -> bool:
+    return any(not one.goes_on for one in step.losses)
 
 
 def _cost_s(step: StepReport) -> float:
-    return max(one.seconds if one.seconds is not None else math.inf for one in step.losses)
+    return max(one.seconds if one.seconds is not None else math.inf for one in step.losses if not one.goes_on)
 
 
 def _loss(one: LossReport, *, is_start: bool) -> str:
     what = _few(one.addresses)
     if is_start:
         return f"{what}: not reached from {_few(one.sources)} ({one.why})"
+    if one.goes_on and one.seconds is not None:
+        return f"{what}: reached again after {one.seconds:.3f} s, from {_few(one.sources)} (before: {one.why})"
     how_long = f"for {one.seconds:.3f} s" if one.seconds is not None else "until the next step"
-    since = f" from {one.after_s:.3f} s on" if one.after_s else ""
+    since = f" from {one.after_s:.3f} s on" if one.after_s > 0 else ""
+    since = f" since {-one.after_s:.3f} s before" if one.after_s < 0 else since
     return f"{what}: unreachable {how_long}{since}, for {_few(one.sources)} ({one.why})"
 
 

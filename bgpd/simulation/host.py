@@ -229,6 +229,7 @@ class SimulatedHost:
         self.claims.clear()
         for guest in self.guests.values():
             guest.router.crash()
+        self.kernel.noted()
 
     def boot(self) -> None:
         """Power is back; the kernel knows nothing of before, and no workload runs yet."""

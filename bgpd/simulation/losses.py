@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -19,7 +19,8 @@ _PAUSE_S = 0.01
 
 class Loss(msgspec.Struct, kw_only=True):
     """An address that could not be reached from a node, by some of the ways at least. `why`: the first way that failed;
-    `until`: None while it goes on. `is_known`: it was so at rest. Times are the loop's."""
+    `until`: None while it goes on. `is_known`: it was so at rest. `owners`: who had the address. `is_moot`: it has not
+    been reached again, but the address or the node is gone. Times are the loop's."""
 
     address: str
     source: str
@@ -27,6 +28,8 @@ class Loss(msgspec.Struct, kw_only=True):
     why: str
     until: float | None = None
     is_known: bool = False
+    owners: frozenset[str] = frozenset()
+    is_moot: bool = False
 
 
 class Losses:
@@ -83,15 +86,18 @@ class Losses:
                 (address, one): found[0] for one in sources if one not in at and (found := packets.wrong_from(one))
             }
         wrong |= self._of_tenants()
+        of_tenants = tenant_paths.live(self._fabric)
+        live: dict[str, Iterable[str]] = {**owners}
+        live |= {f"{address} of {vrf}": at for (vrf, address), at in of_tenants.items()}
         for pair, why in wrong.items():
             if pair not in self._going_on:
-                self._going_on[pair] = Loss(address=pair[0], source=pair[1], since=now, why=why)
-        live = {*owners, *(f"{address} of {vrf}" for vrf, address in tenant_paths.live(self._fabric))}
+                those = frozenset(live[pair[0]])
+                self._going_on[pair] = Loss(address=pair[0], source=pair[1], since=now, why=why, owners=those)
         for pair in [one for one in self._going_on if one not in wrong]:
             is_there = pair[0] in live and pair[1] in sources
             if is_there or not self._going_on[pair].is_known:  # else nothing is known that is new
                 loss = self._going_on.pop(pair)
-                loss.until = now
+                loss.until, loss.is_moot = now, not is_there
                 self._ended.append(loss)
 
     def _of_tenants(self) -> dict[tuple[str, str], str]:
@@ -104,6 +110,11 @@ class Losses:
                 if found:
                     wrong[f"{address} of {vrf}", source] = found[0]
         return wrong
+
+    def live(self) -> set[str]:
+        """All addresses that somebody has now."""
+        of_tenants = (f"{address} of {vrf}" for vrf, address in tenant_paths.live(self._fabric))
+        return {*(address for address, _name in self._live()), *of_tenants}
 
     def take(self, *, is_at_rest: bool) -> list[Loss]:
         """What was lost since this was asked last, and what is lost still. That is told again next time, but if all is

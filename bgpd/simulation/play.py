@@ -44,6 +44,10 @@ class Played:
         self._losses = Losses(built.fabric)
         self._tasks: list[asyncio.Task[None]] = []
         self._rest_s = _rest_s(built.fabric)
+        self._live: set[str] = set()
+        """The addresses that there were at rest."""
+        self._booting: set[str] = set()
+        """Nodes that have booted since."""
 
     async def play(self, steps: list[Step]) -> list[StepReport]:
         """The start, and then each step."""
@@ -61,6 +65,7 @@ class Played:
             fabric.start()
         else:
             self._tasks.append(asyncio.create_task(do(fabric, step, self._reload)))
+            self._booting |= {step.node} if step.do == "boots" else set()
         wrong: list[str] = []
         if until_s is not None:
             await asyncio.sleep(until_s)
@@ -68,19 +73,31 @@ class Played:
             await self._rest(began)
             if not any(link.loss for link in fabric.links.values()):  # sessions over such a link come and go
                 wrong = checks.findings(fabric, is_foreseen=self._is_foreseen and not _has_stale(fabric))
-        losses = self._losses.take(is_at_rest=until_s is None)
+        losses = [one for one in self._losses.take(is_at_rest=until_s is None) if not self._is_no_loss(one)]
         if step is None:  # what came one after the other at the start is no loss
             losses = [one for one in losses if one.until is None]
+        gone, told = set[str](), [one for one in losses if one.until is not None]
+        if until_s is None:
+            told, gone = losses, self._live - self._losses.live()
+            self._live = self._losses.live()
+            self._booting.clear()
         return StepReport(
             step=str(step) if step is not None else "start",
             at_s=round(began - FIRST_S, 3),
             settled_s=round(max(self._changed_at() - began, 0.0), 3) if until_s is None else None,
             updates=self._updates() - updates,
-            losses=_reports(losses, began),
+            losses=_reports(told, began),
             wrong=wrong,
             max_lost_s=step.max_lost_s if step is not None else None,
             missed=self._missed(losses, step.max_lost_s, is_at_rest=until_s is None) if step is not None else [],
+            gone=sorted(gone),
         )
+
+    def _is_no_loss(self, one: Loss) -> bool:
+        """Of a node that has booted, what it did not reach before it was up, or was not reached at; and what was not
+        reached at rest, and is gone by now."""
+        is_of_booting = one.source in self._booting or (one.owners and one.owners <= self._booting)
+        return (one.is_moot and one.is_known) or bool(is_of_booting and one.until is not None and not one.is_known)
 
     def _missed(self, losses: list[Loss], most_s: float | None, *, is_at_rest: bool) -> list[str]:
         """What was lost for longer than it may be, of each address the worst; what was so at rest before is no news."""
@@ -165,12 +182,19 @@ def _reports(losses: list[Loss], began: float) -> list[LossReport]:
     lost at the same time from the same nodes."""
     by_address: dict[object, LossReport] = {}
     for one in losses:
-        since = max(one.since, began)
+        since = max(one.since, began) if one.is_known else one.since
         seconds = None if one.until is None else round(one.until - since, 3)
         if seconds == 0:
             continue
         after_s = round(since - began, 3)
-        report = LossReport(addresses=[one.address], sources=[], after_s=after_s, seconds=seconds, why=one.why)
+        report = LossReport(
+            addresses=[one.address],
+            sources=[],
+            after_s=after_s,
+            seconds=seconds,
+            why=one.why,
+            goes_on=one.is_known,
+        )
         same = by_address.setdefault((one.address, *_rounded(report)), report)
         same.sources.append(one.source)
         _prolong(same, report)
@@ -183,8 +207,9 @@ def _reports(losses: list[Loss], began: float) -> list[LossReport]:
     return list(found.values())
 
 
-def _rounded(report: LossReport) -> tuple[float, float | None]:
-    return round(report.after_s, 2), round(report.seconds, 2) if report.seconds is not None else None
+def _rounded(report: LossReport) -> tuple[float, float | None, bool]:
+    seconds = round(report.seconds, 2) if report.seconds is not None else None
+    return round(report.after_s, 2), seconds, report.goes_on
 
 
 def _prolong(same: LossReport, other: LossReport) -> None:

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from bgpd.__main__ import main as bgpd_main
-from bgpd.cli.reports import SimulationReport
+from bgpd.cli.reports import LossReport, SimulationReport
 from bgpd.migrate.draft import ImportFailed
 from bgpd.routing import Routing
 from bgpd.simulation.clab import read_topology
-from bgpd.simulation.command import HASH_SEED
+from bgpd.simulation.command import HASH_SEED, _Told
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.play import simulate
 from bgpd.simulation.steps import ACTIONS, Step, read_steps, standard_steps
@@ -153,6 +154,25 @@ def test_what_is_lost_is_told_once_and_when_it_is_there_again() -> None:
     assert lost[1] == [], "the hand-over has nothing to do with it"
     assert all(seconds is not None and seconds < 1 for seconds in lost[2]), lost
     assert lost[2]
+    (again,) = {one.goes_on for one in report.steps[4].losses if OF_HOST1 in one.addresses}
+    assert again, "which is no cost of the link that is whole again"
+
+
+def test_what_goes_away_is_told_and_is_not_reached_again() -> None:
+    dead = [Step(do="dies", node="leaf1"), Step(do="dies", node="leaf2", after_s=1)]
+    report = played(*dead, Step(do="dies", node="host1", after_s=1), Step(do="boots", node="host1"))
+    assert [one.losses for one in report.steps[1:3]] == [[], []], "it is told how long it was in all"
+    of_host1 = [one for one in report.steps[3].losses if OF_HOST1 in one.addresses]
+    assert {(one.after_s, one.goes_on) for one in of_host1 if "host2" in one.sources} <= {(-2.0, False), (-1.0, False)}
+    assert of_host1
+    assert all(one.seconds is not None and one.seconds <= 2.0 for one in of_host1), "until its host was dead"
+    assert OF_HOST1 in report.steps[3].gone
+    assert report.steps[4].gone == []
+
+
+def test_node_that_boots_has_lost_nothing() -> None:
+    report = played(*(Step(do=do, node=node) for node in ("leaf1", "host1") for do in ("dies", "boots")))
+    assert [one.losses for one in report.steps[2::2]] == [[], []]
 
 
 def test_what_is_not_reached_when_all_has_started_is_told(tmp_path: Path) -> None:
@@ -309,6 +329,35 @@ def test_command_fails_where_something_is_wrong(
     report = json.loads(capsys.readouterr().out)
     assert not report["good"]
     assert "which owns" in " ".join(report["steps"][-1]["wrong"])
+
+
+def test_command_tells_the_first_things_that_are_wrong_and_those_before_no_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = _Told(is_json=False)
+    report = played(Step(do="wait")).steps[1]
+    for wrong in ([f"thing {number}" for number in range(20)], [f"thing {number}" for number in range(19, 22)]):
+        told.step(msgspec.structs.replace(report, wrong=wrong))
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "WRONG" in line]
+    assert lines[11:] == [
+        "WRONG: thing 11",
+        "WRONG: and 8 things more (--json has all)",
+        "WRONG: thing 20",
+        "WRONG: thing 21",
+        "WRONG: 1 thing as after the step before",
+    ]
+
+
+def test_command_tells_what_is_gone_and_what_is_reached_again(capsys: pytest.CaptureFixture[str]) -> None:
+    report = played(Step(do="wait")).steps[1]
+    loss = LossReport(addresses=["a"], sources=["b"], after_s=-1.5, seconds=2.0, why="c has no route")
+    losses = [loss, msgspec.structs.replace(loss, after_s=0.0, goes_on=True)]
+    _Told(is_json=False).step(msgspec.structs.replace(report, losses=losses, gone=["d", "e"]))
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()[2:]] == [
+        "a: unreachable for 2.000 s since 1.500 s before, for b (c has no route)",
+        "a: reached again after 2.000 s, from b (before: c has no route)",
+        "d, e: gone, nobody has them any more",
+    ]
 
 
 def test_command_fails_where_an_address_is_lost_for_too_long(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,6 +65,17 @@ def test_host_has_its_own_configuration_and_what_its_exec_lines_say(tmp_path: Pa
     assert host.config.state.directory == str(tmp_path / "host1")
 
 
+@pytest.mark.parametrize("line", ["ip link add pod2 type veth peer name x", "ip link add name pod2 type dummy", "true"])
+def test_interfaces_of_routes_are_there_though_no_link_leads_to_them(line: str, tmp_path: Path) -> None:
+    more = f"        - {line}\n        - ip route add 10.64.1.2/32 dev pod2\n"
+    topology = TOPOLOGY.replace("    pod1: {kind", f"{more}    pod1: {{kind", 1)
+    made = built(written(tmp_path, topology=topology), tmp_path)
+    host = made.fabric.hosts["host1"]
+    assert {link.name for link in host.kernel.links.values()} == {"lo", "eth0", "pod1", "pod2"}
+    assert host.claims == {"10.64.1.1/32": "pod1", "10.64.1.2/32": "pod2"}
+    assert made.remarks == []
+
+
 def test_leaf_without_a_configuration_is_what_its_hosts_say(tmp_path: Path) -> None:
     leaf = built(written(tmp_path), tmp_path).fabric.routers["leaf1"]
     assert leaf.asn == 65201
