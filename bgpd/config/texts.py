@@ -148,4 +148,4 @@ def _unusable(file: str, error: OSError, *, is_fragment: bool = False) -> Unusab
 
 
 def _of_file(what: str, right: str) -> TextError:
-    return TextError(line=0, column=0, what=what, hint=right, excerpt="")
+    return TextError(line=0, what=what, hint=right, excerpt="")

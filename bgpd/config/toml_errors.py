@@ -23,10 +23,9 @@ _QUOTES = "\u201c\u201d\u201e\u2018\u2019\u201a`"
 
 
 class TextError(msgspec.Struct, frozen=True, kw_only=True):
-    """`line` and `column` count from 1."""
+    """`line` counts from 1; `excerpt` marks the column in it."""
 
     line: int
-    column: int
     what: str
     hint: str
     excerpt: str
@@ -48,7 +47,6 @@ def text_error(error: Exception, text: str) -> TextError:
         column = _first_column(lines[line - 1])
     return TextError(
         line=line,
-        column=column,
         what=f"is not valid TOML: {what}",
         hint=_hint(text, lines[line - 1], column, what),
         excerpt=_excerpt(lines[line - 1], column),
@@ -67,7 +65,7 @@ def bytes_error(data: bytes, at: int) -> TextError:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         hint = "it is UTF-16: save it as UTF-8"
         shown = ""
-    return TextError(line=line, column=column, what=what, hint=hint, excerpt=_excerpt(shown, column) if shown else "")
+    return TextError(line=line, what=what, hint=hint, excerpt=_excerpt(shown, column) if shown else "")
 
 
 def nested_too_deeply(text: str) -> TextError:
@@ -75,7 +73,6 @@ def nested_too_deeply(text: str) -> TextError:
     line, column = _deepest(text)
     return TextError(
         line=line,
-        column=column,
         what=f"is nested more than {DEEPEST} levels deep",
         hint="close the brackets; no key of bgpd is that deep",
         excerpt=_excerpt(text.split("\n")[line - 1], column),

@@ -31,12 +31,10 @@ Within = Sequence[tuple[Family, bytes]]
 
 
 class Loopback(msgspec.Struct, frozen=True, kw_only=True):
-    """The host's loopback address of each family, packed, and its interface; b"" and "" where there is none."""
+    """The host's loopback address of each family, packed; b"" where there is none."""
 
     ipv4: bytes = b""
-    ipv4_interface: str = ""
     ipv6: bytes = b""
-    ipv6_interface: str = ""
 
 
 def may_be_loopback(link: Link) -> bool:
@@ -53,17 +51,16 @@ def loopback_of(links: Iterable[Link], addresses: Iterable[Address], within: Wit
     addresses that are not to be chosen: tentative or deprecated (preferred lifetime 0).
     """
     names = {link.index: link.name for link in links if may_be_loopback(link)}
-    found: dict[int, tuple[bool, bytes, str]] = {}
+    found: dict[int, tuple[bool, bytes]] = {}
     for address in addresses:
         name = names.get(address.index, "")
         if not name or not _is_choosable(address, within):
             continue
-        rank = (name != _LOOPBACK, address.packed, name)
+        rank = (name != _LOOPBACK, address.packed)
         size = len(address.packed)
         found[size] = min(found.get(size, rank), rank)
-    _, ipv4, ipv4_interface = found.get(4, (False, b"", ""))
-    _, ipv6, ipv6_interface = found.get(16, (False, b"", ""))
-    return Loopback(ipv4=ipv4, ipv4_interface=ipv4_interface, ipv6=ipv6, ipv6_interface=ipv6_interface)
+    none = (False, b"")
+    return Loopback(ipv4=found.get(4, none)[1], ipv6=found.get(16, none)[1])
 
 
 def read_loopback(within: Within = ()) -> Loopback:

@@ -16,7 +16,8 @@ from bgpd.model.prefix import host_key, network_key
 class Link(msgspec.Struct, frozen=True, kw_only=True):
     """A network interface. `up` is administratively up and with carrier. `mac` is 6 bytes (b"" if it has none).
 
-    `vrf` is the name of the VRF device that it is enslaved to, or "". `parent` is the index of the interface that it is
+    `mtu` is in it so that its change is one of the link: below 1280 the kernel removes the IPv6 routes by it. `vrf` is
+    the name of the VRF device that it is enslaved to, or "". `parent` is the index of the interface that it is
     a sub-interface of (VLAN, macvlan, ipvlan), 0 if of none in this network namespace.
     """
 
