@@ -24,6 +24,7 @@ from typing import Any, TextIO
 from bgpd.config.schema import LogConfig
 from bgpd.model.views.host import EventView
 from bgpd.runtime.events import LEVELS, NOTHING, Event, log
+from bgpd.runtime.lines import Lines
 
 JOURNALD_SOCKET = "/run/systemd/journal/socket"
 KEPT_EVENTS = 1_000
@@ -127,7 +128,7 @@ class Journald:
     """
 
     def __init__(self, stream: TextIO, path: str) -> None:
-        self._stream = stream
+        self._lines = Lines(stream)
         self._path = path
         self._lost = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -147,7 +148,7 @@ class Journald:
         except BlockingIOError:
             self._lost += 1
         except OSError:
-            _write_line(self._stream, f"<{priority}>{line}")
+            self._lines.write(f"<{priority}>{line}")
 
 
 def _journald_field(name: str, value: str) -> bytes:
@@ -182,7 +183,7 @@ def set_up_logging(config: LogConfig, events: EventRing | None = None, stream: T
     if journal and _is_journald(stream, told) and os.path.exists(JOURNALD_SOCKET):
         write = partial(Journald(stream, JOURNALD_SOCKET).write, render=render)
     else:
-        write = partial(_write, stream=stream, render=render, with_priority=journal and not is_console)
+        write = partial(_write, lines=Lines(stream), render=render, with_priority=journal and not is_console)
     level = LEVELS[config.level]
     log.writer = write if events is None else partial(_keep_and_write, events=events, least=level, write=write)
     log.least = level if events is None else min(level, LEVELS["info"])
@@ -207,16 +208,13 @@ def _keep_and_write(event: Event, *, events: EventRing, least: int, write: _Writ
         write(event)
 
 
-def _write(event: Event, *, stream: TextIO, render: _Render, with_priority: bool) -> None:
-    text = render(event)
-    _write_line(stream, f"<{_PRIORITIES[event.level]}>{text}" if with_priority else text)
-
-
-def _write_line(stream: TextIO, line: str) -> None:
-    """What the stream does not take is lost: a full disk is no reason to end."""
-    with contextlib.suppress(OSError):
-        stream.write(f"{line}\n")
-        stream.flush()
+def _write(event: Event, *, lines: Lines, render: _Render, with_priority: bool) -> None:
+    """What was not written is told first: nobody had read it."""
+    told = [Event("warning", "log.not_written", {"events": lines.lost}, event.at)] if lines.lost else []
+    for one in (*told, event):
+        text = render(one)
+        if not lines.write(f"<{_PRIORITIES[one.level]}>{text}" if with_priority else text):
+            return
 
 
 def _json_text(event: Event) -> str:

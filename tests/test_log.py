@@ -246,6 +246,22 @@ def test_full_disk_costs_the_line_and_nothing_else(format: Any) -> None:
     assert [event.event for event in ring.since()] == ["disk.full"]
 
 
+def test_what_nobody_has_read_is_told_when_somebody_reads_again() -> None:
+    """Nothing waits for a reader: neighbors would hear nothing meanwhile."""
+    reader, writer = os.pipe()
+    with open(reader, "rb") as reading, open(writer, "w") as stream:
+        set_up_logging(LogConfig(), stream=stream)
+        for number in range(2000):
+            log.info("number", number=number, text="x" * 100)
+        os.set_blocking(reader, False)
+        first = reading.read().splitlines()
+        log.info("later")
+        told, later = (json.loads(line) for line in reading.read().splitlines())
+        assert (told["event"], told["level"], told["events"]) == ("log.not_written", "warning", 2000 - len(first))
+        assert later["event"] == "later"
+        log_plainly()
+
+
 class Terminal(io.StringIO):
     """It can show colors."""
 

@@ -137,9 +137,13 @@ class Process:
 
 
 def log(text: str) -> None:
-    """A line for people, if anybody can read it; the service manager adds the time."""
-    with contextlib.suppress(OSError):
-        print(f"bgpd-bfd: {text}", file=sys.stderr, flush=True)
+    """A line for people, if anybody reads it: a reader that stops must not hold up packets. The service manager adds
+    the time."""
+    with contextlib.suppress(OSError, ValueError):
+        ready = select.poll()
+        ready.register(sys.stderr, select.POLLOUT)
+        if ready.poll(0):  # it takes PIPE_BUF bytes then without a wait
+            print(f"bgpd-bfd: {text}", file=sys.stderr, flush=True)
 
 
 def take_precedence() -> str:

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def process(tmp_path: Path) -> Iterator[Process]:
 def test_a_line_that_nobody_can_read_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Gone())
     log("nobody reads this")
+
+
+def test_lines_that_nobody_reads_hold_up_no_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    with open(reader, "rb") as reading, open(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        writing = threading.Thread(target=lambda: [log("x" * 100) for _ in range(2000)], daemon=True)
+        writing.start()
+        writing.join(30)
+        assert not writing.is_alive()
+        assert reading.readline() == b"bgpd-bfd: " + b"x" * 100 + b"\n"
 
 
 def test_a_stop_that_comes_while_it_becomes_its_next_version_is_not_lost(
