@@ -121,7 +121,7 @@ def _kernel(fabric: Fabric, host: SimulatedHost, expected: Expected, contested: 
     for prefix in sorted(host.originated.blackholes):
         if (target := own.pop(_place(prefix), None)) != BLACKHOLE:
             yield f"{host.name}: the kernel has no blackhole for {prefix}, but target {target}"
-    own_ones = {*managed, *host.claims, *host.addresses}
+    own_ones = {*managed, *host.claims, *host.local}
     for prefix, leaves in expected.reached_by(host.name):
         if any(prefix in those for those in (contested, own_ones, away, of_guests)):
             continue

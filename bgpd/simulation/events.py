@@ -15,6 +15,7 @@ from bgpd.simulation.guest_events import GUESTS
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.linux import METRIC
 from bgpd.simulation.machines import MACHINES
+from bgpd.simulation.own_address_events import OWN_ADDRESSES
 from bgpd.simulation.reloads import RELOADS
 from bgpd.simulation.scenario import Event, Kind
 from bgpd.simulation.services import SERVICES
@@ -471,5 +472,6 @@ _DOING: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     **SERVICES,
     **FEEDS,
     **GUESTS,
+    **OWN_ADDRESSES,
     **VRF_SESSIONS,
 }

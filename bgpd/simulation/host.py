@@ -16,7 +16,7 @@ from bgpd.config.schema import Config
 from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.config.schema_workloads import StaticWorkloadConfig
 from bgpd.inheritance import Inheritance, Left
-from bgpd.model.prefix import format_key
+from bgpd.model.prefix import format_address, format_key
 from bgpd.model.views.orders import DrainRequest
 from bgpd.reconfigure import reconfigure
 from bgpd.simulation import aggregates
@@ -425,6 +425,11 @@ class SimulatedHost:
                 found.add(f"{address}/{address.max_prefixlen}")
         blocks = [ipaddress.ip_network(text.partition(" ")[0]) for text in config.prefixes]
         return frozenset(one for one in found if not blocks or any(_is_inside(one, block) for block in blocks))
+
+    @property
+    def local(self) -> set[str]:
+        """What its kernel delivers to itself: no learned route to it is used."""
+        return {f"{format_address(one.packed)}/{8 * len(one.packed)}" for one in self.kernel.addresses}
 
     @property
     def managed(self) -> set[str]:

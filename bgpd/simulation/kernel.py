@@ -38,6 +38,11 @@ _GATEWAYS = {
 }
 
 
+def _has_network(address: Address) -> bool:
+    """Whether there is a route to it: fib_add_ifaddr makes none for a host address of IPv4."""
+    return len(address.packed) == 16 or address.prefix_length < 32
+
+
 class Kernel(LinuxTables):
     """One host's. `monitor`, `bulk` and `urgent` are those of the process that uses it now (`open`).
 
@@ -111,11 +116,24 @@ class Kernel(LinuxTables):
         self._tell(lambda: self.monitor.host.link(link, gone=True))
 
     def add_address(self, index: int, packed: bytes, length: int) -> None:
-        """An address, and the route to its network."""
+        """An address, if the interface has it not, and the route to its network."""
         address = Address(index=index, interface=self.links[index].name, packed=packed, prefix_length=length)
+        if address in self.addresses:
+            return
         self.addresses.append(address)
         self._tell(lambda: self.monitor.host.address(address))
-        self._add_route(self._connected(address, MAIN))
+        if _has_network(address):
+            self._add_route(self._connected(address, MAIN))
+
+    def remove_address(self, index: int, packed: bytes) -> None:
+        """It goes, if the interface has it."""
+        for address in [one for one in self.addresses if (one.index, one.packed) == (index, packed)]:
+            self.addresses.remove(address)
+            self._tell(partial(self._forget_address, address))
+            self.remove_route(self._connected(address, MAIN))
+
+    def _forget_address(self, address: Address) -> None:
+        self.monitor.host.address(address, gone=True)
 
     @staticmethod
     def _connected(address: Address, table: int) -> KernelRoute:
@@ -131,7 +149,7 @@ class Kernel(LinuxTables):
 
     def move_connected(self, index: int, before: int, after: int) -> None:
         """The networks of a link are in another table from now on."""
-        for address in [one for one in self.addresses if one.index == index]:
+        for address in [one for one in self.addresses if one.index == index and _has_network(one)]:
             self.remove_route(self._connected(address, before))
             self._add_route(self._connected(address, after))
 

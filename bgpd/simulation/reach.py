@@ -10,6 +10,9 @@ from bgpd.simulation import guest_checks
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.linux import BLACKHOLE, FOREIGN
 
+_HOST = ("/32", "/128")
+"""How host prefixes end."""
+
 
 class Packets:
     """To one prefix, as all is now: from each node it is looked up once."""
@@ -31,6 +34,8 @@ class Packets:
 
     def _sent_by_host(self, name: str) -> Iterator[str]:
         host = self._fabric.hosts[name]
+        if self._is_own(name):
+            return  # the kernel's local table comes first
         target = self._target(name)
         if target is None:
             yield f"{name} has no route"
@@ -68,8 +73,8 @@ class Packets:
                 yield from (f"{name} {wrong}" for wrong in self._at(way))
 
     def _received_by_host(self, name: str) -> Iterator[str]:
-        if self._prefix in self._fabric.hosts[name].addresses:
-            return  # the kernel's local table comes first
+        if self._is_own(name):
+            return
         target = self._target(name)
         if target is None:
             yield f"{name} has no route"
@@ -81,6 +86,11 @@ class Packets:
             host := self._fabric.hosts[name], host.kernel.next_hops(target), self._prefix
         ):
             yield f"{name} sends it back into the fabric"
+
+    def _is_own(self, name: str) -> bool:
+        """Whether it is an address of the host itself, announced or not."""
+        is_host = self._prefix.endswith(_HOST)
+        return is_host and any(one.packed == self._address for one in self._fabric.hosts[name].kernel.addresses)
 
     def _delivered(self, name: str) -> Iterator[str]:
         host = self._fabric.hosts[name]

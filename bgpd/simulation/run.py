@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from bgpd.simulation import checks, guests, machines, services, tenant_checks
+from bgpd.simulation import checks, guests, machines, own_addresses, services, tenant_checks
 from bgpd.simulation.events import calm, carry_out, heal
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.loop import FIRST_S, scratch, simulated_time
@@ -179,6 +179,7 @@ async def _empty(fabric: Fabric) -> None:
         if fabric.orchestrator is not None:
             for address in host.fed:
                 fabric.orchestrator.delete(host.name, address)
+        own_addresses.take_all(host)
         for guest in host.guests.values():
             guest.router.stop(is_graceful=False)
     for router in fabric.routers.values():

@@ -14,6 +14,7 @@ from bgpd.simulation.feed_seeds import with_feed
 from bgpd.simulation.guest_seeds import with_guests
 from bgpd.simulation.linux import METRIC
 from bgpd.simulation.maintenance_seeds import with_maintenance
+from bgpd.simulation.own_address_seeds import with_own_addresses
 from bgpd.simulation.reload_seeds import with_aggregates, with_mild_policies, with_policies, with_tenant_aggregates
 from bgpd.simulation.router import HOLD_S, Style
 from bgpd.simulation.scenario import Event, Kind, Scenario
@@ -92,8 +93,9 @@ _VALUES: dict[Kind, tuple[float, ...]] = {
 }
 
 
-_WITH_BANDWIDTHS, _WITH_MAINTENANCE = 3, 7
-"""Every third of the usual ones has link bandwidths, every seventh a host that is maintained."""
+_WITH_BANDWIDTHS, _WITH_ADDRESSES, _WITH_MAINTENANCE = 3, 5, 7
+"""Every third of the usual ones has link bandwidths, every fifth addresses of hosts themselves, every seventh a host
+that is maintained."""
 
 
 def address_of(host: int, number: int, *, is_v6: bool = False) -> str:
@@ -123,6 +125,7 @@ def scenario_of(seed: int) -> Scenario:
         return _with_more(gentle_scenario_of(seed), _GENTLE_ONES, turn)
     usual = _with_more(usual_scenario_of(seed), _USUAL[kind], turn)
     usual = with_bandwidths(usual) if seed % _WITH_BANDWIDTHS == 0 else usual
+    usual = with_own_addresses(usual) if seed % _WITH_ADDRESSES == 0 else usual
     return with_maintenance(usual) if seed % _WITH_MAINTENANCE == 0 else usual
 
 

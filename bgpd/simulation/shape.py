@@ -19,7 +19,7 @@ from bgpd.config.schema_workloads import (
     ServicesConfig,
     WorkloadConfig,
 )
-from bgpd.simulation import bandwidths, guests, policies, tenants, vrf_sessions
+from bgpd.simulation import bandwidths, guests, own_addresses, policies, tenants, vrf_sessions
 from bgpd.simulation.broker import Broker
 from bgpd.simulation.fabric import FAMILIES, Fabric
 from bgpd.simulation.host import SimulatedHost
@@ -46,7 +46,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     `bandwidths`: what each leaf says of what all announce, in units; 0: nothing. `guests`: BGP speakers of each host,
     who restart gracefully or not; `guests_communities`: whether what they say is announced with their communities.
     `vrf_sessions`: hosts have sessions with leaves in their VRFs, and say what they hear there by EVPN ("all"), or not
-    ("local"); "": they have none."""
+    ("local"); "": they have none. `has_own_addresses`: hosts announce addresses of their own."""
 
     hosts: int
     styles: tuple[Style, ...]
@@ -68,6 +68,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     guests_restart: bool = True
     guests_communities: str = "none"
     vrf_sessions: str = ""
+    has_own_addresses: bool = False
 
     @property
     def more(self) -> tuple[Codes, ...]:
@@ -134,6 +135,8 @@ def _add_host(fabric: Fabric, shape: Shape, number: int, directory: Path) -> Non
         host.kernel.set_link(VETH + at, interface, up=True)
     host.kernel.set_link(_OTHER, "mgmt0", up=True)
     host.kernel.add_address(_OTHER, bytes((172, 16, 0, 2 + number)), 24)
+    if shape.has_own_addresses:
+        own_addresses.add(host)
     if shape.guests:
         style = Style(restarts=shape.guests_restart, retry_s=_GUESTS_RETRY_S)
         guests.add(fabric, host, number, [style] * shape.guests)
@@ -152,6 +155,7 @@ def _config(shape: Shape, number: int, directory: Path) -> Config:
         workload=WorkloadConfig(
             kernel=KernelWorkloadConfig(interfaces=("veth*",)),
             api=ApiWorkloadConfig(),
+            addresses=own_addresses.CONFIGS[0] if shape.has_own_addresses else None,
             mqtt=MqttWorkloadConfig(broker="mqtt://192.0.2.1") if shape.has_feed else None,
             services=ServicesConfig(damping_half_life_s=5),
             bgp=guests.configs(number, shape.guests, communities=shape.guests_communities),

@@ -9,6 +9,7 @@ from bgpd.fib.reconcile import Comparison
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.simulation.bfd_seeds import DETECTION_S
 from bgpd.simulation.offers import BOTH, KEPT, PLAIN
+from bgpd.simulation.own_addresses import EVERYWHERE
 from bgpd.simulation.policies import EXPORTED, IMPORTED, IMPORTS
 from bgpd.simulation.router import Style
 from bgpd.simulation.run import run
@@ -166,6 +167,16 @@ ENDED = of(
     machines=MACHINES,
 )
 OFFERED = (("host0", "10.65.0.1/32", 1), ("host1", "10.65.0.1/32", 1))
+ADDRESSED = of(
+    {"has_own_addresses": True, "styles": (Style(), Style()), "is_unnumbered": True},
+    Event(at_s=0, kind=Kind.ADDRESS_COMES, host="host0", address=EVERYWHERE),
+    Event(at_s=1, kind=Kind.ADDRESS_COMES, host="host1", address=EVERYWHERE),
+    Event(at_s=2, kind=Kind.ADDRESS_COMES, host="host1", address="fd63::2:1/128"),
+    Event(at_s=3, kind=Kind.ADDRESS_GOES, host="host0", address="10.63.0.1/32"),
+    Event(at_s=4, kind=Kind.RELOAD_ADDRESSES, host="host1", value=2),
+    claims=(("host0", "10.64.0.1/32"), ("host1", "10.64.1.1/32")),
+)
+"""Addresses of hosts themselves come and go, and one has such an address that it does not announce."""
 SICK = of({}, Event(at_s=0, kind=Kind.BACKEND_SICK, host="host0"), services=OFFERED)
 LAST_DRAINED = of(
     {},
@@ -333,6 +344,7 @@ WITHOUT_FAULT = (
         MOVED,
         TWICE,
         ENDED,
+        ADDRESSED,
         SICK,
         LAST_DRAINED,
         DRAINED_TWICE,
@@ -379,6 +391,8 @@ def test_nothing_is_found_without_a_fault(scenario: Scenario) -> None:
         ("bgpd.speaker.listening.Listening._add", SPEAKING_ON, "session with host"),
         ("bgpd.evpn.originate.Originator.uplinks_changed", VRFS, "and should have"),
         ("bgpd.evpn.endpoints.Endpoints.remote_changed", TWICE, "is announced by"),
+        ("bgpd.workload.addresses_source.AddressesSource.host_changed", ADDRESSED, "which owns"),
+        ("bgpd.workload.addresses_source.AddressesSource.reconfigure", ADDRESSED, "which owns"),
         ("bgpd.fib.vrfs.KernelVrfs.set_interfaces", VRFS, "is looked up in table 254"),
         ("bgpd.fib.vrfs.KernelVrfs._keep_connected", RULES, "172.20."),
         ("bgpd.workload.service.services.Services.check_result", SICK, "to 10.65.0.1/32 of"),
