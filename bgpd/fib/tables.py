@@ -155,7 +155,7 @@ class KernelTables:
     @property
     def failed(self) -> int:
         """Routes that the kernel refused, in all tables."""
-        return sum(fib.counters.failed for fib in self.fibs.values())
+        return sum(len(table.failed) for fib in self.fibs.values() for table in fib.families.values())
 
     def warnings(self) -> list[str]:
         """What does not work of tables and VRFs, though routes are there, for the readiness report."""

@@ -129,7 +129,7 @@ class ShardedDict(MutableMapping[bytes, V]):
 
     def slices(self, size: int) -> Iterator[list[bytes]]:
         """All keys in lists of up to `size`, found as the walk goes: no step looks at more than one of the dicts."""
-        for part in self.parts:
+        for part in filter(None, self.parts):
             keys = list(part)
             for start in range(0, len(keys), size):
                 yield keys[start : start + size]

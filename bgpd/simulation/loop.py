@@ -92,7 +92,8 @@ class VirtualLoop(_Loop):  # type: ignore[misc]
         self.most_s = MOST_S
         self.errors: list[str] = []
         self.chance = chance
-        self._ready: deque[Handle] = deque()
+        self.ready: deque[Handle] = deque()
+        """What is to be run next, in order."""
         self._timers: list[tuple[float, int, Handle]] = []
         self._count = 0
         self._random = chance.random
@@ -129,12 +130,15 @@ class VirtualLoop(_Loop):  # type: ignore[misc]
 
     def _turn(self) -> None:
         """What is ready by now, or else what is next."""
-        ready, timers = self._ready, self._timers
+        ready, timers = self.ready, self._timers
         while timers and timers[0][2].callback is None:
             heapq.heappop(timers)
+        now = self.now
         if not ready:
-            self._wait()
-        end = self.time() + _RESOLUTION_S
+            now = self._waited(now)
+        now += SLOW_LOOK_S if self._random() < self._slow_looks else self.look_s  # as `time`, which costs more
+        self.now = now
+        end = now + _RESOLUTION_S
         while timers and timers[0][0] < end:
             ready.append(heapq.heappop(timers)[2])
         running: Process | None = None
@@ -162,17 +166,21 @@ class VirtualLoop(_Loop):  # type: ignore[misc]
         if running is not None:
             events._set_running_loop(self)
 
-    def _wait(self) -> None:
+    def _waited(self, now: float) -> float:
+        """The time when the next timer is due; it is looked at the clock once."""
         if not self._timers:
             raise AssertionError("nothing is left that could happen")
-        pause_s = self._timers[0][0] - self.time()
-        self.now += max(pause_s, 0.0)
-        if self.now > FIRST_S + self.most_s:
+        now += SLOW_LOOK_S if self._random() < self._slow_looks else self.look_s
+        pause_s = self._timers[0][0] - now
+        if pause_s > 0.0:
+            now += pause_s
+        if now > FIRST_S + self.most_s:
             raise AssertionError("a scenario does not end")
+        return now
 
     def abandon(self) -> None:
         """Drop all that would still run."""
-        self._ready.clear()
+        self.ready.clear()
         self._timers.clear()
         self._left.clear()
 
@@ -190,22 +198,12 @@ class VirtualLoop(_Loop):  # type: ignore[misc]
         heapq.heappush(self._timers, (when, self._count, handle))
         return handle
 
-    def plan_soon(
-        self,
-        process: Process | None,
-        callback: Callable[..., object],
-        arguments: tuple[Any, ...],
-        context: contextvars.Context | None,
-    ) -> Any:
-        """Have something happen after what is ready already."""
-        handle = Handle(callback, arguments, process, context)
-        self._ready.append(handle)
-        return handle
-
     # What asyncio wants of a loop
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
-        return self.plan_soon(None, callback, args, context)
+        handle = Handle(callback, args, None, context)
+        self.ready.append(handle)
+        return handle
 
     def call_later(self, delay: float, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
         return self.plan(None, self.time() + delay, callback, args, context)
@@ -247,6 +245,7 @@ class Process(_Loop):  # type: ignore[misc]
         self.unix_connect: Callable[[str, Any], Any] = _refuse
         self.time, self.processor_time = loop.time, loop.processor_time  # asked most often of all
         self._loop = loop
+        self._ready = loop.ready
         self._awaited: list[asyncio.Future[None]] = []
 
     def call(self, callback: Callable[..., object], *arguments: Any) -> None:
@@ -287,7 +286,9 @@ class Process(_Loop):  # type: ignore[misc]
     # What asyncio wants of a loop
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> Any:
-        return self._loop.plan_soon(self, callback, args, context)
+        handle = Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
 
     call_soon_threadsafe = call_soon
 

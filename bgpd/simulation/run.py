@@ -25,6 +25,8 @@ START_S = 12.0
 REST_S = 55.0
 """Longer than hold, restart and stale times together, and than hold and restart times and the up to 20 s after which
 groups go that no route uses any more."""
+EMPTY_REST_S = 35.0
+"""Longer than these 20 s and the time between two comparisons of the kernel: no routes are kept of who has left."""
 _LOOK_S = 0.01
 """After a change, so that many are one look."""
 _LOOKS, _WALK_S = 3, 0.3
@@ -98,7 +100,7 @@ async def _run(fabric: Fabric, scenario: Scenario) -> list[str]:
         found += [f"healed: {one}" for one in await _rest(fabric, checks.findings)]
     if not found:
         await _empty(fabric)
-        found += [f"emptied: {one}" for one in await _rest(fabric, checks.leftovers)]
+        found += [f"emptied: {one}" for one in await _rest(fabric, checks.leftovers, EMPTY_REST_S)]
     return found
 
 
@@ -148,8 +150,8 @@ async def _happen(fabric: Fabric, events: tuple[Event, ...]) -> None:
         await carry_out(fabric, event)
 
 
-async def _rest(fabric: Fabric, look: Callable[[Fabric], list[str]]) -> list[str]:
-    await asyncio.sleep(_stalled_s(fabric) + REST_S)
+async def _rest(fabric: Fabric, look: Callable[[Fabric], list[str]], rest_s: float = REST_S) -> list[str]:
+    await asyncio.sleep(_stalled_s(fabric) + rest_s)
     for _ in range(_LOOKS):
         if not any(host.daemon is not None and host.daemon.walks for host in fabric.hosts.values()):
             break
