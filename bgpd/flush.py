@@ -147,7 +147,7 @@ async def _settled(tables: KernelTables, dataplane: Dataplane) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + _PATIENCE_S
     while loop.time() < end:
-        are_left = dataplane.delete_unused()
+        are_left = dataplane.upkeep.delete_unused()
         if dataplane.idle and not tables.pending and not are_left:
             return
         await asyncio.sleep(_PAUSE_S)

@@ -437,7 +437,7 @@ class TableWriter:
         """Wake who waits for the table to be idle, if it is."""
         if not (self._idle_waiters or self._dataplane.objects.leftovers) or not self.is_idle:
             return
-        self._dataplane.delete_leftovers()
+        self._dataplane.upkeep.delete_leftovers()
         for waiter in self._idle_waiters:
             if not waiter.done():
                 waiter.set_result(None)

@@ -19,6 +19,7 @@ from typing import Protocol
 import msgspec
 
 from bgpd.fib.nexthop_objects import NexthopObjects
+from bgpd.fib.nexthop_upkeep import NexthopUpkeep
 from bgpd.fib.nexthop_values import Loss
 from bgpd.fib.protocol import check_protocol
 from bgpd.kernel.monitor import KernelMonitor
@@ -30,7 +31,6 @@ from bgpd.kernel.writer import KernelWriter, Outcome, Writer
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged, RouteChanged, interface_index
 from bgpd.model.next_hop import NextHop
 from bgpd.model.prefix import is_link_local
-from bgpd.runtime.background import start_in_background
 from bgpd.runtime.events import log
 from bgpd.runtime.turns import soon, turns
 
@@ -45,12 +45,8 @@ _WORTHWHILE = 1024
 """Prefixes that wait: with fewer a batch is small, and what each costs beside its routes counts."""
 _GATHER_S = 0.006
 """Longest time that a small batch waits for more, and only while the loop is busy with what may bring more."""
-_UNUSED_GRACE_S = 10.0
-_COLLECT_PAUSE_S = 0.25
 _CHEAP = 16
 """Messages of a failover, a tenth of a millisecond each, that the event loop waits for."""
-_VERIFY_PAUSE_S = 0.02
-_UNREAD_PAUSE_S = 0.5
 _PROBE_ID = 0xFFFFFFFF
 _EPERM = 1
 _UNUSABLE = frozenset((errno.EINVAL, errno.EACCES, errno.EAFNOSUPPORT, errno.ENETUNREACH, errno.EHOSTUNREACH))
@@ -130,23 +126,19 @@ class Dataplane:
         self.bulk: Writer = bulk or KernelWriter("bulk")
         self.urgent: Writer = urgent or KernelWriter("urgent")
         self.reader = reader or KernelReader()
+        self.upkeep = NexthopUpkeep(self.objects, self.reader, self)
         self.vrf_requests = vrf_requests
         self.messages = 0
         self.waiting: Counter[str] = Counter()
         """Changes that wait to be written, in all tables, by who has caused them."""
         self.stopped: dict[int, Callable[[], Iterator[None]]] = {}
         """By kernel table whose routes stay though nobody writes them: stepping, these hold their groups no more."""
-        self.unread: set[int] = set()
-        """Kernel tables that could not be read: any group of an earlier run may have routes there."""
         self._tables: dict[WritingTable, _Attached] = {}
         self._due: dict[WritingTable, None] = {}
         self._listeners: list[HostEvents] = []
         self._users = 0
-        self._verifying: asyncio.Task[None] | None = None
-        self._verify_again = False
         self._pump_scheduled = False
         self._gathering_since: float | None = None
-        self._collector: asyncio.TimerHandle | None = None
         self._tried: set[int] = set()
         """Gateways that the kernel has refused already."""
 
@@ -174,17 +166,14 @@ class Dataplane:
         self.monitor.own_route_changed.append(self._own_route_changed)
         self.monitor.nexthop_changed.append(self._nexthop_changed)
         self.objects.adopt(await self.reader.nexthops(), self.host.name_of)
-        self._collector = self._loop.call_later(_UNUSED_GRACE_S, self._collect_unused)
+        self.upkeep.start()
 
     async def stop(self) -> None:
         """Close the sockets when the last table has stopped; what is queued is written first."""
         self._users -= 1
         if self._users:
             return
-        if self._collector is not None:
-            self._collector.cancel()
-        if self._verifying is not None:
-            await asyncio.gather(self._verifying, return_exceptions=True)
+        await self.upkeep.stop()
         for writer in (self.bulk, self.urgent):
             if isinstance(writer, KernelWriter):
                 await writer.stop()
@@ -338,63 +327,13 @@ class Dataplane:
             created, ids = self.objects.take_created()
             self.bulk.submit(created + encode_delete(groups), functools.partial(self._urgent_done, ids))
 
-    def verify(self) -> None:
-        """Compare the kernel's nexthop objects with ours, soon; repeated calls are merged."""
-        self._verify_again = True
-        if self._verifying is None or self._verifying.done():
-            self._verifying = start_in_background(self._verify(), "comparing nexthop objects")
-
-    async def _verify(self) -> None:
-        """Compare until neither the dump nor what it is compared with changed under the other.
-
-        Who asks while a dump is under way may mean what it no longer shows, and is answered by another one.
-        """
-        while self._verify_again and self._users:
-            self._verify_again = False
-            version = self.objects.version
-            settled = not self.urgent.outstanding and not self.objects.unacknowledged()
-            known = self.objects.present_ids()
-            try:
-                objects = await self.reader.nexthops()
-                lacks_some = await self._lacks_some(objects, known)
-            except OSError as error:
-                log.warning("fib.nexthops_not_read", error=str(error))
-                self._verify_again = True
-                await asyncio.sleep(_UNREAD_PAUSE_S)
-                continue
-            if version != self.objects.version or not settled or lacks_some:
-                self._verify_again = True
-                await asyncio.sleep(_VERIFY_PAUSE_S)
-                continue
-            missing, repairs = self.objects.compare(objects, known)
-            if repairs:
-                self.urgent.submit(repairs, functools.partial(self._urgent_done, []))
-            if missing:
-                log.warning("fib.nexthops_vanished", count=len(missing))
-                self.objects.vanished(missing)
-                for listener in list(self._listeners):
-                    listener.groups_changed()
-
-    async def _lacks_some(self, objects: Iterable[NexthopObject], known: AbstractSet[int]) -> bool:
-        """Whether a dump lacks objects that the kernel has: what it does not show is asked for by id."""
-        absent = known - {found.id for found in objects}
-        return bool(absent) and len(await self.reader.nexthops_gone(absent)) != len(absent)
-
-    def delete_leftovers(self) -> None:
-        """Delete groups of an earlier run that this one could not adopt, once no table has a wanted route on them."""
-        if not self.objects.leftovers or not self._are_all_known:
-            return
-        leftovers, self.objects.leftovers = self.objects.leftovers, []
-        if leftovers:
-            self._delete(encode_delete(leftovers))
-
     def _kernel_changed(self, event: KernelEvent) -> None:
         if self.objects.refusals and not isinstance(event, RouteChanged):
-            self.objects.forget_refusals(interface_index(event))
+            self.objects.refusals.forget(interface_index(event))
         if isinstance(event, LinkChanged):
             if event.gone or not event.link.up:
                 self.lose(self.objects.nexthops_on(event.link.index), lambda _group: None)
-            self.verify()
+            self.upkeep.verify()
         for listener in list(self._listeners):
             listener.kernel_changed(event)
 
@@ -408,16 +347,12 @@ class Dataplane:
         objects = self.objects
         objects.avoid(found.id)
         if found.protocol == objects.protocol or found.id in objects.nexthops or found.id in objects.groups:
-            self.verify()
+            self.upkeep.verify()
 
     def _bulk_done(self, ids: list[int], done: Callable[[Outcome], None], outcome: Outcome) -> None:
         self._settle_created(ids, outcome)
         done(outcome)
         self._pump_if_due()
-
-    def _delete(self, deletions: bytes) -> None:
-        """Have objects deleted that are forgotten already."""
-        self.bulk.submit(deletions, functools.partial(self._urgent_done, [], sent=deletions))
 
     def _ordered_done(self, ids: list[int], loss: Loss, outcome: Outcome) -> None:
         self.objects.caught_up(loss.behind)
@@ -429,7 +364,7 @@ class Dataplane:
         self._settle_created(ids, outcome)
         if outcome.lost and sent:
             self.objects.doubt(read_deleted(sent))
-            self.verify()
+            self.upkeep.verify()
         self._pump_if_due()
 
     def _settle_created(self, ids: list[int], outcome: Outcome) -> None:
@@ -456,48 +391,47 @@ class Dataplane:
             for table in self._tables:
                 table.recheck_dead()
 
+    # What the upkeep of nexthop objects asks for (NexthopWriter).
+
     @property
-    def _are_all_known(self) -> bool:
-        """Whether all routes by our groups are counted that are to stay."""
-        return not self.unread and all(table.swept for table in self._tables)
+    def is_used(self) -> bool:
+        """Whether a table is there."""
+        return self._users > 0
 
-    def _collect_unused(self) -> None:
-        """Delete groups that no route uses, and have those tried again for which there was no room.
+    @property
+    def are_swept(self) -> bool:
+        """Whether all tables have deleted what an earlier run left and nobody wants."""
+        return all(table.swept for table in self._tables)
 
-        Not before the sweep: until then routes of an earlier metric, which are not counted, go by these groups.
-        """
-        pause_s = _UNUSED_GRACE_S
-        if self._are_all_known:
-            unused, are_more = self.objects.collect_unused(self._loop.time(), _UNUSED_GRACE_S)
-            if unused:
-                self._delete(unused)
-            if are_more:
-                pause_s = min(pause_s, _COLLECT_PAUSE_S)
-        if self.objects.refusals:
-            self._try_refused()
-        if self.objects.room.came(len(self.objects.groups)):
-            for listener in list(self._listeners):
-                listener.groups_changed()
-        self._collector = self._loop.call_later(pause_s, self._collect_unused)
+    @property
+    def is_urgent_done(self) -> bool:
+        """Whether the kernel has answered all urgent messages."""
+        return not self.urgent.outstanding
 
-    def _try_refused(self) -> None:
-        """Have gateways made, without any route, that the kernel has refused: its reason may be gone without a word."""
-        for address, ifindex in self.objects.refusals_to_try():
+    def delete(self, deletions: bytes) -> None:
+        """Have objects deleted that are forgotten already, behind all that is queued."""
+        self.bulk.submit(deletions, functools.partial(self._urgent_done, [], sent=deletions))
+
+    def repair(self, messages: bytes) -> None:
+        """Have objects made as they should be, ahead of all that is queued."""
+        self.urgent.submit(messages, functools.partial(self._urgent_done, []))
+
+    def try_gateways(self, places: Iterable[tuple[bytes, int]]) -> None:
+        """Have gateways made (address, interface index) without any route."""
+        for address, ifindex in places:
             scope = self.host.name_of(ifindex) if is_link_local(address) else ""
             tried = self.objects.nexthop_of(NextHop(address, scope), ifindex)
             self._tried.update(() if tried is None else (tried,))
         self.submit(b"", 0, lambda _outcome: self._gateways_judged())
 
+    def groups_changed(self) -> None:
+        """Nexthop objects vanished, or there is room for more."""
+        for listener in list(self._listeners):
+            listener.groups_changed()
+
     def _gateways_judged(self) -> None:
         for listener in list(self._listeners):
             listener.gateways_judged()
-
-    def delete_unused(self) -> bool:
-        """Delete what no route uses without waiting, some at a time; whether there may be more."""
-        unused, _ = self.objects.collect_unused(self._loop.time(), 0.0)
-        if unused:
-            self._delete(unused)
-        return bool(self.objects.groups or self.objects.nexthops)
 
     async def _check_permission(self) -> None:
         """Ask for something that changes nothing and needs the capability."""

@@ -111,7 +111,7 @@ class TableEvents:
                 return
         elif isinstance(event, KernelResynchronised):
             self._upkeep.reconcile()
-            self._dataplane.verify()
+            self._dataplane.upkeep.verify()
             changed = self._targets.all_changed()
         else:
             changed = self._targets.all_changed()
@@ -146,7 +146,7 @@ class TableEvents:
             return  # it went with the address that it named as its source, and is written again without
         if not any(self._drifted.values()):
             asyncio.get_running_loop().call_later(_DRIFT_DELAY_S, self._repair_drifted)
-            self._dataplane.verify()
+            self._dataplane.upkeep.verify()
         self._drifted[route.family].add(route.key)
         if not gone:
             self._altered[route.family].add(route.key)

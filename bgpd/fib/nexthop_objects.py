@@ -16,13 +16,12 @@ from bgpd.fib.group_room import GroupRoom
 from bgpd.fib.group_sources import MIXED
 from bgpd.fib.nexthop_ids import NexthopIds
 from bgpd.fib.nexthop_values import Group, Loss, Nexthop, ratio
+from bgpd.fib.refused_gateways import RefusedGateways
 from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, encode_group, encode_nexthop
 from bgpd.model.next_hop import NextHop, NextHops
 
 MOST_COLLECTED = 256
 """Unused objects that are deleted together."""
-MOST_TRIED = 64
-"""Gateways that were refused, and are tried again together."""
 _Kind = tuple[Members, bytes]
 """What tells groups apart that any route may use: their members, and the preferred source of their routes."""
 
@@ -30,13 +29,11 @@ _Kind = tuple[Members, bytes]
 class NexthopObjects:
     """Nexthops and groups by id.
 
-    `dead`: group id -> routes that still name it although the kernel has flushed them. `version` grows with every
-    change.
+    `dead`: group id -> routes that still name it although the kernel has flushed them.
+    `version` grows with each change. `deletes` counts lost gateways.
     `leftovers` are objects of an earlier run that this one does not use: groups with members unknown to it, say.
-    `deletes` counts lost gateways.
     `not_resilient`: why this kernel makes no resilient groups ("" as long as it does).
-    `sources`: the preferred source of the groups that have one.
-    `refusals`: by address and interface index, why the kernel takes no gateway there.
+    `sources`: the preferred source of the groups that have one. `refusals`: gateways that the kernel does not take.
     """
 
     def __init__(self, protocol: int) -> None:
@@ -48,7 +45,7 @@ class NexthopObjects:
         self.version = 0
         self.not_resilient = ""
         self.sources: dict[int, bytes] = {}
-        self.refusals: dict[tuple[bytes, int], str] = {}
+        self.refusals = RefusedGateways()
         self.room = GroupRoom()
         self.leftovers: list[int] = []
         self._nexthop_ids: dict[tuple[bytes, int], int] = {}
@@ -302,8 +299,8 @@ class NexthopObjects:
             found = nexthop or self.groups.get(identifier)
             if found is not None:
                 found.present = True
-            if nexthop is not None and self.refusals:
-                self.refusals.pop((nexthop.hop.address, nexthop.ifindex), None)
+            if nexthop is not None:
+                self.refusals.taken(nexthop.hop.address, nexthop.ifindex)
 
     def refused(self, identifier: int, why: str, *, may_be_there: bool = False, is_unusable: bool = False) -> None:
         """The kernel would not make an object, or change it: it is forgotten, with the groups that contained it.
@@ -315,7 +312,7 @@ class NexthopObjects:
         nexthop = self.nexthops.get(identifier)
         found = nexthop or self.groups.get(identifier)
         if nexthop is not None and is_unusable:
-            self.refusals[nexthop.hop.address, nexthop.ifindex] = why
+            self.refusals.add(nexthop.hop.address, nexthop.ifindex, why)
         self._ahead.discard(identifier)
         if may_be_there or (found is not None and found.present):
             self.doubt([identifier])
@@ -330,18 +327,6 @@ class NexthopObjects:
         kernel would take routes by it, and forward them as that program says."""
         if identifier not in self.nexthops and identifier not in self.groups:
             self._ids.avoid(identifier)
-
-    def forget_refusals(self, ifindex: int) -> None:
-        """The kernel may take gateways on an interface now that it has refused (0: on all)."""
-        self.refusals = {place: why for place, why in self.refusals.items() if ifindex not in (0, place[1])}
-
-    def refusals_to_try(self) -> list[tuple[bytes, int]]:
-        """Some of the refused gateways, by address and interface index, others the next time. They count as refused
-        until the kernel takes them."""
-        places = list(self.refusals)[:MOST_TRIED]
-        for place in places:
-            self.refusals[place] = self.refusals.pop(place)
-        return places
 
     def doubt(self, identifiers: Iterable[int]) -> None:
         """The kernel may have these, which are forgotten: they are deleted after the grace time."""

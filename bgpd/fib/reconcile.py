@@ -204,7 +204,7 @@ class Upkeep:
         refused a dump."""
         is_known = known is not None and known.is_of(self._form)
         self._is_told = self.is_uncompared = is_known
-        self._dataplane.unread.add(self._form.table)
+        self._dataplane.upkeep.unread.add(self._form.table)
         found = {
             family: self._known(known, family) if known is not None and is_known else await self._read(family)
             for family in self._families
@@ -214,7 +214,7 @@ class Upkeep:
             await asyncio.sleep(0)
         for family, adoption in found.items():  # once all were read: a table that cannot be had holds no group
             self._take(family, adoption)
-        self._dataplane.unread.discard(self._form.table)
+        self._dataplane.upkeep.unread.discard(self._form.table)
 
     def _known(self, known: KnownTable, family: Family) -> Adoption:
         objects = self._dataplane.objects
@@ -313,7 +313,7 @@ class Upkeep:
                 async with asyncio.timeout(max(self._interval_s, self._share.pause_s(loop.time()))):
                     await self._reconcile_now.wait()
             except TimeoutError:
-                self._dataplane.verify()
+                self._dataplane.upkeep.verify()
             if self._reconcile_now.is_set():
                 self._explained = Counter(dict.fromkeys(self._families, _EXPLAINED_MOST))
             self._reconcile_now.clear()

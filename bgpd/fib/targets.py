@@ -329,7 +329,7 @@ class Targets:
         """By what is connected, or by a host route that bgpd itself keeps to a workload (router or backend); unless the
         kernel has refused it there."""
         ifindex, why = self._connected(hop)
-        refused = self._dataplane.objects.refusals.get((hop.address, ifindex)) if ifindex else None
+        refused = self._dataplane.objects.refusals.why(hop.address, ifindex) if ifindex else None
         return (ifindex, why) if refused is None else (0, f"the kernel refuses next hop {hop}: {refused}")
 
     def _connected(self, hop: NextHop) -> tuple[int, str]:

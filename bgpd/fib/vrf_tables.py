@@ -164,7 +164,7 @@ class ConfiguredVrfs:
                 left = await self._vrfs.left(self._configured | self._probe_tables())
             except OSError as error:
                 return error
-            self._dataplane.unread &= self._configured | left.keys()
+            self._dataplane.upkeep.unread &= self._configured | left.keys()
             for table, device in left.items():
                 config = msgspec.structs.replace(self._config, table=table, preferred_source="")
                 fib = Fib(config, dataplane=self._dataplane, owner=_Nobody(), vrf=device)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bgpd.config.schema import FibConfig
-from bgpd.fib import dataplane
+from bgpd.fib import nexthop_upkeep
 from bgpd.fib.table import Fib
 from bgpd.kernel.netlink import MessageKind
 from bgpd.kernel.nexthop_messages import NexthopObject
@@ -191,7 +191,7 @@ async def test_adopted_routes_hold_their_groups_and_those_to_an_interface_are_kn
     async with restarted(V4, {kept: (LEAF1, LEAF2), direct: (NextHop(b"", "eth1"),)}) as it:
         assert it.fib.families[V4].direct == {3: {direct}}
         for _ in range(2):
-            it.dataplane.delete_unused()
+            it.dataplane.upkeep.delete_unused()
             await it.settle()
         assert interfaces(it.kernel, V4, kept) == [2, 3]
 
@@ -269,7 +269,7 @@ async def test_table_that_cannot_be_read_whole_holds_no_group(monkeypatch: pytes
 
 async def test_groups_of_a_table_that_could_not_be_read_stay_until_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     """No route by them is known: deleting them would take the routes along."""
-    monkeypatch.setattr(dataplane, "_UNUSED_GRACE_S", 0.0)
+    monkeypatch.setattr(nexthop_upkeep, "_UNUSED_GRACE_S", 0.0)
     kernel = two_leaf_kernel()
     key = keys_of(CASES[0][3], 1)[0]
     async with running(kernel, table=1001) as before:
@@ -282,7 +282,7 @@ async def test_groups_of_a_table_that_could_not_be_read_stay_until_it_can(monkey
 
         async def collected() -> None:
             for _ in range(3):
-                it.dataplane._collect_unused()
+                it.dataplane.upkeep.collect_unused()
                 await it.settle()
 
         unread = Fib(FibConfig(table=1001), dataplane=it.dataplane, owner=it.owner, vrf="blue")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bgpd.fib import dataplane, group_room, nexthop_objects
+from bgpd.fib import group_room, nexthop_objects, nexthop_upkeep
 from bgpd.fib import views as fib_views
 from bgpd.fib.group_room import NO_ROOM
 from bgpd.fib.guard import Dependencies
@@ -23,7 +23,7 @@ ON_1, ON_2 = (LEAF1.address, 2), (LEAF2.address, 3)
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_room, "MOST_GROUPS", 2)
-    monkeypatch.setattr(dataplane, "_UNUSED_GRACE_S", 0.01)
+    monkeypatch.setattr(nexthop_upkeep, "_UNUSED_GRACE_S", 0.01)
 
 
 async def until(condition: object, it: Harness) -> None:

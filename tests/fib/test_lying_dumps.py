@@ -87,7 +87,7 @@ async def test_nexthop_objects_that_a_dump_lacks_are_asked_for_by_id() -> None:
         await it.settle()
         written, objects = it.fib.counters.messages, dict(kernel.objects)
         kernel.nexthop_lies = 1
-        it.dataplane.verify()
+        it.dataplane.upkeep.verify()
         await it.settle()
         await asyncio.sleep(0.05)
         assert not kernel.nexthop_lies

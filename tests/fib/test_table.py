@@ -536,12 +536,12 @@ async def test_a_gateway_that_the_kernel_has_refused_is_tried_again_now_and_then
         await it.settle_retries()
         sent = it.fib.counters.messages
         with capture_logs() as logs:
-            it.dataplane._collect_unused()
+            it.dataplane.upkeep.collect_unused()
             assert it.fib.targets.all_changed() == []  # who asks meanwhile is told what was last known
             await it.settle()
         assert (it.fib.counters.messages, it.kernel.hops_of(V4, POD), logs) == (sent, hop_set(LEAF1), [])
         it.kernel.refuse_gateways.clear()
-        it.dataplane._collect_unused()
+        it.dataplane.upkeep.collect_unused()
         await it.settle()
         assert it.kernel.hops_of(V4, POD) == hop_set(*BOTH)
         assert [bool(why) for hop, why in it.told] == [True, False]

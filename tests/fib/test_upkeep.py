@@ -89,13 +89,13 @@ async def test_by_the_timer_nexthop_objects_are_compared_too_and_when_asked_rout
     kernel = Dumping()
     asked: list[None] = []
     async with running(kernel, reconcile_interval_s=3600) as it:
-        it.dataplane.verify = lambda: asked.append(None)  # type: ignore[method-assign]
+        it.dataplane.upkeep.verify = lambda: asked.append(None)  # type: ignore[method-assign]
         before = len(kernel.dumps)
         it.fib.upkeep.reconcile()
         await until(lambda: len(kernel.dumps) > before)
         assert asked == []
     async with running(kernel, reconcile_interval_s=0) as it:
-        it.dataplane.verify = lambda: asked.append(None)  # type: ignore[method-assign]
+        it.dataplane.upkeep.verify = lambda: asked.append(None)  # type: ignore[method-assign]
         await until(lambda: len(asked) > 1)
 
 

@@ -69,7 +69,7 @@ EVENTS_LOST = happening((Kind.LOSE_EVENTS, "host0", "", ""), (Kind.CLAIM, "host0
         ("bgpd.rib.rib.Rib.withdraw_local", RELEASED, "which owns"),
         ("bgpd.speaker.connection.Connection._restart_keepalive_timer", UNDISTURBED, "has lost its session"),
         ("bgpd.rib.received.ReceivedRoutes.remove", LEAF_DEAD, "walk"),
-        ("bgpd.fib.dataplane.Dataplane._collect_unused", CUT, "no route uses them"),
+        ("bgpd.fib.nexthop_upkeep.NexthopUpkeep.collect_unused", CUT, "no route uses them"),
         ("bgpd.workload.kernel_source.KernelSource._forget", RELEASED, "which owns"),
     ],
 )
