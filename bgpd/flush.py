@@ -76,7 +76,7 @@ class _Empty:
     def reachability_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
         pass
 
-    def kernel_is_behind(self, busiest: AbstractSet[str]) -> None:
+    def kernel_is_behind(self, busy: AbstractSet[str]) -> None:
         pass
 
     def kernel_caught_up(self) -> None:

@@ -415,11 +415,12 @@ class Routing:
 
     # The kernel (KernelListener).
 
-    def kernel_is_behind(self, busiest: AbstractSet[str]) -> None:
+    def kernel_is_behind(self, busy: AbstractSet[str]) -> None:
         """Leave the leaders unread: a neighbor that is behind may catch up, and add its next hops to what waits."""
-        received = {source.name: self.rib.received.count(source) for source in self.sources.values()}
+        sources = [source for source in self.sources.values() if source.name in busy] or self.sources.values()
+        received = {source.name: self.rib.received.count(source) for source in sources}
         least = max(received.values(), default=0) - _ABREAST
-        leaders = busiest & received.keys() or {name for name, count in received.items() if count >= least}
+        leaders = {name for name, count in received.items() if count >= least}
         if leaders != self._unread:
             self._unread = leaders
             self.speaker.pause_reading(leaders)

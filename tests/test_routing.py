@@ -215,7 +215,8 @@ async def test_while_the_kernel_is_behind_who_leads_is_left_unread(
 async def test_while_the_kernel_is_behind_who_is_busy_is_left_unread_however_few_routes_it_has(rig: Rig) -> None:
     with_neighbors(rig, leaf(1), leaf(2), counts={"leaf1": 0, "leaf2": 100_000})
     rig.routing.kernel_is_behind({"leaf1", ""})
-    assert [call[1] for call in rig.calls if call[0] == "speaker.pause_reading"] == [{"leaf1"}]
+    rig.routing.kernel_is_behind({"leaf1", "leaf2"})
+    assert [call[1] for call in rig.calls if call[0] == "speaker.pause_reading"] == [{"leaf1"}, {"leaf2"}]
 
 
 async def test_withdrawn_workloads_are_told_to_neighbors_in_the_same_step(rig: Rig) -> None:

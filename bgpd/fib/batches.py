@@ -121,7 +121,7 @@ class TableWriter:
     def __init__(self, config: FibConfig, dataplane: Dataplane, owner: TableOwner, *, vrf: str) -> None:
         self.vrf = vrf
         self.form = RouteForm(config.table, config.protocol, config.metric)
-        self.families = {family: FamilyRoutes(dataplane.objects, dataplane.waiting) for family in _FAMILIES}
+        self.families = {family: FamilyRoutes(dataplane.objects) for family in _FAMILIES}
         self._counters = FibCounters()
         direct = {family: routes.direct for family, routes in self.families.items()}
         self.targets = Targets(dataplane, config.table, direct, owner.resolve, vrf=vrf)
@@ -141,6 +141,7 @@ class TableWriter:
         self._blocked_reported_at = -_REPORTS_APART_S
         self._blocked_report: asyncio.TimerHandle | None = None
         self._unsettled = False
+        self._lost: frozenset[bytes] = frozenset()
         self._wrote: Family | None = None
         self._ended: asyncio.Future[None] | None = None
         self.source_refused: Callable[[Family, str], None] = lambda _family, _why: None
@@ -156,8 +157,6 @@ class TableWriter:
         if self.in_flight:
             self._ended = asyncio.get_running_loop().create_future()
             await self._ended
-        for routes in self.families.values():
-            routes.pending.clear()
 
     def forget(self) -> Iterator[None]:
         """Another one adopts the table: stepping, what is recorded here holds no group any more."""
@@ -174,22 +173,17 @@ class TableWriter:
         self.update_learned(family, changes, is_first=is_first)
 
     def update_learned(
-        self,
-        family: Family,
-        changes: Mapping[bytes, NextHops | None],
-        *,
-        cause: str = "",
-        is_first: bool = False,
+        self, family: Family, changes: Mapping[bytes, NextHops | None], *, is_first: bool = False
     ) -> None:
         """`update`, for learned routes: until the sweep an adopted route keeps its next hops, since some neighbors may
-        not have sent their routes yet. It follows once they agree with it. `cause`: the neighbor whose routes changed.
+        not have sent their routes yet. It follows once they agree with it.
         """
         if self.targets.services:
             self.targets.end_services(family, changes)
         kept = self.kept[family]
         if kept and not kept.keys().isdisjoint(changes):
             changes = {key: kept.get(key, hops) for key, hops in changes.items()}
-        self.families[family].pending.merge(changes, cause=cause, is_first=is_first)
+        self.families[family].pending.merge(changes, is_first=is_first)
         self._dataplane.write_soon(self)
 
     def confirm(self, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
@@ -277,10 +271,10 @@ class TableWriter:
         self.rechecks.add(family, self.families[family].by_targets(others))
         self.try_again()
 
-    def next_hops_lost(self) -> None:
+    def next_hops_lost(self, next_hops: Iterable[NextHop]) -> None:
         """Neighbors are dead: what waits and would go by them is asked for again when its turn comes."""
-        for routes in self.families.values():
-            routes.pending.outdate()
+        if self.backlog:
+            self._lost |= {hop.address for hop in next_hops}
 
     def next_hops_changed(self, changed: Sequence[tuple[NextHop, str]]) -> None:
         """Next hops can be reached now, no longer, or by another interface: the owner hears, and what waited, or has
@@ -301,9 +295,9 @@ class TableWriter:
         return sum(len(routes.pending) for routes in self.families.values())
 
     @property
-    def expects_first(self) -> bool:
-        """Whether some of what waits has been overtaken a moment ago by what is to be written first."""
-        return any(routes.pending.expects_first for routes in self.families.values())
+    def is_overtaken(self) -> bool:
+        """Whether some of what waits has been overtaken by what is to be written first."""
+        return any(routes.pending.are_overtaken for routes in self.families.values())
 
     @property
     def has_room(self) -> bool:
@@ -314,6 +308,7 @@ class TableWriter:
         """Take one slice of what waits and submit what it needs; False if nothing waited."""
         waiting = [family for family, routes in self.families.items() if len(routes.pending)]
         if not waiting:
+            self._lost = frozenset()
             self.wake_idle()
             return False
         self._wrote = min(
@@ -327,7 +322,9 @@ class TableWriter:
     def _write(self, family: Family, routes: FamilyRoutes) -> None:
         blocked = functools.partial(self.ownership.blocked, family, kept=self.kept[family])
         desired = functools.partial(self.desired_all, family)
-        plan = routes.plan(BATCH, target_of=self.targets.target_of(family), blocked=blocked, desired=desired)
+        current = functools.partial(self._current, family) if self._lost else None
+        target_of = self.targets.target_of(family)
+        plan = routes.plan(BATCH, target_of=target_of, blocked=blocked, desired=desired, current=current)
         if plan.adds or plan.changes or plan.deletes:
             self._submit_plan(family, plan)
         if plan.settled:
@@ -337,6 +334,14 @@ class TableWriter:
         for why, keys in plan.refused.items():
             if keys:
                 self.refused(family, keys, why)
+
+    def _current(self, family: Family, keys: list[bytes], values: list[NextHops | None]) -> list[NextHops | None]:
+        """What is desired of these now, if what waited names a next hop that was lost meanwhile."""
+        distinct = dict(zip(map(id, values), values))
+        outdated = {one for one, value in distinct.items() if any(hop.address in self._lost for hop in value or ())}
+        if not outdated:
+            return values
+        return [self.desired(family, key) if id(value) in outdated else value for key, value in zip(keys, values)]
 
     def _report_blocked(self, family: Family, plan: Plan) -> None:
         """Routes that must not be written, though they are desired, and those of them that were there until now.

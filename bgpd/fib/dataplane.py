@@ -11,7 +11,7 @@ import errno
 import functools
 import pathlib
 import sys
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
@@ -36,7 +36,7 @@ from bgpd.runtime.turns import soon, turns
 
 _COMPAT_MODE = pathlib.Path("/proc/sys/net/ipv4/nexthop_compat_mode")
 _SWITCH_INTERVAL_S = 0.001
-_BATCHES_AHEAD = 6
+_BATCHES_AHEAD = 8
 _FEW_AHEAD = 2
 """Batches on their way while changes of others may come that are to be written first: these wait for no more."""
 _STEP_S = 0.002
@@ -67,8 +67,8 @@ class WritingTable(Protocol):
         """Prefixes that wait to be written."""
 
     @property
-    def expects_first(self) -> bool:
-        """Whether some of what waits has been overtaken a moment ago by what is to be written first."""
+    def is_overtaken(self) -> bool:
+        """Whether some of what waits has been overtaken by what is to be written first."""
 
     def write_pending(self) -> bool:
         """Take one slice of what waits and submit what it needs; False if nothing waited."""
@@ -129,8 +129,6 @@ class Dataplane:
         self.upkeep = NexthopUpkeep(self.objects, self.reader, self)
         self.vrf_requests = vrf_requests
         self.messages = 0
-        self.waiting: Counter[str] = Counter()
-        """Changes that wait to be written, in all tables, by who has caused them."""
         self.stopped: dict[int, Callable[[], Iterator[None]]] = {}
         """By kernel table whose routes stay though nobody writes them: stepping, these hold their groups no more."""
         self._tables: dict[WritingTable, _Attached] = {}
@@ -206,7 +204,7 @@ class Dataplane:
         """
         waiting = deque(self._tables[table] for table in self._due if table in self._tables)
         deadline = self._loop.time() + _STEP_S
-        ahead = _FEW_AHEAD if any(writing.table.expects_first for writing in waiting) else _BATCHES_AHEAD
+        ahead = _FEW_AHEAD if any(writing.table.is_overtaken for writing in waiting) else _BATCHES_AHEAD
         while waiting and self.bulk.outstanding < ahead and not self.urgent.outstanding:
             if self._loop.time() > deadline:
                 self.pump_soon()

@@ -76,9 +76,9 @@ class KernelListener(Protocol):
     def reachability_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
         """A next hop that `resolve` was asked about can be reached now (""), or no longer, and why."""
 
-    def kernel_is_behind(self, busiest: AbstractSet[str]) -> None:
+    def kernel_is_behind(self, busy: AbstractSet[str]) -> None:
         """Neighbors are far ahead of the kernel: read no more from those that lead. Called again while it is so.
-        `busiest`: who has the most changes waiting."""
+        `busy`: who has caused many changes lately, or nearly as many as who has."""
 
     def kernel_caught_up(self) -> None:
         """The kernel has caught up with the neighbors, or takes too long: read on."""

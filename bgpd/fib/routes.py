@@ -36,9 +36,9 @@ class FamilyRoutes:
     what is desired would take a next hop from them.
     """
 
-    def __init__(self, objects: NexthopObjects, waiting: Counter[str] | None = None) -> None:
+    def __init__(self, objects: NexthopObjects) -> None:
         self.installed: ShardedDict[int] = ShardedDict()
-        self.pending = PendingChanges(waiting)
+        self.pending = PendingChanges()
         self.failed: dict[bytes, str] = {}
         self.blocked: ShardedDict[str] = ShardedDict()
         self.obstructed: set[bytes] = set()
@@ -56,15 +56,21 @@ class FamilyRoutes:
         *,
         target_of: TargetOf,
         blocked: Callable[[Collection[bytes]], Mapping[bytes, Block]],
-        desired: Callable[[list[bytes]], list[NextHops | None]],
+        desired: Callable[[Sequence[bytes]], list[NextHops | None]],
+        current: Callable[[list[bytes], list[NextHops | None]], list[NextHops | None]] | None = None,
     ) -> Plan:
         """Take up to `limit` changes and say what to write; `installed` holds the result from now on.
 
-        `desired` gives the next hops of now, where those that waited may be outdated.
+        `desired` gives the next hops of now, for those that were overtaken; so does `current` where those that waited
+        may be outdated for another reason.
         """
-        keys, values, is_outdated = self.pending.take(limit)
-        if is_outdated:
-            values = desired(keys)
+        keys, values, overtaken = self.pending.take(limit)
+        if overtaken:
+            asked = list(overtaken)
+            now = dict(zip(asked, desired(asked)))
+            values = [now.get(key, value) for key, value in zip(keys, values)]
+        if current is not None:
+            values = current(keys, values)
         plan = Plan()
         if self.changing and not self.changing.isdisjoint(keys):
             keys, values = self._defer(keys, values)

@@ -80,7 +80,7 @@ class Fib:
         """
         started = time.perf_counter()
         loss = self.targets.lose(next_hops, fallback)
-        self.writer.next_hops_lost()
+        self.writer.next_hops_lost(next_hops)
         if loss.deletes:
             log.info(
                 "fib.next_hops_lost",

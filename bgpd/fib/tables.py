@@ -69,7 +69,7 @@ class KernelTables:
         self._waiting: dict[str, dict[tuple[Family, bytes], NextHops]] = {}
         self._behind: asyncio.TimerHandle | None = None
         self._read_again = 0
-        self._recent = RecentChanges(dataplane.waiting)
+        self._recent = RecentChanges()
         self._comparing: asyncio.Task[None] | None = None
         self.fibs = {"": Fib(config, dataplane=dataplane, owner=self)}
         self.probes = ProbeRoutes(dataplane, protocol=config.protocol, metric=config.metric, sources=probe_sources)
@@ -191,15 +191,14 @@ class KernelTables:
             return
         loop = asyncio.get_running_loop()
         is_first = self._recent.add(cause, len(changes), loop.time())
-        changed = self._workloads.overlay(vrf, family, changes)
-        fib.writer.update_learned(family, changed, cause=cause, is_first=is_first)
+        fib.writer.update_learned(family, self._workloads.overlay(vrf, family, changes), is_first=is_first)
         for key, service in self._workloads.yielding(vrf, family, changes).items():
             self._write_service(fib, family, key, service, changes[key], yields=True)
         if fib.writer.backlog > (_READ_UNTIL[family] if self._behind is None else self._read_again):
             if self._behind is None:
                 self._read_again = _READ_AGAIN[family]
                 self._behind = loop.call_later(_UNREAD_MOST_S, self._caught_up)
-            self._listener.kernel_is_behind(self._recent.busiest())
+            self._listener.kernel_is_behind(self._recent.busy())
 
     def confirm(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
         """As TableWriter.confirm. What workloads have a say in is among the others; so is all of a VRF, since EVPN

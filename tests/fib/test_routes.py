@@ -16,29 +16,27 @@ from bgpd.model.next_hop import NextHop
 HOPS = [(NextHop(bytes((10, 0, 0, number))),) for number in range(4)]
 wishes = st.one_of(st.none(), st.sampled_from(HOPS))
 changes = st.tuples(st.dictionaries(st.binary(min_size=1, max_size=1), wishes, max_size=8), st.booleans())
-steps = st.lists(st.one_of(changes, st.integers(1, 5), st.none()), max_size=30)
+steps = st.lists(st.one_of(changes, st.integers(1, 5)), max_size=30)
 Wishes = dict[bytes, object]
 
 
 def take(pending: PendingChanges, limit: int, wanted: Wishes) -> Wishes:
-    """Up to so many, as they are desired by then."""
-    keys, values, is_outdated = pending.take(limit)
+    """Up to so many, those that were overtaken as they are desired by then."""
+    keys, values, overtaken = pending.take(limit)
     assert len(keys) <= limit
-    return {key: wanted[key] for key in keys} if is_outdated else dict(zip(keys, values))
+    assert overtaken <= set(keys)
+    return {key: wanted[key] if key in overtaken else value for key, value in zip(keys, values)}
 
 
 @given(steps, st.integers(1, 9))
 def test_replaying_what_is_taken_gives_the_latest_wishes(
-    given_steps: list[tuple[Wishes, bool] | int | None], lot: int
+    given_steps: list[tuple[Wishes, bool] | int], lot: int
 ) -> None:
-    waiting: Counter[str] = Counter()
-    pending, wanted, replayed = PendingChanges(waiting, lot=lot), {}, {}
-    for number, step in enumerate(given_steps):
+    pending, wanted, replayed = PendingChanges(lot=lot), {}, {}
+    for step in given_steps:
         if isinstance(step, tuple):
-            pending.merge(step[0], cause=f"leaf{number % 2}", is_first=step[1])
+            pending.merge(step[0], is_first=step[1])
             wanted.update(step[0])
-        elif step is None:
-            pending.outdate()
         else:
             replayed.update(take(pending, step, wanted))
             shown = [key for keys in pending.slices(2) for key in keys]
@@ -47,43 +45,37 @@ def test_replaying_what_is_taken_gives_the_latest_wishes(
     while len(pending):
         replayed.update(take(pending, 3, wanted))
     assert replayed == wanted
-    assert pending.take(1)[:2] == ([], [])
-    assert not +waiting
-
-
-def test_what_is_not_waited_for_any_more_is_not_counted() -> None:
-    waiting: Counter[str] = Counter()
-    pending = PendingChanges(waiting, lot=2)
-    for number, cause in enumerate(("leaf1", "leaf1", "leaf2")):
-        pending.merge(dict.fromkeys(bytes((number, one)) for one in range(3)), cause=cause, is_first=number == 2)
-    pending.take(1)
-    assert waiting == {"leaf1": 6, "leaf2": 3}
-    pending.clear()
-    assert not waiting
-    assert not len(pending)
-    pending.merge({b"a": None})
-    assert pending.take(9)[:2] == ([b"a"], [None])
+    assert pending.take(1) == ([], [], frozenset())
 
 
 @pytest.mark.parametrize("is_first", [False, True])
 def test_second_wish_replaces_one_that_has_not_been_taken(is_first: bool) -> None:
     pending = PendingChanges()
     pending.merge({b"a": HOPS[0], b"b": HOPS[0]}, is_first=is_first)
-    assert pending.take(1) == ([b"a"], [HOPS[0]], False)
+    assert pending.take(1)[:2] == ([b"a"], [HOPS[0]])
     pending.merge({b"b": HOPS[1]}, is_first=is_first)
-    assert pending.take(10) == ([b"b"], [HOPS[1]], False)
+    assert pending.take(10)[:2] == ([b"b"], [HOPS[1]])
 
 
-def test_what_is_first_overtakes_and_nothing_older_comes_after_it() -> None:
+def test_only_what_was_overtaken_may_be_outdated() -> None:
     pending = PendingChanges()
     pending.merge({b"a": HOPS[0], b"b": HOPS[0]})
+    pending.merge({b"b": HOPS[1], b"c": HOPS[1]}, is_first=True)
+    assert pending.take(10) == ([b"b", b"c"], [HOPS[1], HOPS[1]], frozenset())
+    assert pending.are_overtaken
+    assert pending.take(10) == ([b"a", b"b"], [HOPS[0], HOPS[0]], {b"b"})
+
+
+def test_what_was_overtaken_is_forgotten_while_others_come_without_end() -> None:
+    pending = PendingChanges(lot=4)
+    pending.merge({b"a": HOPS[0], b"b": HOPS[0]})
     pending.merge({b"b": HOPS[1]}, is_first=True)
-    assert pending.take(10) == ([b"b"], [HOPS[1]], False)
-    assert pending.expects_first
-    assert [pending.take(4)[::2] for _ in range(2)] == [([b"a"], True), ([b"b"], True)]
-    assert not pending.expects_first, "nothing is left to be overtaken"
-    pending.merge({b"c": HOPS[0]})
-    assert pending.take(10) == ([b"c"], [HOPS[0]], False), "nothing of what is new was overtaken"
+    pending.take(1)
+    for number in range(20):
+        pending.merge({bytes((number, one)): HOPS[0] for one in range(2)})
+        pending.take(2)
+    assert len(pending) == 2
+    assert not pending.are_overtaken
 
 
 class CountedObjects:
