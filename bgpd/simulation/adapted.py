@@ -5,12 +5,18 @@ Its kernel's numbers (protocol, metric, table) are those that the checks look fo
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
+from bgpd.config.facts import Facts
+from bgpd.config.load import ConfigError, load_config
 from bgpd.config.schema import Config, StateConfig
 from bgpd.config.schema_sessions import NeighborConfig
+from bgpd.migrate.draft import ImportFailed, Place
+from bgpd.simulation.clab import Node
 from bgpd.simulation.fabric import FAMILIES
 from bgpd.simulation.kernel import MAIN
 from bgpd.simulation.linux import METRIC, PROTOCOL
@@ -23,6 +29,22 @@ class Adapted(msgspec.Struct, kw_only=True):
     config: Config
     left_out: list[str]
     unforeseen: list[str]
+
+
+def read_host(node: Node, path: Path) -> Config:
+    """A host's configuration, as on that host. Raises: ImportFailed: it has errors."""
+    given = {"hostname": node.name}
+    loopback = node.interfaces.get("lo")
+    for text in loopback.addresses if loopback is not None else ():
+        address = ipaddress.ip_interface(text).ip
+        if not address.is_link_local:
+            given.setdefault(f"loopback{address.version}", str(address))
+    try:
+        return load_config(str(path), running=True, facts=Facts(given=given, hostname=node.name)).config
+    except ConfigError as error:
+        first, *rest = error.problems
+        place, right = Place(first.file, first.line), f"bgpd check {path} tells all of it" if rest else first.right
+        raise ImportFailed(place, f"{first.path}: {first.what}".removeprefix(": "), right) from None
 
 
 def adapted(config: Config, *, name: str, directory: str) -> Adapted:

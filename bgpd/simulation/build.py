@@ -10,15 +10,13 @@ from pathlib import Path
 
 import msgspec
 
-from bgpd.config.facts import Facts
-from bgpd.config.load import ConfigError, load_config
 from bgpd.config.patterns import match_neighbors
 from bgpd.config.schema import Config
 from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.migrate.draft import ImportFailed, Place
 from bgpd.model.prefix import is_link_local
-from bgpd.simulation import guest_nodes
-from bgpd.simulation.adapted import Adapted, adapted
+from bgpd.simulation import guest_nodes, router_reload
+from bgpd.simulation.adapted import Adapted, adapted, read_host
 from bgpd.simulation.broker import Broker
 from bgpd.simulation.clab import BGPD_CONFIG, Joint, Node, Topology, interface_of
 from bgpd.simulation.fabric import FAMILIES, Fabric
@@ -132,7 +130,7 @@ class Builder:
 
     def _fitted(self, node: Node, file: Path) -> tuple[Adapted, list[_Session]]:
         """The configuration of a host as it is run, and its sessions. Raises: ImportFailed: it has errors."""
-        config = match_neighbors(self.read(node, file), dict.fromkeys(node.interfaces, "")).config
+        config = match_neighbors(read_host(node, file), dict.fromkeys(node.interfaces, "")).config
         fitted = adapted(config, name=node.name, directory=str(self._directory / node.name))
         sessions: dict[str, _Session] = {}
         for found in sorted(
@@ -190,21 +188,6 @@ class Builder:
             orchestrator.interfaces[host.name] = next(inner_interfaces(host))
         orchestrator.say_all()
 
-    def read(self, node: Node, path: Path) -> Config:
-        """A host's configuration, as on that host. Raises: ImportFailed: it has errors."""
-        given = {"hostname": node.name}
-        loopback = node.interfaces.get("lo")
-        for text in loopback.addresses if loopback is not None else ():
-            address = ipaddress.ip_interface(text).ip
-            if not address.is_link_local:
-                given.setdefault(f"loopback{address.version}", str(address))
-        try:
-            return load_config(str(path), running=True, facts=Facts(given=given, hostname=node.name)).config
-        except ConfigError as error:
-            first, *rest = error.problems
-            place, right = Place(first.file, first.line), f"bgpd check {path} tells all of it" if rest else first.right
-            raise ImportFailed(place, f"{first.path}: {first.what}".removeprefix(": "), right) from None
-
     def another(self, name: str, file: str) -> Config:
         """What a host would reload from a file. Raises: ImportFailed: it has errors."""
         fitted, sessions = self._fitted(self._topology.nodes[name], Path(file))
@@ -216,6 +199,30 @@ class Builder:
                 raise ImportFailed(Place(file), what, right)
             host.routers[one.neighbor.name] = one.router
         return fitted.config
+
+    def check_reload(self, name: str, file: str) -> None:
+        """Raises: ImportFailed: a node cannot take over what is in a file; what of it is not simulated is told."""
+        if name in self._fabric.hosts:
+            self.another(name, file)
+            return
+        config = router_reload.read(self._topology.nodes[name], Path(file), self._fabric.routers[name])
+        known = self._configs[name].unread
+        self._remarks += [f"{name} after its reload: {one}" for one in config.unread if one not in known]
+
+    def change_router(self, name: str, file: Path) -> None:
+        """Have a router take over what is in a file. Raises: ImportFailed: it has errors."""
+        router = self._fabric.routers[name]
+        config = self._configs[name] = router_reload.read(self._topology.nodes[name], file, router)
+        self._unforeseen += [f"{one} of {name}" for one in config.unforeseen]
+        router_reload.change(router, config, self._at, lambda peer, found: self._offer(peer, found.families, found))
+
+    def _at(self, config: FrrRouter, peer: Peer) -> FrrNeighbor | None:
+        """What a configuration says of a neighbor."""
+        there = peer.port.other
+        assert there is not None
+        node = self._topology.nodes[there.stack.name]
+        has = node.interfaces[there.name].addresses if node.is_host else self._beside(node.name, there.name)
+        return config.neighbors.at(peer.port.name, has)
 
     def _session(self, node: Node, neighbor: NeighborConfig) -> _Session:
         interface = neighbor.interface or self._interface_to(node, neighbor)

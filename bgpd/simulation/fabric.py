@@ -102,7 +102,9 @@ class Fabric:
 
     def is_connected(self, one: str, two: str) -> bool:
         """Whether a session between two neighbors has to be there; the names are those of a link."""
-        if two not in self.routers[one].peers:
+        peers = self.routers[one].peers
+        theirs = self.routers[two].peers if two in self.routers else {}
+        if two not in peers or peers[two].is_shut or (one in theirs and theirs[one].is_shut):
             return False
         ends = [self.routers.get(name) or self.hosts[name] for name in (one, two)]
         if two in self.hosts and one not in self.hosts[two].neighbors:

@@ -94,6 +94,8 @@ class Peer:
         self.families = self.offered
         self.is_internal = asn == self.local_as.asn
         self.is_client = False
+        self.is_shut = False
+        """There is to be no session."""
         self.own_as = 0
         """How often the router's AS may be in its paths."""
         self.takes: Filter | None = None
@@ -150,7 +152,7 @@ class Peer:
         router = self.router
         while True:
             await asyncio.sleep(router.style.retry_s * router.chance.uniform(0.75, 1.0))
-            if self._conversations or not self.port.is_up or self.port.other is None:
+            if self._conversations or self.is_shut or not self.port.is_up or self.port.other is None:
                 continue
             try:
                 async with asyncio.timeout(router.style.retry_s):

@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 
 from bgpd.cli.reports import LossReport, SimulationReport, StepReport
-from bgpd.config.schema import Config
 from bgpd.simulation import checks, guests
 from bgpd.simulation.build import Builder, Built
 from bgpd.simulation.clab import Topology
@@ -34,12 +33,10 @@ _FLAP_S = 0.05
 class Played:
     """One fabric with its measuring. `told`: is given each report as it is made."""
 
-    def __init__(
-        self, built: Built, *, reload: Callable[[str, str], Config], told: Callable[[StepReport], None]
-    ) -> None:
+    def __init__(self, built: Built, *, builder: Builder, told: Callable[[StepReport], None]) -> None:
         self._fabric = built.fabric
-        self._is_foreseen = not built.unforeseen
-        self._reload = reload
+        self._unforeseen = built.unforeseen
+        self._builder = builder
         self._told = told
         self._losses = Losses(built.fabric)
         self._tasks: list[asyncio.Task[None]] = []
@@ -64,7 +61,7 @@ class Played:
         if step is None:
             fabric.start()
         else:
-            self._tasks.append(asyncio.create_task(do(fabric, step, self._reload)))
+            self._tasks.append(asyncio.create_task(do(fabric, step, self._builder)))
             self._booting |= {step.node} if step.do == "boots" else set()
         wrong: list[str] = []
         if until_s is not None:
@@ -72,7 +69,7 @@ class Played:
         else:
             await self._rest(began)
             if not any(link.loss for link in fabric.links.values()):  # sessions over such a link come and go
-                wrong = checks.findings(fabric, is_foreseen=self._is_foreseen and not _has_stale(fabric))
+                wrong = checks.findings(fabric, is_foreseen=not self._unforeseen and not _has_stale(fabric))
         losses = [one for one in self._losses.take(is_at_rest=until_s is None) if not self._is_no_loss(one)]
         if step is None:  # what came one after the other at the start is no loss
             losses = [one for one in losses if one.until is None]
@@ -226,11 +223,13 @@ _OF_GUESTS = {
 """What happens to a guest, by the word and whether it is graceful."""
 
 
-async def do(fabric: Fabric, step: Step, reload: Callable[[str, str], Config]) -> None:
-    """Have a step happen. `reload`: reads another configuration for a host."""
+async def do(fabric: Fabric, step: Step, builder: Builder) -> None:
+    """Have a step happen. `builder`: reads other configurations."""
     one, two = step.link
-    if step.do == "reload":
-        await fabric.hosts[step.node].reload(reload(step.node, step.file))
+    if step.do == "reload" and step.node in fabric.routers:
+        builder.change_router(step.node, Path(step.file))
+    elif step.do == "reload":
+        await fabric.hosts[step.node].reload(builder.another(step.node, step.file))
     elif step.do in ("claim", "move"):
         await _claim(fabric, step)
     elif step.do == "release":
@@ -366,9 +365,9 @@ def _simulated(
     steps = steps_of(built.fabric)
     for step in steps:
         if step.do == "reload":  # what is wrong with such a file is told before anything is run
-            builder.another(step.node, step.file)
+            builder.check_reload(step.node, step.file)
     began(built)
-    reports = loop.run_until_complete(Played(built, reload=builder.another, told=told).play(steps))
+    reports = loop.run_until_complete(Played(built, builder=builder, told=told).play(steps))
     fabric = built.fabric
     return SimulationReport(
         topology=topology.name,

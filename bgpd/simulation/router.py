@@ -74,7 +74,6 @@ class Router:
         self.loop = loop
         self.asn = asn
         self.router_id = router_id
-        self.style = style
         self.chance = chance
         self.stack = stack or Stack(name, loop)
         self.instances: dict[str, Router] = {}
@@ -102,6 +101,11 @@ class Router:
         self._is_decision_planned = False
         self._tasks: list[asyncio.Task[None]] = []
         self._deferral: asyncio.TimerHandle | None = None
+        self.set_style(style)
+
+    def set_style(self, style: Style) -> None:
+        """Do things in these ways from now on."""
+        self.style = style
         self._is_choosy = not style.relaxes or style.most_ways > 0
 
     def add_peer(
@@ -243,7 +247,7 @@ class Router:
     def _accept(self, end: End) -> None:
         speakers = (self, *self.instances.values())
         peer = next((one for speaker in speakers for one in speaker.peers.values() if one.port is end.port), None)
-        if peer is None or not self.is_running:
+        if peer is None or peer.is_shut or not self.is_running:
             end.close(is_reset=True)
         else:
             peer.begin(end, is_ours=False)

@@ -79,7 +79,7 @@ ACTIONS = {
     "hand-over": Action("bgpd hands its sessions over to a new process, in `down_s`", ("node",), ("down_s",)),
     "drain": Action("bgpd drain on", ("node",)),
     "undrain": Action("bgpd drain off", ("node",)),
-    "reload": Action("bgpd reloads another configuration", ("node", "file")),
+    "reload": Action("bgpd, or a router, takes over another configuration", ("node", "file")),
     "bfd-dies": Action(
         "the BFD process of the host ends without a word, and is there again after `down_s`", ("node",), ("down_s",)
     ),
@@ -108,7 +108,7 @@ _LIKENESS = 0.7
 """How near a word must be to what is known for it to be what was meant."""
 _NUMBERS = {"loss": "write a share, such as 0.1", "down_s": "write seconds, such as 2.5"}
 _NUMBERS |= dict.fromkeys(("after_s", "max_lost_s"), _NUMBERS["down_s"])
-_OF_ROUTERS = ("dies", "boots", "restart", "link-deaf")
+_OF_ROUTERS = ("dies", "boots", "restart", "link-deaf", "reload")
 """What can be done to routers as well as hosts."""
 _OF_THE_LIVING = ("restart", "kill", "hand-over", "drain", "undrain", "reload", "bfd-dies", "dies")
 """What cannot be done to a node that is dead."""
@@ -259,6 +259,8 @@ class _Reader:
         fabric = self._fabric
         if step.node and step.do not in _OF_ROUTERS and step.node not in fabric.hosts:
             raise self._fail("node", f"{step.node} is no host with bgpd", _choice(step.node, list(fabric.hosts)))
+        if step.do == "reload" and step.node not in {**fabric.hosts, **fabric.routers}:
+            raise self._fail("node", f"{step.node} is a guest", _choice("", [*fabric.hosts, *fabric.routers]))
         if step.vrf:
             self._check_vrf(step)
         if step.do in ("claim", "move") and not takes_workloads(fabric.hosts[step.node], step.vrf):
