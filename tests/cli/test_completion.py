@@ -18,8 +18,9 @@ from bgpd.cli.main import COMMANDS
 from bgpd.cli.schemas import SCHEMAS
 from bgpd.cli.tables import SHOWN, STATES
 from bgpd.cli.values import _SAFE, FAMILIES, LEVELS, about
+from bgpd.migrate.importing import FORMATS
 from bgpd.model.iana import Family
-from bgpd.model.workload import WorkloadState
+from bgpd.model.workload import WorkloadKind, WorkloadState
 from tests.cli.terminal import Terminal, on_terminal
 from tests.cli.test_main import run, serving
 from tests.scripted_backend import ScriptedBackend
@@ -83,6 +84,8 @@ def test_words_of_fixed_sets_are_those_of_the_daemon() -> None:
     assert STATES["workloads"] == tuple(WorkloadState)
     assert tuple(Family) == FAMILIES
     assert _WORDS["level"] == LEVELS
+    assert words("bgpd workload add pod1 --kind ") == list(WorkloadKind)
+    assert {word for word in words("bgpd import ") if not word.startswith("-")} == set(FORMATS)
     assert words("bgpd show neighbors --state e") == ["established"]
     assert words("bgpd show neighbors --family=ipv4") == ["--family=ipv4-unicast"]
 
