@@ -175,9 +175,7 @@ class Configuration:
 
     async def _apply_file(self, confirm_s: float | None) -> ReloadView:
         try:
-            loaded = load_config(
-                self.file, running=True, former=self.config, facts=facts_of_host(), identity=self.identity.in_force
-            )
+            loaded = await asyncio.to_thread(self._read)
         except ConfigError as error:
             return ReloadView(file=self.file, problems=[str(problem) for problem in error.problems])
         except Exception as error:  # a defect of ours, before anything has changed: it costs the reload, not the daemon
@@ -200,6 +198,14 @@ class Configuration:
             self._watch_trial()
         view.confirm_until = self.trial.until if not view.problems else None
         return view
+
+    def _read(self) -> Loaded:
+        """What the files say now; blocks for the disk, for who knows the users and groups, and for a long text.
+
+        Raises: ConfigError.
+        """
+        known = self.identity.in_force
+        return load_config(self.file, running=True, former=self.config, facts=facts_of_host(), identity=known)
 
     def _try(self, config: Config, confirm_s: float | None) -> None:
         """Save what is about to be on trial; blocks for the disk. Raises: OSError."""

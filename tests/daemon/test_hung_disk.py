@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from labs.process import LabError
 from tests.daemon.fabric import Fabric, Host, kernel_routes, leaf, started, table
 from tests.daemon.managed import managed
+from tests.daemon.planted import Planted
 from tests.daemon.wire_peer import WirePeer, update, withdrawal
 
 pytestmark = pytest.mark.netns
@@ -144,3 +146,41 @@ def test_no_process_leaves_its_sessions_while_it_cannot_end(
 
 def json_states(views: list[dict[str, str]]) -> list[str]:
     return [view["state"] for view in views]
+
+
+WAITS_FOR_FILES = """
+import os, time
+import bgpd.config.texts as texts
+
+read = texts.read_texts
+
+def read_texts(file):
+    while os.path.exists(os.environ["GATE"]):
+        time.sleep(0.05)
+    return read(file)
+
+texts.read_texts = read_texts
+"""
+
+
+def test_reload_whose_files_cannot_be_read_yet_holds_up_nobody(
+    fabric: Fabric, peer: WirePeer, planted: Planted
+) -> None:
+    """The disk, or the server that knows the users and groups, does not answer."""
+    planted.code(WAITS_FOR_FILES)
+    with started(fabric, leaf(1), POD) as host:
+        connection = peer.establish()
+        host.wait_established("leaf1")
+        planted.gate.touch()
+        reloading = host.namespace.popen(
+            *("env", f"BGPD_SOCKET={host.socket_path}", sys.executable, "-m", "bgpd", "reload"),
+            log_path=host.directory / "reload.log",
+        )
+        host.wait(lambda: host.log("api.reload"), "the reload to begin")
+        connection.sendall(update((FIRST,), asn=65201))
+        host.wait(lambda: FIRST in kernel_routes(host.namespace), "a route that comes meanwhile")
+        assert host.health()["neighbors_established"] == 1
+        assert reloading.exit_code is None
+        planted.gate.unlink()
+        assert reloading.wait(30) == 0
+        assert "nothing changes" in (host.directory / "reload.log").read_text()
