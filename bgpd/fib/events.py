@@ -138,7 +138,11 @@ class TableEvents:
         That is asked of the kernel, since the word on a link may stand behind a flood of flushed routes.
         """
         form = self._writer.form
-        if route.table != form.table or route.metric != form.metric:
+        if route.table != form.table:
+            return
+        if route.metric != form.metric:
+            if not gone:
+                self._upkeep.stray_made(route)
             return
         if gone and route.key not in self._writer.families[route.family].installed:
             return

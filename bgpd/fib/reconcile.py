@@ -25,6 +25,7 @@ from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm, encode_deletes
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelRoute
 from bgpd.runtime.background import start_in_background
 from bgpd.runtime.events import log
 from bgpd.runtime.rates import Share
@@ -279,6 +280,12 @@ class Upkeep:
     async def _wait_until_idle(self) -> None:
         await self._writer.idle()
         self.reconcile()
+
+    def stray_made(self, route: KernelRoute) -> None:
+        """Another program has made a route by our protocol, with another metric: a lower one would be used in place of
+        ours. Before the sweep all are found by a comparison."""
+        if self._writer.swept and route.metric != LAST_RESORT_METRIC:
+            self._delete_strays(route.family, [(route.key, route.metric)])
 
     def _delete_strays(self, family: Family, strays: Iterable[Stray]) -> None:
         """Delete routes of ours with another metric than the configured one, once the first state is complete."""

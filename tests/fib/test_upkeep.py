@@ -13,7 +13,7 @@ from bgpd.fib.batches import ChangedMeanwhile
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm
 from bgpd.model.iana import Family
-from tests.fib.fake_kernel import METRIC, FakeKernel
+from tests.fib.fake_kernel import METRIC, PROTOCOL, FakeKernel
 from tests.fib.harness import LEAF1, V4, V6, Harness, running, two_leaf_kernel
 from tests.fib.test_lying_dumps import changing_kernel
 from tests.fib.test_reconcile import A, B, C, run
@@ -273,6 +273,28 @@ async def test_a_stray_that_comes_later_is_found_and_deleted_once_and_not_before
         assert await it.fib.upkeep._compare(V4)
         await it.settle()
         assert stray not in kernel.routes
+
+
+async def test_a_stray_that_the_kernel_tells_of_is_deleted_at_once() -> None:
+    """With a lower metric it would be used in place of bgpd's, until the next comparison."""
+    kernel = Dumping()
+    async with running(kernel) as it:
+        it.want({KEYS[0]: (LEAF1,)})
+        await it.settle()
+        (_, target) = kernel.routes[V4, 254, KEYS[0], METRIC]
+
+        async def is_left(table: int, metric: int) -> bool:
+            kernel.replace_by_other_hand(V4, KEYS[0], target, table=table, metric=metric)
+            await it.settle()
+            return (V4, table, KEYS[0], metric) in kernel.routes
+
+        assert await is_left(254, METRIC - 1), "before the sweep it may be of an earlier run"
+        it.fib.sweep()
+        await it.settle()
+        assert not await is_left(254, METRIC - 1)
+        assert await is_left(254, LAST_RESORT_METRIC)
+        assert await is_left(99, METRIC - 1)
+        assert kernel.routes[V4, 254, KEYS[0], METRIC] == (PROTOCOL, target)
 
 
 def test_routes_of_the_last_resort_are_no_strays() -> None:
