@@ -316,6 +316,8 @@ class TableWriter:
         )
         self._write(self._wrote, self.families[self._wrote])
         self.rechecks.resume()
+        if not self.has_room:
+            self.rechecks.ask_once()
         self._owner.backlog_shrank()
         return True
 

@@ -43,6 +43,12 @@ class Rechecks:
             self._scheduled = True
             soon(self._step)
 
+    def ask_once(self) -> None:
+        """Ask for a slice, if there is something to ask, though there is no room: what a neighbor says without end may
+        leave none for ever. To be called when something else was written."""
+        if self._waiting and not self._scheduled:
+            self._ask_for_one()
+
     def clear(self) -> None:
         """Forget all."""
         self._waiting.clear()
@@ -52,12 +58,15 @@ class Rechecks:
         clock = asyncio.get_running_loop().time
         deadline = clock() + _STEP_S
         while self._waiting and self._has_room() and clock() < deadline:
-            family, distrust, slices = self._waiting[0]
-            keys = next(slices, None)
-            if keys is None:
-                self._waiting.popleft()
-            self._ask(family, keys or [], distrust=distrust)
+            self._ask_for_one()
         self.resume()
+
+    def _ask_for_one(self) -> None:
+        family, distrust, slices = self._waiting[0]
+        keys = next(slices, None)
+        if keys is None:
+            self._waiting.popleft()
+        self._ask(family, keys or [], distrust=distrust)
 
 
 def _slices(batches: Iterable[list[bytes]]) -> Iterator[list[bytes]]:

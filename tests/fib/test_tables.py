@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
@@ -270,14 +271,14 @@ class Busy:
 
     def __init__(self, it: Rig) -> None:
         self._it = it
-        self._keys = many(20, 2_000)
+        self.keys = many(20, 2_000)
         self._is_there = False
         self._at = 0
 
     def goes_on(self) -> None:
-        chosen = self._keys[self._at : self._at + 500]
+        chosen = self.keys[self._at : self._at + 500]
         self._it.learn_all(chosen, None if self._is_there else (LEAF1,), cause="leaf1")
-        self._at = (self._at + 500) % len(self._keys)
+        self._at = (self._at + 500) % len(self.keys)
         self._is_there ^= not self._at
 
 
@@ -350,6 +351,34 @@ async def test_no_family_waits_for_the_other_one(cause: str) -> None:
         await it.settle()
         keys = [key for _kind, key in written(it)]
         assert keys.index(of_ipv6[-1]) <= 2 * 500 + ON_THE_WAY
+
+
+@pytest.mark.usefixtures("few_are_many")
+async def test_a_route_that_failed_is_tried_again_while_another_neighbor_leaves_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batches, "_BACKLOG", 1_000)
+    async with running() as it:
+        it.kernel.refuse[KEY] = errno.ENOMEM
+        it.learn(KEY, (LEAF1,))
+        await it.settle()
+        del it.kernel.refuse[KEY]
+        busy, writer = Busy(it), it.tables.fibs[""].writer
+        busy.keys = many(20, 6_000)
+        it.kernel.bulk.hold()
+        for _ in range(20):
+            busy.goes_on()
+            await asyncio.sleep(0)
+        writer.try_again()
+        it.kernel.bulk.release()
+        for _ in range(500):
+            while writer.backlog < 4_000:
+                busy.goes_on()
+            await asyncio.sleep(0)
+            if it.next_hops(KEY):
+                break
+        assert it.next_hops(KEY)
+        await it.settle()
 
 
 @pytest.mark.usefixtures("few_are_many")
