@@ -434,7 +434,7 @@ def test_numbers_put_paths_that_are_equal_in_order_though_a_worse_one_is_among_t
     assert compare(candidates) == decide(candidates, unusable)[0] == (candidates[1], candidates[0])
 
 
-@pytest.mark.parametrize("order", itertools.permutations(range(4)))
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
 def test_numbers_put_paths_that_are_all_equal_in_order(order: tuple[int, ...]) -> None:
     candidates = tuple(path(leaf(number), attributes(1)) for number in order)
     for one in candidates:
