@@ -179,6 +179,12 @@ def test_step_1_gives_a_host_that_moved_away_to_where_it_is_and_back() -> None:
     assert decide((back, there), unusable)[0] == (back,)
 
 
+@pytest.mark.parametrize("byte", range(4))
+def test_step_1_compares_all_four_bytes_of_a_sequence(byte: int) -> None:
+    candidates = [path(remote(1), moved(1 << 8 * byte)), path(remote(2), moved(2 << 8 * byte))]
+    assert decide(candidates, unusable)[1] == bytes((1, BEST))
+
+
 def test_step_1_does_not_compare_a_workload_without_a_sequence() -> None:
     candidates = [path(LOCAL, attributes()), path(remote(1), moved(5)), path(leaf(1), attributes(1))]
     assert decide(candidates, unusable)[1] == bytes((BEST, 2, 2))
