@@ -175,6 +175,14 @@ CHECKS: list[Check] = [
 """In this order; the first that does not hold is told."""
 
 
+def found_dead(line: str) -> int:
+    """The number of the leaf that BFD found dead by a line of bgpd's log, or that says its BFD found this host dead; 0
+    if the line is about something else. During a hand-over only the leaf may have time to say so."""
+    if '"bfd.down"' in line or ('"session.closed"' in line and "cease/bfd-down" in line):
+        return int(json.loads(line)["neighbor"].removeprefix("leaf"))
+    return 0
+
+
 class Witness:
     """What may never happen, whatever is done: asked once all is calm. Counts processes, since each begins anew."""
 
@@ -182,7 +190,8 @@ class Witness:
         self._network = network
         self._lines = Lines(network.host.log_path)
         self.bfd_down: set[int] = set()
-        """Leaves that BFD found dead in this round: also where this machine was too slow for it."""
+        """Leaves that BFD found dead in this round, or whose BFD found this host dead: also where this machine was too
+        slow for it."""
         self.memory: list[float] = []
         """Resident bytes of the daemon at each look."""
         self.longest_hold_s = 0.0
@@ -207,8 +216,8 @@ class Witness:
         for line in self._lines.new():
             if any(word in line for word in DEFECTS):
                 yield f"the log has: {line[:1500]}"
-            if '"bfd.down"' in line:
-                self.bfd_down.add(int(json.loads(line)["neighbor"].removeprefix("leaf")))
+            if found := found_dead(line):
+                self.bfd_down.add(found)
 
     def _complaints(self) -> Iterator[str]:
         for raw in self._network.raw.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from tests.chaos.checks import found_dead
 from tests.chaos.model import ALWAYS, CHURN, Claim, Model
 from tests.chaos.run import Step, parse_rounds, parse_seed, rounds_of
 
@@ -79,3 +80,11 @@ def test_model_has_of_the_vrf_what_leaves_announce_and_what_is_claimed_there() -
         "evpn 2 02:00:00:81:00:04 10.81.0.4/32",
     }
     assert "evpn 2 02:00:00:01:00:03 10.1.3.1/32" in told
+
+
+def test_what_bfd_found_dead_is_seen_at_either_end() -> None:
+    assert found_dead('{"neighbor": "leaf2", "why": "no packet", "event": "bfd.down"}') == 2
+    by_leaf = "the neighbor sent cease/hard-reset (cease/bfd-down)"
+    assert found_dead(f'{{"neighbor": "leaf1", "reason": "{by_leaf}", "event": "session.closed"}}') == 1
+    assert found_dead('{"neighbor": "leaf1", "reason": "hold timer expired", "event": "session.closed"}') == 0
+    assert found_dead('{"neighbor": "leaf1", "event": "bfd.up"}') == 0
