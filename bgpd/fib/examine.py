@@ -194,7 +194,7 @@ class Examiner:
                 continue
             elif key in routes.obstructed:
                 self._explain(family, key, sight.foreign.get(key), findings)
-            extra = [target for target in own if target != believed and (target != UNKNOWN or target == own[0])]
+            extra = _extra(family, own, believed)
             for target in extra:
                 findings.extra.setdefault(target, []).append(key)
             if extra:
@@ -222,3 +222,19 @@ class Examiner:
         if findings.asked:
             self._table.ask_again(family, findings.asked)
         self._later[family].update(findings.again)
+
+
+def _extra(family: Family, own: Sequence[int], believed: int | None) -> list[int]:
+    """Those of our routes of one prefix, in the kernel's order, that are to be deleted, each by its target.
+
+    Of a route by a nexthop object IPv6 compares nothing but the id that a deletion names, if it names one: what has
+    none and stands behind such a route cannot be named, and does nothing there.
+    """
+    by_object = next((index for index, target in enumerate(own) if target > 0), len(own))
+    return [
+        target
+        for index, target in enumerate(own)
+        if target != believed
+        and (target != UNKNOWN or target == own[0])
+        and (target > 0 or family is Family.IPV4_UNICAST or index < by_object)
+    ]

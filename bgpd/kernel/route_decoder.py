@@ -46,6 +46,8 @@ HopsOf = Callable[[int], Iterable[Hop] | None]
 """Where a nexthop object leads to by its id; None if it is unknown."""
 _PROTOCOL_AT = 16 + 5
 """Offset of rtm_protocol from the message's header."""
+_TOS_AT = 16 + 3
+"""Likewise of rtm_tos."""
 _RTM_F_CLONED = 0x200
 _RTA_CACHEINFO = 12
 _RTA_VIA = 18
@@ -86,7 +88,9 @@ class RouteRun(msgspec.Struct, frozen=True):
 
 
 def read_runs(data: bytes) -> Iterator[RouteRun]:
-    """The routes of one datagram of a dump, in order, as runs."""
+    """The routes of one datagram of a dump, in order, as runs; without those for a type of service, of which bgpd makes
+    none: beside one of these another route of the prefix and metric can be, and a deletion that names none goes for it.
+    """
     offset, total = 0, len(data)
     while offset + ROUTE_HEAD <= total:
         length, kind = HEADER.unpack_from(data, offset)[:2]
@@ -98,7 +102,8 @@ def read_runs(data: bytes) -> Iterator[RouteRun]:
         stride = (length + 3) & ~3
         places = _places(data, offset, length)
         count = _run_length(data, offset, stride, places)
-        yield _read_run(data, offset, stride, count, places)
+        if not data[offset + _TOS_AT]:
+            yield _read_run(data, offset, stride, count, places)
         offset += stride * count
 
 

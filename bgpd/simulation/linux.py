@@ -167,10 +167,13 @@ class LinuxTables:
         return [self.routes[place], *self.behind.get(place, ())] if place in self.routes else []
 
     def _remove(self, place: Place, protocol: int, target: int | None) -> bool:
-        """Remove the first route of a protocol, by a target if one is named; the next takes its place."""
+        """Remove the first route of a protocol, by a target if one is named; the next takes its place. For a deletion
+        that names another target than a nexthop object, IPv6 also takes a route by any object (ip6_route_del).
+        """
         stack = self._stack(place)
+        is_vague = place[0] is Family.IPV6_UNICAST and target is not None and target <= 0
         for index, (of, found) in enumerate(stack):
-            if of == protocol and target in (None, found):
+            if of == protocol and (target in (None, found) or (is_vague and found > 0)):
                 del stack[index]
                 self._set_stack(place, stack)
                 return True

@@ -192,6 +192,31 @@ async def test_route_of_ours_that_another_program_replaced_is_set_right() -> Non
         await until(lambda: it.kernel.all_at(V4, key) == before)
 
 
+@pytest.mark.parametrize("found", [UNKNOWN, -2, 0])
+async def test_ipv6_route_of_bgpds_protocol_behind_bgpds_own_costs_it_not(found: int) -> None:
+    """The kernel would take bgpd's, which is by a nexthop object, for the one that a deletion names otherwise."""
+    key = parse_prefix("2001:db8:64::/64")[1]
+    async with running() as it:
+        it.want({key: (LEAF1_V6,)}, V6)
+        await it.settle()
+        (own,) = it.kernel.all_at(V6, key)
+        looks: list[None] = []
+        real = it.dataplane.reader.routes
+
+        async def looked(*arguments: object) -> None:
+            await real(*arguments)  # type: ignore[arg-type]
+            looks.append(None)
+
+        it.dataplane.reader.routes = looked  # type: ignore[method-assign, assignment]
+        it.kernel.behind[V6, 254, key, METRIC] = [(PROTOCOL, found)]
+        it.kernel.log.clear()
+        for number in range(2):
+            it.fib.writer.examiner.add(V6, [key])
+            await until(lambda wanted=number: len(looks) > wanted and it.dataplane.idle)
+        assert it.kernel.all_at(V6, key)[0] == own
+        assert it.kernel.log == []
+
+
 async def test_two_routes_that_a_crash_left_become_one() -> None:
     kernel = two_leaf_kernel()
     key, blackhole = parse_prefix("10.64.1.0/24")[1], parse_prefix("10.65.0.0/16")[1]

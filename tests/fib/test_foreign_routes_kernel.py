@@ -7,6 +7,7 @@ import json
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,10 @@ from bgpd.fib import views as fib_views
 from bgpd.kernel.netlink import MessageKind, messages, open_socket
 from bgpd.model.kernel import LinkChanged
 from bgpd.model.next_hop import BLACKHOLE, NextHop, NextHops
+from bgpd.model.prefix import parse_prefix
 from tests.fib.test_fib_kernel import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, Host, running
 from tests.fib.test_fib_kernel import host as host
+from tests.logs import capture_logs
 from tests.own_network import ip
 from tests.waiting import until
 
@@ -194,3 +197,34 @@ async def test_direct_route_that_stands_is_no_obstacle_to_itself(host: None, fam
         assert it.refused == {}
         assert routes(family, table)[prefix] == before
         assert states(it) == {prefix: "installed"}
+
+
+@pytest.mark.parametrize(
+    ("family", "form"),
+    [("-4", "{} tos 0x10 via 10.0.0.0"), ("-6", "blackhole {}"), ("-6", "{} dev eth1")],
+    ids=["type of service", "blackhole", "interface"],
+)
+async def test_route_by_bgpds_protocol_that_a_deletion_cannot_name_costs_no_other(
+    host: None, family: str, form: str
+) -> None:
+    """A deletion of the one that another program has made beside bgpd's would take bgpd's."""
+    (prefix,) = prefixes(family, 1)
+    of, key = parse_prefix(prefix)
+    looks: list[None] = []
+    async with running() as it:
+        it.want({prefix: (FAMILIES[family][1],)})
+        await until(lambda: states(it) == {prefix: "installed"})
+        read = it.dataplane.reader.routes
+
+        async def looked(*arguments: Any, **options: Any) -> None:
+            await read(*arguments, **options)
+            looks.append(None)
+
+        it.dataplane.reader.routes = looked  # type: ignore[method-assign]
+        with capture_logs() as logs:
+            await asyncio.to_thread(ip, f"{family} route append {form.format(prefix)} proto {OURS} metric {METRIC}")
+            for number in range(2):
+                it.fib.writer.examiner.add(of, [key])
+                await until(lambda wanted=number: len(looks) > wanted and it.dataplane.idle)
+        assert [log for log in logs if log["event"] == "fib.duplicate_routes_deleted"] == []
+        assert [route for route in routes(family, 254)[prefix] if "nhid" in route]

@@ -13,6 +13,7 @@ from bgpd.fib.batches import ChangedMeanwhile
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm
 from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelRoute
 from tests.fib.fake_kernel import METRIC, PROTOCOL, FakeKernel
 from tests.fib.harness import LEAF1, V4, V6, Harness, running, two_leaf_kernel
 from tests.fib.test_lying_dumps import changing_kernel
@@ -294,6 +295,12 @@ async def test_a_stray_that_the_kernel_tells_of_is_deleted_at_once() -> None:
         assert not await is_left(254, METRIC - 1)
         assert await is_left(254, LAST_RESORT_METRIC)
         assert await is_left(99, METRIC - 1)
+        sent = it.dataplane.messages
+        of_a_type = KernelRoute(family=V4, key=KEYS[0], table=254, protocol=PROTOCOL, metric=METRIC - 1, tos=16)
+        for callback in kernel.monitor.own_route_changed:
+            callback(of_a_type, False)
+        await it.settle()
+        assert it.dataplane.messages == sent, "a deletion that names no type of service would be for another route"
         assert kernel.routes[V4, 254, KEYS[0], METRIC] == (PROTOCOL, target)
 
 
