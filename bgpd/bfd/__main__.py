@@ -16,7 +16,7 @@ import sys
 import time
 
 from bgpd.bfd import handover
-from bgpd.bfd.control import END, ORPHAN_S, REPORT_S, Key, Wish, counts_line, gone_line
+from bgpd.bfd.control import END, ORPHAN_S, REPORT_S, Desired, Key, counts_line, gone_line
 from bgpd.bfd.live import Live
 from bgpd.bfd.server import AnotherRuns, Server
 from bgpd.bfd.sessions import Sessions
@@ -104,8 +104,8 @@ class Process:
     def _greeted(self) -> None:
         self._server.send(*self._lines(), END)
 
-    def _wanted(self, wishes: dict[Key, Wish]) -> None:
-        self._sessions.follow(wishes)
+    def _wanted(self, all_desired: dict[Key, Desired]) -> None:
+        self._sessions.follow(all_desired)
         self._server.send(*self._lines(), END)
 
     def _changed(self, live: Live) -> None:

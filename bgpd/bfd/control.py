@@ -29,7 +29,7 @@ class BadLine(ValueError):
     """A line that says nothing."""
 
 
-class Wish:
+class Desired:
     """A session that the daemon wants. `interface` is "" where the session is bound to none."""
 
     __slots__ = ("interface", "interval_us", "local", "multiplier", "peer")
@@ -120,7 +120,7 @@ _JUDGED = ("state", "remote_state", "diagnostic", "discriminator", "downs")
 NUMBERS = tuple(sorted(set(Report.__slots__) - {"key", "since", "problem"}))
 
 
-def read_wish(rest: str) -> Wish:
+def read_desired(rest: str) -> Desired:
     """A `want` line without its first word. Raises: BadLine."""
     values = _values(rest)
     try:
@@ -130,7 +130,7 @@ def read_wish(rest: str) -> Wish:
         raise BadLine(f"want {rest}: {error!r}") from error
     if not 1_000 <= interval_us <= 0xFFFFFFFF or not 1 <= multiplier <= 255 or len(local) != len(peer):
         raise BadLine(f"want {rest}: out of range")
-    return Wish(local=local, peer=peer, interface=interface, interval_us=interval_us, multiplier=multiplier)
+    return Desired(local=local, peer=peer, interface=interface, interval_us=interval_us, multiplier=multiplier)
 
 
 def read_report(rest: str) -> Report:

@@ -7,7 +7,7 @@ import socket
 import time
 
 from bgpd.bfd import sockets
-from bgpd.bfd.control import Report, Wish
+from bgpd.bfd.control import Desired, Report
 from bgpd.bfd.session import Session
 
 ReceiverKey = tuple[bytes, str, int]
@@ -82,8 +82,8 @@ class Receiver:
 class Live:
     """One session with its sockets. `due` is for when it stands in the queue; `ends_at`: it is being removed."""
 
-    def __init__(self, wish: Wish, session: Session) -> None:
-        self.wish = wish
+    def __init__(self, desired: Desired, session: Session) -> None:
+        self.desired = desired
         self.session = session
         self.receiver: Receiver | None = None
         self.sender: socket.socket | None = None
@@ -107,7 +107,7 @@ class Live:
         """What the daemon hears of it."""
         one = self.session
         return Report(
-            self.wish.key,
+            self.desired.key,
             since=self.since,
             problem=self.problem,
             state=one.state,

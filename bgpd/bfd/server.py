@@ -15,7 +15,7 @@ import stat
 import struct
 from collections.abc import Callable
 
-from bgpd.bfd.control import END, WANT, BadLine, Key, Wish, hello_line, read_wish, wrong_hello
+from bgpd.bfd.control import END, WANT, BadLine, Desired, Key, hello_line, read_desired, wrong_hello
 from bgpd.bfd.sockets import adopt
 
 _READ_SIZE = 1 << 16
@@ -41,7 +41,7 @@ class Server:
         poller: select.epoll,
         *,
         greeted: Callable[[], None],
-        wanted: Callable[[dict[Key, Wish]], None],
+        wanted: Callable[[dict[Key, Desired]], None],
         log: Callable[[str], None],
         descriptor: int = -1,
     ) -> None:
@@ -55,7 +55,7 @@ class Server:
         self._unread = b""
         self._unsent = b""
         self._is_greeted = False
-        self._wishes: dict[Key, Wish] = {}
+        self._all_desired: dict[Key, Desired] = {}
         poller.register(self._listener.fileno(), select.EPOLLIN)
 
     @property
@@ -129,7 +129,7 @@ class Server:
         self._client.close()
         self._client, self._is_greeted = None, False
         self._unread = self._unsent = b""
-        self._wishes = {}
+        self._all_desired = {}
 
     def _read(self) -> None:
         assert self._client is not None
@@ -163,13 +163,13 @@ class Server:
         word, _, rest = line.partition(" ")
         if word == WANT:
             try:
-                wish = read_wish(rest)
+                desired = read_desired(rest)
             except BadLine as error:
                 return str(error)
-            self._wishes[wish.key] = wish
+            self._all_desired[desired.key] = desired
         elif word == END:
-            wishes, self._wishes = self._wishes, {}
-            self._wanted(wishes)
+            all_desired, self._all_desired = self._all_desired, {}
+            self._wanted(all_desired)
         return ""
 
     def _flush(self) -> None:

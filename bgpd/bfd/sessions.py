@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from bgpd.bfd import sockets
-from bgpd.bfd.control import Key, Wish
+from bgpd.bfd.control import Desired, Key
 from bgpd.bfd.live import Live, Receiver, ReceiverKey, Saved
 from bgpd.bfd.packet import Discarded, Packet, State, decode
 from bgpd.bfd.session import SLOW_US, Session
@@ -70,40 +70,40 @@ class Sessions:
         """Those that there are, the ones that are being removed too."""
         return list(self._by_key.values())
 
-    # The daemon's wishes
+    # What the daemon wants
 
-    def follow(self, wishes: dict[Key, Wish]) -> None:
+    def follow(self, all_desired: dict[Key, Desired]) -> None:
         """Have just these sessions."""
         now = self._clock()
         for key, live in list(self._by_key.items()):
-            if key not in wishes and live.ends_at == _NEVER:
+            if key not in all_desired and live.ends_at == _NEVER:
                 live.session.disable(now)
                 live.ends_at = now + live.session.multiplier * max(SLOW_US, live.session.interval_us) / 1_000_000
                 self._settle(live)
-        for key, wish in wishes.items():
-            live = self._by_key.get(key) or self._begin(wish, now)
+        for key, desired in all_desired.items():
+            live = self._by_key.get(key) or self._begin(desired, now)
             live.ends_at = _NEVER
             live.session.enable(now)
-            if (wish.interval_us, wish.multiplier) != (live.wish.interval_us, live.wish.multiplier):
-                live.session.configure(interval_us=wish.interval_us, multiplier=wish.multiplier)
-            live.wish = wish
+            if (desired.interval_us, desired.multiplier) != (live.desired.interval_us, live.desired.multiplier):
+                live.session.configure(interval_us=desired.interval_us, multiplier=desired.multiplier)
+            live.desired = desired
             self._settle(live)
 
-    def _begin(self, wish: Wish, now: float) -> Live:
+    def _begin(self, desired: Desired, now: float) -> Live:
         discriminator = 0
         while not discriminator or discriminator in self._by_discriminator:
             discriminator = int.from_bytes(os.urandom(4), "big")
         session = Session(
-            discriminator, interval_us=wish.interval_us, multiplier=wish.multiplier, random=self._random, now=now
+            discriminator, interval_us=desired.interval_us, multiplier=desired.multiplier, random=self._random, now=now
         )
-        live = self._by_key[wish.key] = self._by_discriminator[discriminator] = Live(wish, session)
+        live = self._by_key[desired.key] = self._by_discriminator[discriminator] = Live(desired, session)
         self._open(live, now)
         return live
 
     def _end(self, live: Live) -> None:
         self._close(live)
-        del self._by_key[live.wish.key], self._by_discriminator[live.session.discriminator]
-        self._removed(live.wish.key)
+        del self._by_key[live.desired.key], self._by_discriminator[live.session.discriminator]
+        self._removed(live.desired.key)
 
     # Into another process
 
@@ -122,8 +122,8 @@ class Sessions:
 
     def _negotiate(self, least_us: int) -> None:
         for live in list(self._by_key.values()):
-            interval_us = max(live.wish.interval_us, least_us)
-            live.session.configure(interval_us=interval_us, multiplier=live.wish.multiplier)
+            interval_us = max(live.desired.interval_us, least_us)
+            live.session.configure(interval_us=interval_us, multiplier=live.desired.multiplier)
             self._settle(live)
 
     def saved(self) -> list[Saved]:
@@ -132,7 +132,7 @@ class Sessions:
             self._look(receiver, self._clock())
         return [
             (
-                (*live.wish.key, live.wish.interval_us, live.wish.multiplier),
+                (*live.desired.key, live.desired.interval_us, live.desired.multiplier),
                 live.session.saved(),
                 (live.port, live.since, live.ends_at),
                 (live.sender.fileno(), live.receiver.sock.fileno(), live.receiver.key[2]),
@@ -161,28 +161,28 @@ class Sessions:
         """Raises: ValueError, TypeError, AttributeError, OSError: that is not what was saved, and nothing is kept."""
         wanted, values, shown, (sender, listener, index) = saved
         local, peer, interface, interval_us, multiplier = wanted
-        wish = Wish(local=local, peer=peer, interface=interface, interval_us=interval_us, multiplier=multiplier)
+        desired = Desired(local=local, peer=peer, interface=interface, interval_us=interval_us, multiplier=multiplier)
         session = Session(0, interval_us=interval_us, multiplier=multiplier, random=self._random, now=now)
         session.resume(values)
-        live = Live(wish, session)
+        live = Live(desired, session)
         live.port, live.since, live.ends_at = shown
         live.shown = (session.state,)
         key = (local, interface, index)
         live.sender = sockets.adopt(sender)
         live.receiver = self._receivers.get(key) or self._add_receiver(key, sockets.adopt(listener))
-        live.receiver.members[peer] = self._by_key[wish.key] = self._by_discriminator[session.discriminator] = live
+        live.receiver.members[peer] = self._by_key[desired.key] = self._by_discriminator[session.discriminator] = live
         self._settle(live)
 
     # Sockets
 
     def _open(self, live: Live, now: float) -> None:
         """Open its sockets, or say why that cannot be."""
-        wish = live.wish
+        desired = live.desired
         try:
-            index = sockets.index_of(wish.interface)
-            key = (wish.local, wish.interface, index)
+            index = sockets.index_of(desired.interface)
+            key = (desired.local, desired.interface, index)
             receiver = self._receivers.get(key) or self._add_receiver(key, sockets.open_receiver(*key[:2]))
-            receiver.members[wish.peer] = live
+            receiver.members[desired.peer] = live
             live.receiver = receiver
             receiver.follow_members()
             live.sender = self._open_sender(live)
@@ -192,7 +192,7 @@ class Sessions:
             self._fail(live, now, error)
 
     def _fail(self, live: Live, now: float, error: OSError) -> None:
-        live.problem = _problem(error, live.wish.interface)
+        live.problem = _problem(error, live.desired.interface)
         live.retry_at = now + RETRY_S
 
     def _add_receiver(self, key: ReceiverKey, sock: socket.socket) -> Receiver:
@@ -205,13 +205,13 @@ class Sessions:
         """From a port that no other session has (RFC 5881 section 4): while there are enough of them."""
         used = {other.port for other in self._by_key.values() if other.sender is not None}
         first = int.from_bytes(os.urandom(2), "big")
-        wish = live.wish
+        desired = live.desired
         for number in range(first, first + sockets.PORTS):
             port = sockets.FIRST_PORT + number % sockets.PORTS
             if port in used and len(used) < sockets.PORTS:
                 continue
             try:
-                sender = sockets.open_sender(wish.local, wish.peer, wish.interface, port)
+                sender = sockets.open_sender(desired.local, desired.peer, desired.interface, port)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
@@ -227,7 +227,7 @@ class Sessions:
         receiver, live.receiver, live.is_quiet = live.receiver, None, False
         if receiver is None:
             return
-        receiver.members.pop(live.wish.peer, None)
+        receiver.members.pop(live.desired.peer, None)
         receiver.usual.pop(live.usual, None)
         if receiver.members:
             receiver.follow_members()
@@ -313,7 +313,7 @@ class Sessions:
             live = self._by_discriminator.get(packet.your_discriminator)
             if live is None:
                 raise Discarded("unknown")
-            if live.receiver is not receiver or live.wish.peer != source:
+            if live.receiver is not receiver or live.desired.peer != source:
                 raise Discarded("stranger")
         else:
             live = receiver.members.get(source)
@@ -416,8 +416,8 @@ class Sessions:
             one.transmit_interval_us,
             one.detection_time_us,
             live.problem,
-            live.wish.interval_us,
-            live.wish.multiplier,
+            live.desired.interval_us,
+            live.desired.multiplier,
         )
         if live.shown != shown:
             live.shown = shown
@@ -448,7 +448,7 @@ class Sessions:
         assert live.receiver is not None
         self._fail(live, now, error)
         try:
-            is_same = sockets.index_of(live.wish.interface) == live.receiver.key[2]
+            is_same = sockets.index_of(live.desired.interface) == live.receiver.key[2]
         except OSError:
             is_same = False
         if not is_same:

@@ -9,7 +9,7 @@ import random
 import struct
 from typing import Any
 
-from bgpd.bfd.control import END, REPORT_S, WANT, Key, Wish, gone_line, hello_line, read_wish
+from bgpd.bfd.control import END, REPORT_S, WANT, Desired, Key, gone_line, hello_line, read_desired
 from bgpd.bfd.live import Live
 from bgpd.bfd.packet import Discarded, decode
 from bgpd.bfd.session import SLOW_US, Session
@@ -68,33 +68,33 @@ class BfdProcess:
         """A daemon has connected: it is told the version, and all sessions."""
         daemon.say(hello_line(), *self._lines(), END)
 
-    def follow(self, wishes: dict[Key, Wish]) -> None:
+    def follow(self, all_desired: dict[Key, Desired]) -> None:
         """Have just these sessions."""
         now = self._loop.time()
         for key, live in self._sessions.items():
-            if key not in wishes and live.ends_at == _NEVER:
+            if key not in all_desired and live.ends_at == _NEVER:
                 live.session.disable(now)
                 live.ends_at = now + live.session.multiplier * SLOW_US / 1e6
                 self._settle(live)
-        for key, wish in wishes.items():
+        for key, desired in all_desired.items():
             found = self._sessions.get(key)
             if found is None:
-                found = self._sessions[key] = self._begin(wish)
-            found.ends_at, found.wish = _NEVER, wish
+                found = self._sessions[key] = self._begin(desired)
+            found.ends_at, found.desired = _NEVER, desired
             found.session.enable(now)
             self._settle(found)
         self._say(*self._lines(), END)
 
-    def _begin(self, wish: Wish) -> Live:
+    def _begin(self, desired: Desired) -> Live:
         self._numbers += 1
         session = Session(
             self._numbers,
-            interval_us=wish.interval_us,
-            multiplier=wish.multiplier,
+            interval_us=desired.interval_us,
+            multiplier=desired.multiplier,
             random=self._chance.random,
             now=self._loop.time(),
         )
-        return Live(wish, session)
+        return Live(desired, session)
 
     def _lines(self) -> list[str]:
         return [live.report().line() for live in self._sessions.values()]
@@ -120,13 +120,13 @@ class BfdProcess:
             return
         for live in list(self._sessions.values()):
             is_its = not packet.your_discriminator or packet.your_discriminator == live.session.discriminator
-            if self._port(live.wish.key) is port and is_its:
+            if self._port(live.desired.key) is port and is_its:
                 live.session.received(packet, self._loop.time())
                 self._settle(live)
 
     def _settle(self, live: Live) -> None:
         """Send what it wants sent, say what changed, and have it called when it is due."""
-        key, one = live.wish.key, live.session
+        key, one = live.desired.key, live.session
         self._send(live)
         shown = (one.state, one.remote_state, one.diagnostic, one.detection_time_us)
         if live.shown != shown:
@@ -142,14 +142,14 @@ class BfdProcess:
     def _tick(self, live: Live) -> None:
         now = self._loop.time()
         if now >= live.ends_at:
-            del self._sessions[live.wish.key], self._timers[live.wish.key]
-            self._say(gone_line(live.wish.key))
+            del self._sessions[live.desired.key], self._timers[live.desired.key]
+            self._say(gone_line(live.desired.key))
             return
         live.session.tick(now)
         self._settle(live)
 
     def _send(self, live: Live) -> None:
-        port = self._port(live.wish.key)
+        port = self._port(live.desired.key)
         for data in live.session.take_output():
             if port is not None:
                 port.send_bfd(data)
@@ -165,7 +165,7 @@ class DaemonEnd(asyncio.Transport):
         self._protocol = protocol
         self._is_closed = False
         self._unread = b""
-        self._wishes: dict[Key, Wish] = {}
+        self._all_desired: dict[Key, Desired] = {}
         self._is_greeted = False
         process.call_soon(protocol.connection_made, self)
 
@@ -200,11 +200,11 @@ class DaemonEnd(asyncio.Transport):
                 self._is_greeted = True
                 self._owner.greeted(self)
             elif word == WANT:
-                wish = read_wish(rest)
-                self._wishes[wish.key] = wish
+                desired = read_desired(rest)
+                self._all_desired[desired.key] = desired
             elif word == END:
-                wishes, self._wishes = self._wishes, {}
-                self._owner.follow(wishes)
+                all_desired, self._all_desired = self._all_desired, {}
+                self._owner.follow(all_desired)
 
     def is_closing(self) -> bool:
         return self._is_closed

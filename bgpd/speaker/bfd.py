@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from bgpd.bfd.control import BadLine, Key, Report, Wish, read_report
+from bgpd.bfd.control import BadLine, Desired, Key, Report, read_report
 from bgpd.bfd.packet import Diagnostic, State
 from bgpd.config.schema_sessions import BfdConfig, ListenConfig
 from bgpd.config.sections import range_of
@@ -89,18 +89,18 @@ class Bfd:
         """Want a session for each neighbor that has BFD and whose addresses are known; nothing once all have ended."""
         if self._neighbors.stopped:
             return
-        wishes: dict[Key, Wish] = {}
+        all_desired: dict[Key, Desired] = {}
         self._keys.clear()
         self._names.clear()
         for neighbor in self._with_bfd():
-            wish = self._wish(neighbor)
-            if wish is not None:
-                wishes[wish.key] = wish
-                self._keys[neighbor.peering.name], self._names[wish.key] = wish.key, neighbor.peering.name
-        if wishes or self._wanted_by_config():
+            desired = self._desired(neighbor)
+            if desired is not None:
+                all_desired[desired.key] = desired
+                self._keys[neighbor.peering.name], self._names[desired.key] = desired.key, neighbor.peering.name
+        if all_desired or self._wanted_by_config():
             self._channel.need()
         if self._channel.is_connected:
-            self._channel.say({**self._adopted(wishes), **wishes})
+            self._channel.say({**self._adopted(all_desired), **all_desired})
 
     def _with_bfd(self) -> Iterator[Neighbor]:
         return (neighbor for neighbor in self._neighbors if neighbor.peering.config.bfd is not None)
@@ -108,7 +108,7 @@ class Bfd:
     def _wanted_by_config(self) -> bool:
         return any(True for _ in self._with_bfd()) or any(one.bfd is not None for one in self.ranges)
 
-    def _wish(self, neighbor: Neighbor) -> Wish | None:
+    def _desired(self, neighbor: Neighbor) -> Desired | None:
         """The session of a neighbor; None while an address of it is not known, or if it is more than one hop away."""
         peering, config = neighbor.peering, neighbor.peering.config.bfd
         interface = neighbor.path
@@ -119,7 +119,7 @@ class Bfd:
         local = local or _local_address(self._around.host, peering.address, interface)
         if not local:
             return None
-        return _as_wish(local, peering.address, interface, config)
+        return _as_desired(local, peering.address, interface, config)
 
     def _former_local(self, peer: bytes, interface: str) -> bytes:
         """The local address of a session that runs already: it is not touched because the daemon began anew."""
@@ -128,18 +128,18 @@ class Bfd:
             return b""
         return hint[0]
 
-    def _adopted(self, wishes: Mapping[Key, Wish]) -> dict[Key, Wish]:
+    def _adopted(self, all_desired: Mapping[Key, Desired]) -> dict[Key, Desired]:
         """Sessions of before a restart whose neighbors have not come back yet."""
         if time.monotonic() - self._born > ADOPT_S:
             return {}
-        known = {key[1:] for key in wishes}
-        found: dict[Key, Wish] = {}
+        known = {key[1:] for key in all_desired}
+        found: dict[Key, Desired] = {}
         for key, report in self._reports.items():
             if report.state == State.ADMIN_DOWN or key[1:] in known:
                 continue
             config = self._config_of_absent(key)
             if config is not None:
-                found[key] = _as_wish(*key, config)
+                found[key] = _as_desired(*key, config)
         return found
 
     def _config_of_absent(self, key: Key) -> BfdConfig | None:
@@ -262,8 +262,8 @@ def may_pass(report: Report) -> bool:
     return report.state == State.UP or report.remote_state == State.ADMIN_DOWN
 
 
-def _as_wish(local: bytes, peer: bytes, interface: str, config: BfdConfig) -> Wish:
-    return Wish(
+def _as_desired(local: bytes, peer: bytes, interface: str, config: BfdConfig) -> Desired:
+    return Desired(
         local=local,
         peer=peer,
         interface=interface,

@@ -21,9 +21,9 @@ from bgpd.bfd.control import (
     REPORT_S,
     SESSION,
     BadLine,
+    Desired,
     Key,
     Report,
-    Wish,
     hello_line,
     read_counts,
     read_key,
@@ -75,9 +75,9 @@ class BfdChannel:
         """Somebody wants BFD: connect."""
         self._needed.set()
 
-    def say(self, wishes: Mapping[Key, Wish]) -> None:
+    def say(self, all_desired: Mapping[Key, Desired]) -> None:
         """Want just these sessions; nothing is sent where that was said already."""
-        lines = [wish.line() for _, wish in sorted(wishes.items())]
+        lines = [desired.line() for _, desired in sorted(all_desired.items())]
         if self._writer is not None and lines != self._said:
             self._said = lines
             self._writer.write("".join(f"{line}\n" for line in (*lines, END)).encode())

@@ -10,9 +10,9 @@ from bgpd.bfd.control import (
     END,
     GONE,
     SESSION,
+    Desired,
     Key,
     Report,
-    Wish,
     hello_line,
     read_counts,
     read_key,
@@ -24,11 +24,11 @@ from labs.process import wait_until
 TIMEOUT_S = 15.0
 
 
-def wish(
+def desired(
     local: str = "10.0.1.1", peer: str = "10.0.1.2", *, interface: str = "eth0", interval_ms: int = 100, times: int = 3
-) -> Wish:
+) -> Desired:
     family = socket.AF_INET6 if ":" in local else socket.AF_INET
-    return Wish(
+    return Desired(
         local=socket.inet_pton(family, local),
         peer=socket.inet_pton(family, peer),
         interface=interface,
@@ -57,11 +57,11 @@ class DaemonSide:
     def __exit__(self, *exception: object) -> None:
         self._socket.close()
 
-    def want(self, *wishes: Wish) -> None:
+    def want(self, *all_desired: Desired) -> None:
         """Say the whole set, and wait for the answer, which comes after that to the greeting."""
         wait_until(lambda: self.hear() and self.ends > 0, TIMEOUT_S, "the BFD process to greet")
         before = self.ends
-        self.say(*(one.line() for one in wishes), END)
+        self.say(*(one.line() for one in all_desired), END)
         wait_until(lambda: self.hear() and self.ends > before, TIMEOUT_S, "the BFD process to answer")
 
     def say(self, *lines: str) -> None:
@@ -88,11 +88,11 @@ class DaemonSide:
                 self.ends += 1
         return bool(data)
 
-    def state(self, one: Wish) -> State | None:
+    def state(self, one: Desired) -> State | None:
         self.hear()
         report = self.reports.get(one.key)
         return State(report.state) if report is not None else None
 
-    def wait_state(self, one: Wish, state: State | None, timeout_s: float = TIMEOUT_S) -> Report | None:
+    def wait_state(self, one: Desired, state: State | None, timeout_s: float = TIMEOUT_S) -> Report | None:
         wait_until(lambda: self.state(one) is state, timeout_s, f"BFD to be {state}", interval_s=0.005)
         return self.reports.get(one.key)

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from bgpd.bfd.control import (
     NUMBERS,
     BadLine,
+    Desired,
     Report,
-    Wish,
     counts_line,
     gone_line,
     hello_line,
     read_counts,
+    read_desired,
     read_key,
     read_report,
-    read_wish,
     wrong_hello,
 )
 
@@ -34,8 +34,8 @@ def rest(line: str) -> str:
 @given(keys, st.integers(1_000, 60_000_000), st.integers(1, 255))
 def test_wish_is_read_as_it_was_said(key: tuple[bytes, bytes, str], interval_us: int, multiplier: int) -> None:
     local, peer, interface = key
-    wish = Wish(local=local, peer=peer, interface=interface, interval_us=interval_us, multiplier=multiplier)
-    read = read_wish(rest(wish.line()))
+    desired = Desired(local=local, peer=peer, interface=interface, interval_us=interval_us, multiplier=multiplier)
+    read = read_desired(rest(desired.line()))
     assert (read.key, read.interval_us, read.multiplier) == (key, interval_us, multiplier)
 
 
@@ -69,12 +69,12 @@ def test_what_a_newer_side_says_more_is_skipped_and_what_an_older_one_lacks_is_0
 )
 def test_bad_wish(line: str) -> None:
     with pytest.raises(BadLine):
-        read_wish(line)
+        read_desired(line)
 
 
 @given(st.text())
 def test_random_lines_raise_nothing_else(text: str) -> None:
-    for read in (read_wish, read_report, read_key, read_counts):
+    for read in (read_desired, read_report, read_key, read_counts):
         try:
             read(text)
         except BadLine:

@@ -22,13 +22,13 @@ from bgpd.bfd.sockets import open_receiver
 from labs.daemons import Bfd, Bird, Frr
 from labs.namespace import Namespace, link
 from labs.process import wait_until
-from tests.bfd.daemon_side import DaemonSide, wish
+from tests.bfd.daemon_side import DaemonSide, desired
 from tests.bfd.test_packet import GOLDEN, changed
 
 pytestmark = pytest.mark.netns
 
-IPV4 = wish()
-IPV6 = wish("2001:db8:1::1", "2001:db8:1::2")
+IPV4 = desired()
+IPV6 = desired("2001:db8:1::1", "2001:db8:1::2")
 
 
 class Pair:
@@ -73,7 +73,7 @@ def counters(frr: Frr) -> dict[str, tuple[int, int]]:
 
 def test_frr_over_ipv4_ipv6_and_link_local(pair: Pair, process: Bfd) -> None:
     ours, theirs = link_local(pair.host, "eth0"), link_local(pair.leaf, "swp1")
-    local = wish(ours, theirs)
+    local = desired(ours, theirs)
     peers = (
         "10.0.1.1 interface swp1",
         "2001:db8:1::1 local-address 2001:db8:1::2 interface swp1",
@@ -103,7 +103,7 @@ def test_daemon_that_goes_and_comes_back_is_not_noticed_by_the_peer(pair: Pair, 
         with DaemonSide(process.socket_path) as daemon:
             wait_until(lambda: daemon.hear() and daemon.ends, 5, "what is running")
             assert daemon.reports[IPV4.key].discriminator == before
-            daemon.want(wish(interval_ms=200, times=4))
+            daemon.want(desired(interval_ms=200, times=4))
             wait_until(
                 lambda: frr.vtysh_json("show bfd peers json")[0]["remote-transmit-interval"] == 200, 5, "the Poll"
             )
@@ -142,7 +142,7 @@ def test_process_that_becomes_its_next_version_is_not_noticed_by_the_peer(pair: 
             now = {key: (one.discriminator, one.source_port, one.ups) for key, one in after.reports.items()}
             assert now == before
             sent = after.reports[IPV4.key].sent
-            after.want(wish(interval_ms=150), IPV6)
+            after.want(desired(interval_ms=150), IPV6)
             wait_until(
                 lambda: 150 in [one["remote-transmit-interval"] for one in frr.vtysh_json("show bfd peers json")],
                 5,
@@ -432,7 +432,7 @@ def cpu_s(pid: int) -> float:
 
 
 def test_address_and_interface_that_come_later_are_used_then(pair: Pair, process: Bfd) -> None:
-    later = wish("10.0.9.1", "10.0.9.2", interface="eth9")
+    later = desired("10.0.9.1", "10.0.9.2", interface="eth9")
     with DaemonSide(process.socket_path) as daemon:
         daemon.want(later)
         assert daemon.reports[later.key].problem == "there is no interface eth9"

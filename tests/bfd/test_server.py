@@ -25,7 +25,7 @@ class Side:
         self.wanted = 0
         self.server = Server(str(path), self.poller, greeted=lambda: None, wanted=self._want, log=self.lines.append)
 
-    def _want(self, wishes: object) -> None:
+    def _want(self, all_desired: object) -> None:
         self.wanted += 1
 
     def turn(self) -> None:

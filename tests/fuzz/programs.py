@@ -47,7 +47,7 @@ def run_bfd_packet(data: bytes) -> None:
 
 
 READERS: tuple[Callable[[str], object], ...] = (
-    control.read_wish,
+    control.read_desired,
     control.read_report,
     control.read_key,
     control.read_counts,
@@ -65,9 +65,9 @@ def run_bfd_control(data: bytes) -> None:
     except control.BadLine as error:
         str(error).encode()
         return
-    if isinstance(found, control.Wish | control.Report):
+    if isinstance(found, control.Desired | control.Report):
         again = read(found.line().partition(" ")[2])
-        assert isinstance(again, control.Wish | control.Report)
+        assert isinstance(again, control.Desired | control.Report)
         assert again.line() == found.line()
     if isinstance(found, control.Report):
         msgspec.json.encode([getattr(found, name) for name in control.NUMBERS])
@@ -209,9 +209,9 @@ def dns_seeds() -> Iterator[bytes]:
 def control_seeds() -> Iterator[bytes]:
     """A line for each reader."""
     key = bytes((10, 0, 1, 1)), bytes((10, 0, 1, 2)), "eth0"
-    wish = control.Wish(local=key[0], peer=key[1], interface=key[2], interval_us=300_000, multiplier=3)
+    desired = control.Desired(local=key[0], peer=key[1], interface=key[2], interval_us=300_000, multiplier=3)
     for number in range(len(READERS)):
-        for line in (wish.line(), control.Report(key, since=7.5, problem="why", state=3).line()):
+        for line in (desired.line(), control.Report(key, since=7.5, problem="why", state=3).line()):
             yield bytes((number,)) + line.partition(" ")[2].encode()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bgpd.bfd.control import END, WANT, Key, Report, Wish, gone_line, hello_line, read_wish
+from bgpd.bfd.control import END, WANT, Desired, Key, Report, gone_line, hello_line, read_desired
 from bgpd.bfd.packet import Diagnostic, State
 from bgpd.model.iana import CeaseSubcode, ErrorCode, MessageType
 from bgpd.model.prefix import parse_address
@@ -30,7 +30,7 @@ class FakeProcess:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.sets: list[dict[Key, Wish]] = []
+        self.sets: list[dict[Key, Desired]] = []
         self.running: list[Report] = []
         self._server: asyncio.Server | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -58,21 +58,21 @@ class FakeProcess:
         self.say(report(state, **fields).line())
 
     @property
-    def wanted(self) -> dict[Key, Wish]:
+    def wanted(self) -> dict[Key, Desired]:
         return self.sets[-1] if self.sets else {}
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         assert (await reader.readline()).decode().strip() == hello_line()
         self.say(hello_line(), *(one.line() for one in self.running), END)
-        wishes: dict[Key, Wish] = {}
+        all_desired: dict[Key, Desired] = {}
         while line := (await reader.readline()).decode().rstrip("\n"):
             word, _, rest = line.partition(" ")
             if word == WANT:
-                wishes[read_wish(rest).key] = read_wish(rest)
+                all_desired[read_desired(rest).key] = read_desired(rest)
             else:
-                self.sets.append(wishes)
-                wishes = {}
+                self.sets.append(all_desired)
+                all_desired = {}
 
 
 def report(state: State, *, key: Key = KEY, **fields: Any) -> Report:
@@ -116,9 +116,9 @@ def view(speaker: Speaker) -> Any:
 
 async def test_wanted_is_a_session_from_the_address_of_the_bgp_session(process: FakeProcess) -> None:
     async with with_bfd(process, multiplier=5):
-        (wish,) = process.wanted.values()
-        assert wish.key == KEY
-        assert (wish.interval_us, wish.multiplier) == (100_000, 5)
+        (desired,) = process.wanted.values()
+        assert desired.key == KEY
+        assert (desired.interval_us, desired.multiplier) == (100_000, 5)
 
 
 async def test_failure_takes_the_path_then_the_session_with_cease_bfd_down(process: FakeProcess) -> None:

@@ -9,7 +9,7 @@ import pytest
 from bgpd.bfd.packet import State
 from labs.daemons import Bfd
 from labs.namespace import Namespace, link
-from tests.bfd.daemon_side import DaemonSide, wish
+from tests.bfd.daemon_side import DaemonSide, desired
 
 pytestmark = [pytest.mark.netns, pytest.mark.vm]
 
@@ -41,8 +41,8 @@ def test_same_addresses_in_vrfs_and_main_table_are_three_sessions(
     ends: tuple[Namespace, list[Namespace]], local: str, peer: str
 ) -> None:
     host, peers = ends
-    ours = [wish(local, peer, interface=f"eth{number}") for number in range(3)]
-    theirs = wish(peer, local, interface="swp1")
+    ours = [desired(local, peer, interface=f"eth{number}") for number in range(3)]
+    theirs = desired(peer, local, interface="swp1")
     others = [Bfd(namespace) for namespace in peers]
     try:
         with Bfd(host) as process, DaemonSide(process.socket_path) as daemon:

@@ -10,7 +10,7 @@ import pytest
 
 from bgpd.bfd.packet import State
 from labs.daemons import Bfd
-from tests.bfd.daemon_side import DaemonSide, wish
+from tests.bfd.daemon_side import DaemonSide, desired
 from tests.daemon.fabric import Fabric, Host, kernel_routes, leaf, started, table
 from tests.daemon.wire_peer import UPDATE, Restart, WirePeer, message, update
 
@@ -46,7 +46,7 @@ def test_sessions_and_what_is_kept_of_them_outlive_steps_of_the_clock() -> None:
         WirePeer(fabric.leaf1) as peer,
     ):
         one = leaf(1, families=["ipv4-unicast"], hold_time_s=30).rstrip() + "\nbfd = { interval_ms = 500 }\n"
-        far = wish("10.0.1.2", "10.0.1.1", interface="swp1", interval_ms=500)
+        far = desired("10.0.1.2", "10.0.1.1", interface="swp1", interval_ms=500)
         with started(fabric, one, table("[bfd]", socket=str(ours.socket_path)), wait=False) as host:
             peer.timeout(120)
             connection = peer.establish(hold_time_s=30, restart=Restart(time_s=12))
