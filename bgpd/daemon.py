@@ -70,6 +70,8 @@ if TYPE_CHECKING:
 
 EX_SOFTWARE = 70
 """Exit code after a defect of bgpd itself (sysexits.h); the service manager starts it again."""
+WATCHDOG_AGAIN_S = 1.0
+"""After a sign of life that systemd did not take: it reads nothing just now."""
 SHUTDOWN_TEXT = "bgpd is stopped"
 
 
@@ -382,7 +384,7 @@ class Daemon:
 
     async def _end(self) -> None:
         """Neighbors hear it first, the kernel keeps all routes."""
-        systemd_notify.notify(systemd_notify.STOPPING)
+        systemd_notify.notify(systemd_notify.STOPPING, waits=False)
         log.info("bgpd.stopping")
         self._routing.ending = True
         await self._routing.workloads.stop()
@@ -450,5 +452,5 @@ class Daemon:
 async def _feed_watchdog() -> None:
     interval_s = systemd_notify.watchdog_interval_s()
     while interval_s is not None:
-        systemd_notify.notify(systemd_notify.WATCHDOG)
-        await asyncio.sleep(interval_s)
+        is_heard = systemd_notify.notify(systemd_notify.WATCHDOG, waits=False)
+        await asyncio.sleep(interval_s if is_heard else min(interval_s, WATCHDOG_AGAIN_S))

@@ -223,7 +223,7 @@ class Readiness:
             text += f"; not ready: {self.reason}"
         if text != self._status:
             self._status = text
-            systemd.notify(systemd.status(text))
+            systemd.notify(systemd.status(text), waits=False)
 
 
 def configuration_view(loaded: Loaded, *, at: float) -> ConfigurationView:

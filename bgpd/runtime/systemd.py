@@ -30,12 +30,17 @@ _MOST_AT_ONCE = 253
 """SCM_MAX_FD of Linux."""
 
 
-def notify(*assignments: str) -> bool:
-    """Sends assignments ("READY=1", "STATUS=3 of 3 neighbors established"); whether systemd was there to hear them."""
+def notify(*assignments: str, waits: bool = True) -> bool:
+    """Sends assignments ("READY=1", "STATUS=3 of 3 neighbors established"); whether systemd was there to hear them.
+
+    A systemd that reads nothing (it is frozen after a fault of its own, say) is waited for for five seconds at most,
+    and not at all unless this `waits`.
+    """
     if not os.environ.get("NOTIFY_SOCKET", ""):
         return False
     with contextlib.suppress(OSError):
         with _connected() as sender:
+            sender.settimeout(_SEND_TIMEOUT_S if waits else 0)
             sender.send("\n".join(assignments).encode())
         return True
     return False

@@ -23,6 +23,19 @@ def test_assignments_reach_the_socket(abstract: bool, tmp_path: Path, monkeypatc
         assert receiver.recv(100) == b"READY=1\nSTATUS=2 of 2 neighbors"
 
 
+def test_systemd_that_reads_nothing_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is frozen, and the messages of all services wait for it: a sign of life would have taken the loop for ever."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setattr(systemd_notify, "_SEND_TIMEOUT_S", 0.01)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as frozen:
+        frozen.bind(str(tmp_path / "notify"))
+        while systemd_notify.notify(systemd_notify.WATCHDOG, waits=False):
+            pass
+        assert not systemd_notify.notify(systemd_notify.READY)
+        assert frozen.recv(100) == b"WATCHDOG=1"
+        assert systemd_notify.notify(systemd_notify.WATCHDOG, waits=False)
+
+
 def test_without_systemd_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     assert not systemd_notify.notify(systemd_notify.WATCHDOG)
