@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pkgutil
 import re
 import tomllib
@@ -296,3 +297,12 @@ def test_rows_have_the_cells_of_their_table(page: Path) -> None:
         cells = len(re.findall(r"(?<!\\)\|", line.rstrip())) if line.startswith("|") else 0
         wanted = cells and (wanted or cells)
         assert cells == wanted, line
+
+
+@pytest.mark.parametrize("page", [*DOCS.parent.glob("*.md"), *DOCS.rglob("*.md")], ids=lambda page: page.stem)
+def test_page_has_one_title_and_no_level_of_headings_is_left_out(page: Path) -> None:
+    """The table of contents is made of them."""
+    text = re.sub(r"^( *)```.*?^\1```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    assert levels.count(1) == 1
+    assert [after for before, after in itertools.pairwise(levels) if after > before + 1] == []
