@@ -146,6 +146,18 @@ def test_view_document_has_every_field_of_each_view(view: type[msgspec.Struct]) 
         assert f"| `{field}` |" in section[1], f"{view.__name__}.{field} is not in docs/json-views.md"
 
 
+@pytest.mark.parametrize("view", VIEWS)
+def test_view_document_explains_what_the_docstring_explains(view: type[msgspec.Struct]) -> None:
+    """Above the table, or in the row of the field."""
+    text = (DOCS / "json-views.md").read_text()
+    section = re.search(rf"^## {view.__name__}$(.*?)(^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert section
+    above = section[1].partition("| field |")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]*\| ?(.*?) ?\|$", section[1], re.MULTILINE))
+    told = [field for field in view.__struct_fields__ if f"`{field}`" in str(view.__doc__)]
+    assert [field for field in told if f"`{field}`" not in above and not rows.get(field)] == []
+
+
 def type_text(schema: dict[str, Any]) -> str:
     """A JSON Schema as docs/json-views.md writes a type."""
     if "$ref" in schema:
