@@ -107,10 +107,16 @@ class Fabric:
         if two not in peers or peers[two].is_shut or (one in theirs and theirs[one].is_shut):
             return False
         ends = [self.routers.get(name) or self.hosts[name] for name in (one, two)]
-        if two in self.hosts and one not in self.hosts[two].neighbors:
+        if two in self.hosts and not self._has_family(one, two):
             return False
         runs = all(end.is_running if isinstance(end, Router) else end.daemon is not None for end in ends)
         return runs and all(end.stack.is_there for end in ends) and self.links[one, two].is_whole
+
+    def _has_family(self, router: str, host: str) -> bool:
+        """Whether a host has a neighbor at a router, and a family in common with it: without, there is no session."""
+        neighbor = self.hosts[host].neighbors.get(router)
+        offered = [FAMILIES[codes] for codes in self.routers[router].peers[host].offered]
+        return neighbor is not None and any(one in offered for one in neighbor.families)
 
     def carries(self, one: str, two: str, codes: Codes) -> bool:
         """Whether routes of a family go over a session between two, whichever is named first."""

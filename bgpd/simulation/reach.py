@@ -63,11 +63,14 @@ class Packets:
         return self._found[name]
 
     def _sent_by_router(self, name: str) -> Iterator[str]:
-        ways = self._fabric.routers[name].ways_to(self._prefix)
+        router = self._fabric.routers[name]
+        ways = router.ways_to(self._prefix)
         if not ways:
             yield f"{name} has no route"
         for way in ways:
-            if way and not self._fabric.link_between(name, way).is_whole:
+            if not way and self._prefix not in router.own:
+                yield f"{name} has no route but one of its own"
+            elif way and not self._fabric.link_between(name, way).is_whole:
                 yield f"{name} sends into the broken link to {way}"
             elif way:
                 yield from (f"{name} {wrong}" for wrong in self._at(way))

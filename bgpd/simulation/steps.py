@@ -47,7 +47,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         action = ACTIONS[self.do]
-        shown = {**msgspec.structs.asdict(self), "link": " - ".join(self.link)}
+        shown = {**msgspec.structs.asdict(self), "link": " - ".join(self.link), "file": Path(self.file).name}
         words = [self.do, *(str(shown[key]) for key in action.needs if key in _SHOWN)]
         if self.do == "link-deaf":
             words[-1] = f"({self.node} hears nothing)"

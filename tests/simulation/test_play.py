@@ -21,7 +21,7 @@ from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.play import simulate
 from bgpd.simulation.steps import ACTIONS, Step, read_steps, standard_steps
 from tests.simulation.__main__ import quietly
-from tests.simulation.topologies import CONFIG, LAB, LEFT_OUT, written
+from tests.simulation.topologies import CONFIG, LAB, LEFT_OUT, TOPOLOGY, written
 
 TWO_LEAF = str(LAB / "two-leaf.clab.yml")
 HOLD_S = 3
@@ -180,6 +180,13 @@ def test_what_is_not_reached_when_all_has_started_is_told(tmp_path: Path) -> Non
     (start,) = played(topology=topology).steps
     (loss,) = start.losses
     assert (loss.addresses, loss.sources, loss.seconds) == (["198.51.100.0/24"], ["host1"], None)
+
+
+def test_default_route_of_a_router_reaches_nothing_that_it_does_not_have(tmp_path: Path) -> None:
+    topology = TOPOLOGY.replace("198.51.100.0/24", "0.0.0.0/0")
+    config = CONFIG.replace('import = "all"', 'import = "all"\nexport = "none"')
+    (loss,) = played(topology=written(tmp_path, topology=topology, config=config)).steps[0].losses
+    assert (loss.addresses, loss.why) == ([OF_HOST1], "leaf1 has no route but one of its own")
 
 
 @pytest.mark.parametrize(("most_s", "is_good"), [(0.0, False), (1.0, True)])

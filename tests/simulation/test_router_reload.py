@@ -38,7 +38,9 @@ WITH_EVPN = CONFIG.replace('import = "all"', 'import = "all"\nfamilies = ["ipv4-
 KEPT, OTHER, OWN = "198.51.100.0/24", "203.0.113.0/24", "10.64.1.1/32"
 
 
-def run(tmp_path: Path, *others: str, topology: str = BOUND) -> tuple[SimulationReport, list[int]]:
+def run(
+    tmp_path: Path, *others: str, topology: str = BOUND, config: str = WITH_EVPN
+) -> tuple[SimulationReport, list[int]]:
     """After each of these configurations of the leaf, one after the other: the report, and how often its session with
     the host had ended."""
     quietly()
@@ -57,7 +59,7 @@ def run(tmp_path: Path, *others: str, topology: str = BOUND) -> tuple[Simulation
             made.clear()  # nothing of it outlives the simulation
 
     report = simulate(
-        read_topology(written(tmp_path, topology=topology, config=WITH_EVPN)),
+        read_topology(written(tmp_path, topology=topology, config=config)),
         lambda _: steps,
         seed=0,
         began=made.append,
@@ -98,6 +100,13 @@ def test_leaf_that_drops_a_family_ends_the_session(tmp_path: Path) -> None:
     assert ended == [0, 1, 2]
     assert lost(report, 1) == lost(report, 2) == set()
     assert report.steps[1].updates > 0
+
+
+def test_there_is_no_session_without_a_family_in_common_and_none_is_missed(tmp_path: Path) -> None:
+    only_evpn = WITH_EVPN.replace('"ipv4-unicast", ', "")
+    report, ended = run(tmp_path, FRR.replace("  neighbor 10.0.11.1 activate\n", ""), config=only_evpn)
+    assert ended == [0, 1]
+    assert report.steps[1].step == "reload leaf1 other0.conf"
 
 
 def test_what_of_it_is_not_simulated_is_told_before(tmp_path: Path) -> None:
