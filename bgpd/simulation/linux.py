@@ -4,12 +4,15 @@ what."""
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator, Mapping
 
 from bgpd.config.schema import FibConfig
 from bgpd.kernel.netlink import U32, KernelError, MessageFlag, MessageKind, attributes, messages
 from bgpd.kernel.nexthop_messages import NexthopObject, read_id, read_objects
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import (
+    RTA_GATEWAY,
+    RTA_MULTIPATH,
     RTA_NH_ID,
     RTA_OIF,
     RTA_PRIORITY,
@@ -17,6 +20,7 @@ from bgpd.kernel.route_messages import (
     RTMSG,
     RTN_BLACKHOLE,
     RTN_UNREACHABLE,
+    RTNEXTHOP,
     UNKNOWN,
     RouteForm,
     read_key,
@@ -34,6 +38,17 @@ FOREIGN = -(1 << 20)
 """Target of a route of another program: it leads to where none of bgpd's does."""
 
 
+def _gateways(found: Mapping[int, bytes]) -> Iterator[tuple[bytes, int]]:
+    """Those that the attributes of a route name, with the indexes of their interfaces."""
+    if RTA_GATEWAY in found:
+        yield found[RTA_GATEWAY], U32.unpack(found[RTA_OIF])[0]
+    hops, at = found.get(RTA_MULTIPATH, b""), 0
+    while at < len(hops):
+        length, _flags, _weight, index = RTNEXTHOP.unpack_from(hops, at)
+        yield attributes(hops, at + RTNEXTHOP.size, at + length)[RTA_GATEWAY], index
+        at += length
+
+
 class LinuxTables:
     """`routes`: (family, table, key, metric) -> (protocol, target) of the first route there; `objects`: nexthop objects
     by id. `behind`: further routes of the same prefix and metric, in the kernel's order. A target is a nexthop object,
@@ -47,6 +62,8 @@ class LinuxTables:
         self.routes: dict[Place, tuple[int, int]] = {}
         self.behind: dict[Place, list[tuple[int, int]]] = {}
         self.objects: dict[int, NexthopObject] = {}
+        self.gateways: dict[Place, frozenset[tuple[bytes, int]]] = {}
+        """Of routes that name gateways, without a nexthop object: packed addresses and indexes of interfaces."""
         self.links: dict[int, Link] = {}
         self.refuse: dict[bytes, int] = {}
         self.refuse_resilient = 0
@@ -130,9 +147,13 @@ class LinuxTables:
                 return errno.EINVAL
         else:
             has_none = request[23] in _WITHOUT_INTERFACE
-            target = _WITHOUT_INTERFACE[request[23]] if has_none else -U32.unpack(found[RTA_OIF])[0]
+            gateways = frozenset(_gateways(found))
+            index = next((index for _gateway, index in gateways), 0) or U32.unpack(found.get(RTA_OIF, bytes(4)))[0]
+            target = _WITHOUT_INTERFACE[request[23]] if has_none else -index
             if not has_none and not self.links[-target].up:
                 return errno.ENETDOWN
+            if gateways:
+                self.gateways[place] = gateways
         error = self._add(place, (protocol, target), flags)
         if not error:
             self._ran(kind, key)

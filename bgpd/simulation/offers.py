@@ -5,16 +5,27 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from bgpd.config.schema_workloads import PROBE_TABLES
+from bgpd.model.prefix import format_address, parse_prefix
 from bgpd.model.service import HealthCheck
+from bgpd.simulation.linux import METRIC
 from bgpd.workload.service.probes import Way
 
 if TYPE_CHECKING:
     from bgpd.simulation.host import SimulatedHost
 
-PLAIN, BOTH, KEPT = ADDRESSES = ("10.65.0.1/32", "10.65.0.2/32", "10.65.0.3/32")
-"""Services: as usual; announced while two backends work; kept, as they were, when all backends fail at once."""
-TERMS: dict[str, dict[str, object]] = {PLAIN: {}, BOTH: {"min_healthy": 2}, KEPT: {"last_resort": "keep"}}
+PLAIN, BOTH, KEPT, PROBED = ADDRESSES = ("10.65.0.1/32", "10.65.0.2/32", "10.65.0.3/32", "10.65.0.4/32")
+"""Services: as usual; announced while two backends work; kept, as they were, when all backends fail at once; announced
+while the address itself answers, too."""
+CHECK = {"type": "tcp", "port": 80, "interval_s": 1.0, "timeout_s": 0.5, "rise": 2, "fall": 3}
+TERMS: dict[str, dict[str, object]] = {
+    PLAIN: {},
+    BOTH: {"min_healthy": 2},
+    KEPT: {"last_resort": "keep"},
+    PROBED: {"probe": CHECK},
+}
 """What is said of each when it is offered."""
+_PROBE_TABLE = PROBE_TABLES[0]
 _LATE_S = 0.02
 _KNOWN_S = 11.0
 """After which a daemon has found out what works."""
@@ -39,11 +50,23 @@ class Offers:
     async def ask(self, check: HealthCheck, address: str, _way: Way) -> str:
         """A check of a backend (WaysOut)."""
         chance = self._host.loop.chance
-        if f"{address}/32" in self.sick:
+        if f"{address}/32" in self.sick or (f"{address}/32" == PROBED and not self.probe_leads_to()):
             await asyncio.sleep(check.timeout_s)
             return "no answer"
         await asyncio.sleep(chance.uniform(0, _LATE_S))
         return ""
+
+    def probe_leads_to(self) -> set[str]:
+        """The working backends that a probe comes to by the kernel's table of probes, if its rules send it there."""
+        kernel, (family, key) = self._host.kernel, parse_prefix(PROBED)
+        rules = {rule.table for rule in kernel.vrfs.rules if rule.source} & {
+            rule.table for rule in kernel.vrfs.rules if rule.to
+        }
+        place = family, _PROBE_TABLE, key, METRIC
+        if _PROBE_TABLE not in rules or place not in kernel.routes:
+            return set()
+        found = {f"{format_address(gateway)}/32" for gateway, _index in kernel.gateways.get(place, ())}
+        return found & set(self.usable(PROBED))
 
     def working(self, address: str) -> list[str]:
         """Those of a service that are there and work, if they are as many as it needs."""

@@ -82,6 +82,8 @@ class Kind(enum.StrEnum):
     BACKEND_SICK = "backend-sick"
     BACKEND_WELL = "backend-well"
     BACKENDS_SICK = "backends-sick"
+    SERVICE_MUTE = "service-mute"
+    SERVICE_ANSWERS = "service-answers"
     BACKEND_ENDS = "backend-ends"
     BACKEND_STARTS = "backend-starts"
     DRAIN_SERVICES = "drain-services"

@@ -11,7 +11,7 @@ from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.host import SimulatedHost
 from bgpd.simulation.kernel import MAIN
 from bgpd.simulation.linux import METRIC
-from bgpd.simulation.offers import ADDRESSES
+from bgpd.simulation.offers import ADDRESSES, PROBED
 from bgpd.simulation.shape import VETH
 from bgpd.simulation.wire import V4
 
@@ -28,6 +28,7 @@ def findings(fabric: Fabric, expected: Expected) -> Iterator[str]:
             yield from _announced(fabric, host, address, announcers)
             if host.daemon.routing.converged:
                 yield from _way(fabric, host, address, announcers, expected)
+                yield from _probed(host) if address == PROBED else ()
 
 
 def _announced(fabric: Fabric, host: SimulatedHost, address: str, announcers: list[str]) -> Iterator[str]:
@@ -53,7 +54,7 @@ def _way(fabric: Fabric, host: SimulatedHost, address: str, announcers: list[str
         (family, MAIN, key, METRIC), 0
     )  # another covers it where a leaf has a default
     hops = host.kernel.shares(target) if target > 0 else dict[tuple[bytes, int], int]()
-    working = host.offers.working(address)
+    working = host.offers.working(address) if address not in host.offers.sick else []
     leaves = () if working else expected.nearest_to_one(host.name, announcers, V4)
     is_kept = host.offers.may_be_kept(address)
     if is_kept and hops and hops.keys() <= _local(host, address, host.offers.present(address)).keys():
@@ -75,6 +76,13 @@ def _way(fabric: Fabric, host: SimulatedHost, address: str, announcers: list[str
         return
     for leaf in leaves:
         yield from _walk(fabric, leaf, address, (host.name,))
+
+
+def _probed(host: SimulatedHost) -> Iterator[str]:
+    """Probes of an address come to backends of the host that work, whatever route everybody else takes."""
+    offers = host.offers
+    if PROBED in offers.backends and offers.usable(PROBED) and not offers.probe_leads_to():
+        yield f"{host.name}: probes of {PROBED} do not come to {offers.usable(PROBED)}"
 
 
 def _local(host: SimulatedHost, address: str, backends: list[str]) -> dict[tuple[bytes, int], int | None]:

@@ -6,7 +6,7 @@ import random
 
 import msgspec
 
-from bgpd.simulation.offers import ADDRESSES
+from bgpd.simulation.offers import BOTH, KEPT, PLAIN, PROBED
 from bgpd.simulation.scenario import Event, Kind, Scenario
 
 _WEIGHTS = {
@@ -21,6 +21,15 @@ _WEIGHTS = {
     Kind.UNDRAIN: 3,
 }
 _MOST_BACKENDS = 2
+_ADDRESSES = PLAIN, BOTH, KEPT
+_OF_PROBED = {
+    Kind.SERVICE_STARTS: 3,
+    Kind.SERVICE_ENDS: 2,
+    Kind.SERVICE_MUTE: 4,
+    Kind.SERVICE_ANSWERS: 3,
+    Kind.BACKENDS_SICK: 1,
+}
+_PROBED_SHARE = 0.5
 
 
 def with_services(scenario: Scenario) -> Scenario:
@@ -29,7 +38,7 @@ def with_services(scenario: Scenario) -> Scenario:
     hosts = scenario.shape.hosts
     offered = tuple(
         (f"host{host}", address, chance.randrange(1, _MOST_BACKENDS + 1))
-        for address in ADDRESSES
+        for address in _ADDRESSES
         for host in range(hosts)
         if chance.random() < 0.6
     )
@@ -37,7 +46,31 @@ def with_services(scenario: Scenario) -> Scenario:
     for events in scenario.rounds:
         more = [_event(chance, hosts, event.at_s) for event in events]
         rounds.append(tuple(sorted((*events, *more), key=lambda event: event.at_s)))
-    return msgspec.structs.replace(scenario, services=offered, rounds=tuple(rounds))
+    return _with_probes(msgspec.structs.replace(scenario, services=offered, rounds=tuple(rounds)))
+
+
+def _with_probes(scenario: Scenario) -> Scenario:
+    """The same, in some with a service whose address is probed, where with some events something happens to it."""
+    chance, shape = random.Random(f"probes {scenario.seed}"), scenario.shape
+    if chance.random() >= _PROBED_SHARE:
+        return scenario
+    offered = [(f"host{host}", PROBED, _MOST_BACKENDS) for host in range(shape.hosts) if chance.random() < 0.7]
+    rounds = []
+    for events in scenario.rounds:
+        kinds = chance.choices(list(_OF_PROBED), list(_OF_PROBED.values()), k=len(events) // 3 + 1)
+        more = [
+            Event(
+                at_s=round(chance.uniform(0, events[-1].at_s if events else 0), 2),
+                kind=kind,
+                host=f"host{chance.randrange(shape.hosts)}",
+                address=PROBED,
+                value=_MOST_BACKENDS,
+            )
+            for kind in kinds
+        ]
+        rounds.append(tuple(sorted((*events, *more), key=lambda event: event.at_s)))
+    shape = msgspec.structs.replace(shape, has_probes=True)
+    return msgspec.structs.replace(scenario, shape=shape, services=(*scenario.services, *offered), rounds=tuple(rounds))
 
 
 def _event(chance: random.Random, hosts: int, at_s: float) -> Event:
@@ -47,6 +80,6 @@ def _event(chance: random.Random, hosts: int, at_s: float) -> Event:
         at_s=at_s + round(chance.random(), 2),
         kind=kind,
         host=f"host{chance.randrange(hosts)}",
-        address=chance.choice(ADDRESSES),
+        address=chance.choice(_ADDRESSES),
         value=chance.randrange(1, _MOST_BACKENDS + 1) if is_count else chance.randrange(_MOST_BACKENDS),
     )

@@ -14,11 +14,10 @@ from bgpd.model.prefix import parse_prefix
 from bgpd.model.views.orders import DrainRequest
 from bgpd.simulation.fabric import Fabric
 from bgpd.simulation.host import SimulatedHost
-from bgpd.simulation.offers import ADDRESSES, TERMS
+from bgpd.simulation.offers import ADDRESSES, CHECK, TERMS
 from bgpd.simulation.scenario import Event, Kind
 
 _FIRST_BACKEND = 201
-_CHECK = {"type": "tcp", "port": 80, "interval_s": 1.0, "timeout_s": 0.5, "rise": 2, "fall": 3}
 
 
 def backend(host: str, number: int) -> str:
@@ -37,7 +36,7 @@ async def start(fabric: Fabric, *, host: str, address: str, backends: int) -> No
         "backends": [
             {"id": f"b{at}", "addresses": [one.partition("/")[0]], "weight": at + 1} for at, one in enumerate(addresses)
         ],
-        "check": _CHECK,
+        "check": CHECK,
         **TERMS[address],
     }
     if await it.put_service(_name(address), msgspec.json.encode(body)):
@@ -76,6 +75,19 @@ async def _well(fabric: Fabric, event: Event) -> None:
     offers = fabric.hosts[event.host].offers
     offers.changed()
     offers.sick.discard(backend(event.host, int(event.value)))
+
+
+async def _mute(fabric: Fabric, event: Event) -> None:
+    """The address of a service answers no probe on a host any more, whatever its backends do."""
+    offers = fabric.hosts[event.host].offers
+    offers.changed()
+    offers.sick.add(event.address)
+
+
+async def _answers(fabric: Fabric, event: Event) -> None:
+    offers = fabric.hosts[event.host].offers
+    offers.changed()
+    offers.sick.discard(event.address)
 
 
 async def _all_sick(fabric: Fabric, event: Event) -> None:
@@ -134,6 +146,8 @@ SERVICES: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
     Kind.BACKEND_SICK: _sick,
     Kind.BACKEND_WELL: _well,
     Kind.BACKENDS_SICK: _all_sick,
+    Kind.SERVICE_MUTE: _mute,
+    Kind.SERVICE_ANSWERS: _answers,
     Kind.BACKEND_ENDS: _backend_ends,
     Kind.BACKEND_STARTS: _backend_starts,
     Kind.DRAIN_SERVICES: _drain_services,
@@ -144,8 +158,11 @@ SERVICES: dict[Kind, Callable[[Fabric, Event], Awaitable[None]]] = {
 
 
 def serving(fabric: Fabric, name: str, address: str) -> list[str]:
-    """The backends on a host that serve; of those that were kept since all failed, those that may be."""
+    """The backends on a host that serve; of those that were kept since all failed, those that may be; none where the
+    address itself does not answer."""
     offers = fabric.hosts[name].offers
+    if address in offers.sick:
+        return []
     is_kept = address in offers.must_keep or (
         offers.may_be_kept(address)
         and any(address in fabric.routers[leaf].peers[name].routes for leaf in fabric.leaves_of(name))

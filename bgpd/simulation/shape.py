@@ -31,7 +31,7 @@ from bgpd.simulation.router import Router, Style
 from bgpd.simulation.wire import EVPN, NO_LLGR, Codes, Route
 
 HOST_ASN, LEAF_ASN, SPINE_ASN = 65100, 65001, 65000
-_UPLINK, VETH, _OTHER = 2, 20, 30
+_LOOPBACK, _UPLINK, VETH, _OTHER = 1, 2, 20, 30
 VETHS = "veth0", "veth1"
 _GUESTS_RETRY_S = 2.0
 
@@ -46,7 +46,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     `bandwidths`: what each leaf says of what all announce, in units; 0: nothing. `guests`: BGP speakers of each host,
     who restart gracefully or not; `guests_communities`: whether what they say is announced with their communities.
     `vrf_sessions`: hosts have sessions with leaves in their VRFs, and say what they hear there by EVPN ("all"), or not
-    ("local"); "": they have none. `has_own_addresses`: hosts announce addresses of their own."""
+    ("local"); "": they have none. `has_own_addresses`: hosts announce addresses of their own.
+    `has_probes`: they have a loopback interface, at which answers to probes arrive."""
 
     hosts: int
     styles: tuple[Style, ...]
@@ -69,6 +70,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     guests_communities: str = "none"
     vrf_sessions: str = ""
     has_own_addresses: bool = False
+    has_probes: bool = False
 
     @property
     def more(self) -> tuple[Codes, ...]:
@@ -135,6 +137,8 @@ def _add_host(fabric: Fabric, shape: Shape, number: int, directory: Path) -> Non
         host.kernel.set_link(VETH + at, interface, up=True)
     host.kernel.set_link(_OTHER, "mgmt0", up=True)
     host.kernel.add_address(_OTHER, bytes((172, 16, 0, 2 + number)), 24)
+    if shape.has_probes:
+        host.kernel.set_link(_LOOPBACK, "lo", up=True)
     if shape.has_own_addresses:
         own_addresses.add(host)
     if shape.guests:

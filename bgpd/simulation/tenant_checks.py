@@ -91,6 +91,9 @@ def _announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
                     is_as_said = vrf_sessions.is_as_said(fabric, host, tenant, prefix, route)
                 if (route.label, route.gateway) != wanted or tenant.target not in route.extended or not is_as_said:
                     yield f"{leaf} has {name} of {host.name} as {route}, and should have it as {said}"
+                sticky = host.machines.get((tenant.name, evpn.prefix_of(name)))
+                if evpn.is_host(name) and sticky is not None and evpn.mobility(route)[0] is not sticky:
+                    yield f"{leaf} has {name} of {host.name} as {route}, and it is {'' if sticky else 'not '}sticky"
         if found:
             yield f"{leaf} has {sorted(found)} of {host.name}, which are of no tenant"
 

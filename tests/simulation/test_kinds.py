@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bgpd.evpn.mac_mobility import Mobility, encode_mobility
 from bgpd.fib.reconcile import Comparison
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.simulation.bfd_seeds import DETECTION_S
-from bgpd.simulation.offers import BOTH, KEPT, PLAIN
+from bgpd.simulation.offers import BOTH, KEPT, PLAIN, PROBED
 from bgpd.simulation.own_addresses import EVERYWHERE
 from bgpd.simulation.policies import EXPORTED, IMPORTED, IMPORTS
 from bgpd.simulation.router import Style
@@ -177,6 +178,24 @@ ADDRESSED = of(
     claims=(("host0", "10.64.0.1/32"), ("host1", "10.64.1.1/32")),
 )
 """Addresses of hosts themselves come and go, and one has such an address that it does not announce."""
+PROBED_TWICE = (("host0", PROBED, 2), ("host1", PROBED, 2))
+SILENT = of(
+    {"has_probes": True}, Event(at_s=0, kind=Kind.SERVICE_MUTE, host="host0", address=PROBED), services=PROBED_TWICE
+)
+HEARD_AGAIN = of(
+    {"has_probes": True},
+    Event(at_s=0, kind=Kind.WORKLOADS_DOWN, host="host0"),
+    Event(at_s=1, kind=Kind.SERVICE_MUTE, host="host1", address=PROBED),
+    Event(at_s=9, kind=Kind.WORKLOADS_UP, host="host0"),
+    Event(at_s=15, kind=Kind.SERVICE_ANSWERS, host="host1", address=PROBED),
+    services=PROBED_TWICE,
+)
+"""The address of a service does not answer, where its backends work; the interface to them goes down meanwhile."""
+STUCK = of(
+    {"tenants": 1},
+    Event(at_s=0, kind=Kind.MACHINE_STARTS_STICKY, host="host0", tenant="blue", address="10.64.0.2/32"),
+    machines=MACHINES,
+)
 SICK = of({}, Event(at_s=0, kind=Kind.BACKEND_SICK, host="host0"), services=OFFERED)
 LAST_DRAINED = of(
     {},
@@ -345,6 +364,9 @@ WITHOUT_FAULT = (
         TWICE,
         ENDED,
         ADDRESSED,
+        SILENT,
+        HEARD_AGAIN,
+        STUCK,
         SICK,
         LAST_DRAINED,
         DRAINED_TWICE,
@@ -394,6 +416,7 @@ def test_nothing_is_found_without_a_fault(scenario: Scenario) -> None:
         ("bgpd.workload.addresses_source.AddressesSource.host_changed", ADDRESSED, "which owns"),
         ("bgpd.workload.addresses_source.AddressesSource.reconfigure", ADDRESSED, "which owns"),
         ("bgpd.fib.vrfs.KernelVrfs.set_interfaces", VRFS, "is looked up in table 254"),
+        ("bgpd.workload.service.address_probes.AddressProbes.result", SILENT, "to 10.65.0.4/32 of"),
         ("bgpd.fib.vrfs.KernelVrfs._keep_connected", RULES, "172.20."),
         ("bgpd.workload.service.services.Services.check_result", SICK, "to 10.65.0.1/32 of"),
         ("bgpd.workload.feed.generations.Generations._apply", MISSED, "which owns"),
@@ -438,6 +461,14 @@ def test_a_refresh_that_says_nothing_between_its_marks_is_found(monkeypatch: pyt
 
     monkeypatch.setattr("bgpd.rib.adj_rib_out.AdjRibOut.resend_all", owe)
     assert "leaf0 has no route" in "\n".join(run(ASKED).found)
+
+
+def test_a_machine_that_is_not_announced_as_sticky_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def freely(mobility: Mobility) -> tuple[bytes, ...]:
+        return encode_mobility(msgspec.structs.replace(mobility, sticky=False))
+
+    monkeypatch.setattr("bgpd.evpn.originate.encode_mobility", freely)
+    assert "and it is sticky" in "\n".join(run(STUCK).found)
 
 
 def test_a_drain_that_takes_the_last_announcer_away_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
