@@ -95,6 +95,9 @@ def _announced(fabric: Fabric, host: SimulatedHost) -> Iterator[str]:
         for one in sorted(routes.keys() & wanted.keys() if host.config.policy else ()):
             if not policies.is_as_said(routes[one], wanted[one]):
                 yield f"{above} has of {below} {one} as {routes[one]}, and should have it as {wanted[one]}"
+        if peer.strange_next_hops:
+            named = sorted(one.hex() for one in peer.strange_next_hops)
+            yield f"{above} was told next hops {named} by {below}, which are not its addresses there"
         if peer.stale:
             yield f"{above} keeps {sorted(peer.stale)} of {below} as stale"
 

@@ -100,6 +100,10 @@ class Peer:
         """How often the router's AS may be in its paths."""
         self.takes: Filter | None = None
         self.tells: Filter | None = None
+        self.next_hops: frozenset[bytes] = frozenset()
+        """What it may name as next hop, as IPv6 also as the second of two; none: this is not looked at, ..."""
+        self.strange_next_hops: set[bytes] = set()
+        """... and what else it has named."""
         self._ended_families: set[Codes] = set()
         self._conversations: list[Conversation] = []
         self._due: dict[str, None] = {}
@@ -298,7 +302,9 @@ class Peer:
         if ended is not None:
             self._end_of_rib(ended)
             return
-        withdrawn, announced = read_update(body, self.name)
+        withdrawn, announced, next_hop = read_update(body, self.name)
+        if announced and self.next_hops and self.next_hops.isdisjoint((next_hop[:16], next_hop[16:])):
+            self.strange_next_hops.add(next_hop)
         for left in self._refreshed.values():
             left.difference_update(announced, withdrawn)
         routes = self.routes

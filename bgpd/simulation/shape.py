@@ -201,7 +201,8 @@ def _connect(fabric: Fabric, shape: Shape, leaf: int, host: SimulatedHost, numbe
     above = Port(router.stack, 10 + number, host.name, there)
     fabric.connect(above, Port(host.stack, index, interface, here), delay_s=shape.delay_s)
     bfd = Pace() if shape.bfd else None
-    router.add_peer(above, name=host.name, asn=HOST_ASN + number, dials=True, more=shape.more, bfd=bfd)
+    peer = router.add_peer(above, name=host.name, asn=HOST_ASN + number, dials=True, more=shape.more, bfd=bfd)
+    peer.next_hops = frozenset(one.packed for one in host.kernel.addresses if one.index == index)
     vrf_sessions.connect(fabric, router, above, host)
 
 

@@ -86,7 +86,8 @@ def connect(fabric: Fabric, leaf: Router, port: Port, host: SimulatedHost) -> No
         index = _FIRST_INDEX * (1 + tenant.number) + port.index
         above, _below = port.add_vlan(index, tenant.name, tenants.leaf_end(at, to), other=other)
         asn = host.config.router.asn
-        leaf.instances[tenant.name].add_peer(above, name=host.name, asn=asn, dials=True, sends_only_own=True)
+        peer = leaf.instances[tenant.name].add_peer(above, name=host.name, asn=asn, dials=True, sends_only_own=True)
+        peer.next_hops = frozenset((other[2],))
 
 
 # What should be
@@ -173,5 +174,7 @@ def _announced(fabric: Fabric, host: SimulatedHost, tenant: Tenant, instance: Ro
     wanted = said.prefixes - possible if tenants.speaks(host) else set[str]()
     if peer.routes.keys() - possible != wanted:
         yield f"{instance.name} has {sorted(peer.routes)} of {host.name}, which owns {sorted(wanted)}"
+    if peer.strange_next_hops:
+        yield f"{instance.name} was told next hops {sorted(peer.strange_next_hops)} by {host.name}"
     if peer.stale:
         yield f"{instance.name} keeps {sorted(peer.stale)} of {host.name} as stale"

@@ -163,8 +163,8 @@ def _text(packed: bytes, codes: Codes) -> str:
 
 
 @functools.lru_cache(1 << 12)
-def read_update(body: bytes, peer: str) -> tuple[Sequence[str], Mapping[str, Route]]:
-    """(withdrawn, announced and how) of an UPDATE; a router tells many neighbors the same."""
+def read_update(body: bytes, peer: str) -> tuple[Sequence[str], Mapping[str, Route], bytes]:
+    """(withdrawn, announced and how, by which next hop) of an UPDATE; a router tells many neighbors the same."""
     (length,) = struct.unpack_from("!H", body)
     withdrawn = list(read_nlri(body[2 : 2 + length]))
     at = 2 + length
@@ -173,7 +173,7 @@ def read_update(body: bytes, peer: str) -> tuple[Sequence[str], Mapping[str, Rou
     as_path: tuple[int, ...] = ()
     communities: tuple[int, ...] = ()
     extended: tuple[bytes, ...] = ()
-    preference, med, originator, clusters = 100, None, b"", b""
+    preference, med, originator, clusters, next_hop = 100, None, b"", b"", b""
     overlays: list[tuple[str, bytes, bytes]] = []
     at = 0
     while at < len(attributes):
@@ -183,10 +183,14 @@ def read_update(body: bytes, peer: str) -> tuple[Sequence[str], Mapping[str, Rou
         at += 4 if long else 3
         value = attributes[at : at + size]
         at += size
+        if kind == 14:
+            next_hop = value[4 : 4 + value[3]]
         if kind == 2 and value:
             as_path = struct.unpack(f"!{value[1]}I", value[2 : 2 + 4 * value[1]])
         elif kind == 4:
             med = int.from_bytes(value)
+        elif kind == 3:
+            next_hop = value
         elif kind == 5:
             preference = int.from_bytes(value)
         elif kind == 9:
@@ -218,7 +222,7 @@ def read_update(body: bytes, peer: str) -> tuple[Sequence[str], Mapping[str, Rou
     found = dict.fromkeys(announced, route)
     for name, label, gateway in overlays:
         found[name] = msgspec.structs.replace(route, label=label, gateway=gateway)
-    return withdrawn, found
+    return withdrawn, found, next_hop
 
 
 def capabilities(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -7,6 +7,9 @@ import pytest
 
 from bgpd.evpn.mac_mobility import Mobility, encode_mobility
 from bgpd.fib.reconcile import Comparison
+from bgpd.message.update_encoder import UpdateEncoder
+from bgpd.model.iana import Family
+from bgpd.model.next_hop import NextHop
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.simulation.bfd_seeds import DETECTION_S
 from bgpd.simulation.offers import BOTH, KEPT, PLAIN, PROBED
@@ -461,6 +464,18 @@ def test_a_refresh_that_says_nothing_between_its_marks_is_found(monkeypatch: pyt
 
     monkeypatch.setattr("bgpd.rib.adj_rib_out.AdjRibOut.resend_all", owe)
     assert "leaf0 has no route" in "\n".join(run(ASKED).found)
+
+
+@pytest.mark.parametrize("scenario", [VRFS, VRFS_UNNUMBERED, SPEAKING])
+def test_a_next_hop_that_is_not_the_host_s_is_found(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = UpdateEncoder._next_hop
+
+    def beside(encoder: UpdateEncoder, family: Family, next_hop: NextHop | None) -> bytes:
+        packed = right(encoder, family, next_hop)
+        return packed[:-1] + bytes((packed[-1] ^ 64,))
+
+    monkeypatch.setattr(UpdateEncoder, "_next_hop", beside)
+    assert "was told next hops" in "\n".join(run(scenario).found)
 
 
 def test_a_machine_that_is_not_announced_as_sticky_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
