@@ -87,7 +87,7 @@ class ApiServer:
 
     async def start(self) -> None:
         """Binds and serves; over TCP later, if that cannot be yet. Raises: SocketUnusable: with what to do."""
-        listener = bind_unix_socket(self._config)
+        listener = await asyncio.to_thread(bind_unix_socket, self._config)  # who knows the groups may take long
         loop = asyncio.get_running_loop()
         accept = self._set_up(make_app(self._backend), most=MAX_CONNECTIONS, kept=KEPT_FOR_OPERATORS)
         self._server = await loop.create_unix_server(accept, sock=listener, backlog=BACKLOG)
