@@ -75,6 +75,16 @@ def test_reference_has_each_command_and_option() -> None:
                 assert not is_shown or f"`{option}`" in section, f"{words} {option}"
 
 
+def test_each_argument_says_what_it_is() -> None:
+    bare = {
+        (command.prog, one.dest)
+        for _, command, _ in reference._commands(make_parser())
+        for one in command.arguments
+        if not one.help and not command.stands_for_commands(one)
+    }
+    assert bare == set()
+
+
 def test_reference_has_each_event() -> None:
     """Written by a method of the log, with a level's name, or by a function that is given such a method."""
     events = {event.name: event for event in reference.logged(reference.PACKAGE)}

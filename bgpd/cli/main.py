@@ -42,6 +42,8 @@ DEFAULT_CONFIG = "/etc/bgpd/bgpd.toml"
 SHELLS = ("bash", "zsh", "fish")
 IMPORTED = ("bird", "calico", "frr", "gobgp", "metallb")
 """Programs whose configuration `bgpd import` reads (FORMATS of migrate/importing.py)."""
+_NAME = "the name that it has in listings, events and reports"
+_IN_A_VRF = "the VRF of it; default: the main table"
 
 
 class Command(NamedTuple):
@@ -232,7 +234,7 @@ def _status_options(parser: Parser) -> None:
 
 def _explain_options(parser: Parser) -> None:
     parser.add_argument("address", metavar="ADDRESS", help="an address, or the name of a workload or service")
-    parser.add_argument("--vrf", metavar="VRF", default="")
+    parser.add_argument("--vrf", metavar="VRF", default="", help=_IN_A_VRF)
     when = "as it was: 10m (ago), 02:51, 2026-11-27T02:51"
     parser.add_argument("--at", metavar="TIME", type=moment, help=when)
     parser.add_argument(
@@ -247,7 +249,7 @@ def _explain_options(parser: Parser) -> None:
 def _why_not_options(parser: Parser) -> None:
     parser.add_argument("prefix", metavar="PREFIX", help="a prefix or an address")
     parser.add_argument("--neighbor", metavar="NAME", default="", help="only as to this neighbor")
-    parser.add_argument("--vrf", metavar="VRF", default="")
+    parser.add_argument("--vrf", metavar="VRF", default="", help=_IN_A_VRF)
     view_options(parser)
 
 
@@ -307,11 +309,12 @@ def _man_options(parser: Parser) -> None:
 def _workload_options(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     add = actions.add_parser("add", help="announce a workload, or change it")
-    add.add_argument("id", metavar="ID")
+    add.add_argument("id", metavar="ID", help=_NAME)
     add.add_argument("--address", metavar="PREFIX", action="append", help="may be given several times")
-    for name in ("interface", "mac", "vrf"):
-        add.add_argument(f"--{name}", metavar=name.upper())
-    add.add_argument("--kind", choices=("pod", "vm", "bare-metal"))
+    add.add_argument("--interface", metavar="INTERFACE", help="that leads to it")
+    add.add_argument("--mac", metavar="MAC", help="announced by EVPN with its address")
+    add.add_argument("--vrf", metavar="VRF", help=_IN_A_VRF)
+    add.add_argument("--kind", choices=("pod", "vm", "bare-metal"), help="what it is; nothing depends on it")
     add.add_argument("--sticky", action="store_true", help="its MAC must not move to another host")
     add.add_argument("--exception", action="store_true", help="moved here from another host's block")
     add.add_argument("--file", metavar="FILE", help='JSON payload instead of options; "-" is standard input')
@@ -321,7 +324,7 @@ def _workload_options(parser: Parser) -> None:
 def _service_options(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     add = actions.add_parser("add", help="announce a service, or change it")
-    add.add_argument("id", metavar="NAME")
+    add.add_argument("id", metavar="NAME", help=_NAME)
     add.add_argument("file", metavar="FILE", help='JSON payload (bgpd schema service); "-" is standard input')
     _object_actions(add, actions, "bgpd.cli.orders:add_service", "services")
 
@@ -329,7 +332,7 @@ def _service_options(parser: Parser) -> None:
 def _evpn_options(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     clear = actions.add_parser("clear", help="end the freeze of a MAC (duplicate detection)")
-    clear.add_argument("mac", metavar="MAC")
+    clear.add_argument("mac", metavar="MAC", help="as bgpd show vrfs has it")
     json_option(clear)
 
 
@@ -357,7 +360,7 @@ def _object_actions(add: Parser, actions: Commands, runs: str, kind: str) -> Non
     add.add_argument("--timeout", metavar="S", type=wait_s, help="seconds to wait until it is announced; 0 to 600")
     add.set_defaults(runs=runs)
     remove = actions.add_parser("del", help="withdraw it and forget it")
-    remove.add_argument("id", metavar="ID")
+    remove.add_argument("id", metavar="ID", help=_NAME)
     json_option(remove)
     remove.set_defaults(runs="bgpd.cli.orders:delete")
     listing = actions.add_parser("list", help=f"the same as bgpd show {kind}")
