@@ -7,9 +7,10 @@ reading has paused and a KEEPALIVE was sent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from bgpd.configuration import Configuration
@@ -33,6 +34,9 @@ LEAVE_S = 20.0
 """How long each part of a hand-over may take before systemd ends the process, which is a graceful restart: what is
 written while neighbors are heard, and what is written then. On a busy host both together may take longer than
 TimeoutStopSec= of the unit, which is as long."""
+CHANGE_S = 15.0
+"""How long a change of the configuration that has begun is waited for: its files may be on a disk that hangs. Less than
+TimeoutStopSec= of the unit."""
 DISK_S = 5.0
 """How long the disk has to answer."""
 _TURNS = 8
@@ -112,7 +116,7 @@ class Leaving:
         if not self._started.is_set() or self._stop.is_set() or self._routing.ending:
             raise HandOverFailed("bgpd is starting or stopping")
         was_restarting = self._is_restarting
-        async with self._configuration.changing:
+        async with self._no_change():
             self._check(was_restarting)
             systemd.extend_timeout(LEAVE_S)
             log.info("handover.begins")
@@ -137,6 +141,20 @@ class Leaving:
             finally:
                 prepared.end()
                 self._routing.speaker.hold(False)
+
+    @contextlib.asynccontextmanager
+    async def _no_change(self) -> AsyncIterator[None]:
+        """Meanwhile the configuration does not change. Raises: HandOverFailed: a change of it does not end."""
+        changing = self._configuration.changing
+        try:
+            async with asyncio.timeout(CHANGE_S):
+                await changing.acquire()
+        except TimeoutError:
+            raise HandOverFailed("a change of the configuration does not end: can its files be read?") from None
+        try:
+            yield
+        finally:
+            changing.release()
 
     async def _look_at_threads(self) -> None:
         """Raises: HandOverFailed: one waits for a disk, which may be another one than that of the state directory."""

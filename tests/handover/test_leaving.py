@@ -151,6 +151,21 @@ async def test_a_second_order_does_not_prepare_where_the_first_has_ended_the_pro
     assert left.ended == []
 
 
+async def test_a_change_of_the_configuration_that_does_not_end_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its files are on a disk that hangs, say: the process would be killed, and say nothing to anybody."""
+    monkeypatch.setattr(leaving, "CHANGE_S", 0.01)
+    left = Left()
+    async with left.changing:
+        with pytest.raises(HandOverFailed, match="a change of the configuration does not end"):
+            await left.hand_over(STORE, lambda signals: None)
+        assert left.holds == []
+    left._disk = cast(Disk, SimpleNamespace(answers=_at_once))
+    await left.hand_over(STORE, lambda signals: None)
+    assert left.left == 1
+
+
 async def test_signal_that_came_before_the_loop_stands_still_is_heard() -> None:
     """Its handler has run, and nothing else: the process that it becomes would not know of it."""
     left = Left()
