@@ -51,16 +51,7 @@ async def explain(
     kernel = await fib_views.lookup(fib, address)
     if kernel is not None:
         await fib_views.add_neighbors(fib, kernel)
-    table = rib.table(vrf, family)
-    key = longest_match(table, family, address)
-    if key is None:
-        key = longest_match(table, family, address, usable=False)
-    route = None if key is None else route_view(table, family, key, vrf=vrf)
-    fib_route = None if key is None else fib_views.route(fib, family, key)
-    if route is not None and fib_route is not None and not route.fib:
-        route.fib = fib_route.state
-    if route is not None and key is not None:
-        _say_rules(rib, table, key, route, rules)
+    route, fib_route = _routes(rib, fib, vrf, address, rules)
     workload = _workload(workloads, vrf, family, address)
     if workload is not None:
         workload = audience(workload)
@@ -91,6 +82,27 @@ async def explain(
     if drained and (workload is not None or (route is not None and route.fib == "local")):
         view.verdict += f"; {drained}"
     return view
+
+
+def _routes(
+    rib: Rib, fib: Fib, vrf: str, address: bytes, rules: Mapping[tuple[str, int], str]
+) -> tuple[RouteView | None, FibRouteView | None]:
+    """What the RIB and the kernel table have of the longest prefix around an address: of one that is used, if there is
+    such a prefix."""
+    family = family_of(address)
+    table = rib.table(vrf, family)
+    key = longest_match(table, family, address)
+    if key is None:
+        key = longest_match(table, family, address, usable=False)
+    if key is None:
+        return None, None
+    route = route_view(table, family, key, vrf=vrf)
+    fib_route = fib_views.route(fib, family, key)
+    if route is not None:
+        if fib_route is not None and not route.fib:
+            route.fib = fib_route.state
+        _say_rules(rib, table, key, route, rules)
+    return route, fib_route
 
 
 def _is_connected(fib: Fib, family: Family, kernel: KernelRouteView) -> bool:
