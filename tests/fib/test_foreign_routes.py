@@ -12,6 +12,7 @@ from bgpd.fib.answers import OCCUPIED
 from bgpd.kernel.netlink import MessageKind
 from bgpd.kernel.route_messages import UNKNOWN
 from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelRoute
 from bgpd.model.next_hop import BLACKHOLE, NextHop
 from bgpd.model.prefix import parse_prefix
 from tests.fib.fake_kernel import FOREIGN, METRIC, PROTOCOL, FakeKernel
@@ -215,6 +216,24 @@ async def test_ipv6_route_of_bgpds_protocol_behind_bgpds_own_costs_it_not(found:
             await until(lambda wanted=number: len(looks) > wanted and it.dataplane.idle)
         assert it.kernel.all_at(V6, key)[0] == own
         assert it.kernel.log == []
+
+
+async def test_route_for_a_type_of_service_is_beside_bgpds_and_not_against_it() -> None:
+    before, after = parse_prefix("10.64.1.0/24")[1], parse_prefix("10.64.2.0/24")[1]
+    async with running() as it:
+        it.want({before: (LEAF1,)})
+        await it.settle()
+        for key in (before, after):
+            it.kernel.tell(KernelRoute(family=V4, key=key, table=254, protocol=4, metric=METRIC, interface="x", tos=16))
+        it.want({after: (LEAF1,)})
+        await it.settle()
+        assert [it.state_of(prefix)[0] for prefix in ("10.64.1.0/24", "10.64.2.0/24")] == ["installed"] * 2
+        other = it.kernel.add_foreign("10.64.2.0/24", metric=100)
+        await it.settle()
+        assert [protocols(it.kernel, V4, key) for key in (before, after)] == [[PROTOCOL], []]
+        it.kernel.remove_foreign(other)
+        await it.settle()
+        assert [protocols(it.kernel, V4, key) for key in (before, after)] == [[PROTOCOL]] * 2
 
 
 async def test_two_routes_that_a_crash_left_become_one() -> None:
