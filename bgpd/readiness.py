@@ -194,6 +194,7 @@ class Readiness:
                 *routing.rib.contested.warnings(),
                 *self._journal.warnings(),
                 *self._trial.warnings(),
+                *_without_keys(routing),
                 *_discarded(routing),
             ],
             waiting_for=[_with_rest(text, until_s, self.age_s) for text, until_s in self._waits],
@@ -244,6 +245,14 @@ def _with_rest(text: str, until_s: float | None, age_s: float) -> str:
 def _discarded(routing: Routing) -> Iterator[str]:
     for source, family, count in routing.rib.received.discarded():
         yield f"neighbor {source.name}: {count} {family} prefixes beyond max_prefixes were discarded"
+
+
+def _without_keys(routing: Routing) -> Iterator[str]:
+    """A session has its keys in the kernel, and goes on without their files."""
+    for neighbor in routing.speaker.neighbors:
+        if neighbor.lacks_keys and neighbor.wire is not None and not neighbor.peering.dynamic:
+            what = "its password or key files cannot be used: the session goes on, and could not begin again"
+            yield f"neighbor {neighbor.peering.name}: {what}; bgpd check says why"
 
 
 def waits(

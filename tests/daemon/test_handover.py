@@ -634,6 +634,13 @@ def test_frr_with_a_password_sees_its_session_go_on(fabric: Fabric, tmp_path: Pa
             assert after["messageStats"][kind] == before["messageStats"][kind], kind
         announce(frr, "10.10.0.0/16")
         host.wait_hops("10.10.0.0/16", "10.0.1.2%eth0")
+        key.write_text("")
+        host.hand_over()
+        assert frr_session(frr, "10.0.1.1")["connectionsEstablished"] == before["connectionsEstablished"]
+        assert any("could not begin again; bgpd check says why" in one for one in host.health()["warnings"])
+        key.write_text("secret\n")
+        host.cli("reload")
+        host.wait(lambda: not any("begin again" in one for one in host.health()["warnings"]), "the keys to be read")
 
 
 def test_frr_unnumbered_sees_its_session_go_on(fabric: Fabric) -> None:
