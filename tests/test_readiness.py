@@ -133,6 +133,7 @@ class Parts:
             hostnames=SimpleNamespace(warnings=list),
             bfd=SimpleNamespace(problem=""),
             error="",
+            neighbors=(),
             awaiting_end_of_rib=lambda: self.awaiting,
             sends_end_of_rib=lambda _: self.sends_end_of_rib,
         )
