@@ -279,8 +279,9 @@ class ConfiguredVrfs:
                 await self._remove(name)
             for name in self.problems.keys() - kept:
                 del self.problems[name]
-                if self._untold.pop(name, None) is not None and self._swept:
-                    self._begin_to_remove_left()
+                self._untold.pop(name, None)
+            if self._swept and not self._dataplane.upkeep.unread <= self._configured:
+                self._begin_to_remove_left()
 
     async def _start(self, config: VrfConfig) -> Fib:
         """The table of a VRF, started; nothing is changed yet. Raises: VrfRefused: the kernel cannot have the VRF."""

@@ -694,6 +694,33 @@ async def test_table_that_could_not_be_read_once_does_not_keep_the_dataplane_fro
     assert (await it.dataplane.change(b"")).lost == "bgpd ends"
 
 
+@pytest.mark.usefixtures("net")
+async def test_groups_do_not_stay_for_a_table_that_could_not_be_read_and_is_not_configured_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running(use_devices=False) as it:
+        owner, fibs = VrfsOwner(), dict(it.fibs)
+        dumped = it.dataplane.reader.routes
+
+        async def unreadable(*_: object, **__: object) -> None:
+            raise OSError(errno.EBUSY, "the table changed during each of 20 dumps")
+
+        configured = configured_vrfs(it, owner, fibs)
+        await configured.start([])
+        configured.sweep()
+        await configured.left_removed()
+        green = VrfConfig(name="green", table=1003)
+        monkeypatch.setattr(it.dataplane.reader, "routes", unreadable)
+        await configured.add([green])
+        assert it.dataplane.upkeep.unread == {1003}
+        monkeypatch.setattr(it.dataplane.reader, "routes", dumped)
+        await configured.add([])
+        await configured.remove([])
+        await until(lambda: not it.dataplane.upkeep.unread)
+        await configured.stop_trying()
+        await configured.stop()
+
+
 class Unreadable:
     """The kernel's policy rules, which cannot be read while they change all the time."""
 
