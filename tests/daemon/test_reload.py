@@ -276,11 +276,11 @@ def test_what_is_not_confirmed_goes_back_also_after_a_crash(host: Host) -> None:
     with pytest.raises(LabError, match="no configuration is on trial"):
         host.cli("confirm")
     host.write_config(config(*BASE))
-    host.cli("reload", "--confirm", "1s")
+    host.cli("reload", "--confirm", "5s")
     host.terminate(signal.SIGKILL)
     state = host.directory / "state"
     (state / "trial.json").write_text("{")
-    time.sleep(1)
+    time.sleep(5)
     host.start()
     host.wait_established("leaf1", "leaf2")
     host.wait_ready()
