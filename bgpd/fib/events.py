@@ -138,7 +138,7 @@ class TableEvents:
         That is asked of the kernel, since the word on a link may stand behind a flood of flushed routes.
         """
         form = self._writer.form
-        if route.table != form.table or route.tos:  # bgpd makes none for a type of service
+        if route.table != form.table or route.is_for_some:  # bgpd makes no such routes
             return
         if route.metric != form.metric:
             if not gone:

@@ -217,11 +217,12 @@ class Ownership:
             del routes[route.family][route.key]
 
     def _stands_against(self, family: Family, key: bytes) -> KernelRoute | None:
-        """The foreign route because of which a prefix must not be written. One for a type of service does not count:
-        the kernel uses it for packets of that only, and for these whatever metrics are."""
+        """The foreign route because of which a prefix must not be written. One for a type of service, or for some
+        sources, does not count: the kernel uses it for such packets only, and for these whatever metrics are."""
         is_overridden = key in self._override[family]
         routes = self._foreign[family].get(key, ())
-        return next((one for one in routes if not one.tos and (not is_overridden or one.metric == self._metric)), None)
+        against = (one for one in routes if not one.is_for_some)
+        return next((one for one in against if not is_overridden or one.metric == self._metric), None)
 
     def addresses_changed(self) -> None:
         """Own addresses or networks changed. They are read at the next question: once for all changes of a turn."""

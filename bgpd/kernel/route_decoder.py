@@ -46,8 +46,8 @@ HopsOf = Callable[[int], Iterable[Hop] | None]
 """Where a nexthop object leads to by its id; None if it is unknown."""
 _PROTOCOL_AT = 16 + 5
 """Offset of rtm_protocol from the message's header."""
-_TOS_AT = 16 + 3
-"""Likewise of rtm_tos."""
+_SOURCE_LENGTH_AT, _TOS_AT = 16 + 2, 16 + 3
+"""Likewise of rtm_src_len and rtm_tos."""
 _RTM_F_CLONED = 0x200
 _RTA_CACHEINFO = 12
 _RTA_VIA = 18
@@ -88,8 +88,8 @@ class RouteRun(msgspec.Struct, frozen=True):
 
 
 def read_runs(data: bytes) -> Iterator[RouteRun]:
-    """The routes of one datagram of a dump, in order, as runs; without those for a type of service, of which bgpd makes
-    none: beside one of these another route of the prefix and metric can be, and a deletion that names none goes for it.
+    """The routes of one datagram of a dump, in order, as runs; without those for a type of service or for some sources,
+    which bgpd never makes: beside one another route of the prefix and metric can be, and a deletion goes for that.
     """
     offset, total = 0, len(data)
     while offset + ROUTE_HEAD <= total:
@@ -102,7 +102,7 @@ def read_runs(data: bytes) -> Iterator[RouteRun]:
         stride = (length + 3) & ~3
         places = _places(data, offset, length)
         count = _run_length(data, offset, stride, places)
-        if not data[offset + _TOS_AT]:
+        if not (data[offset + _SOURCE_LENGTH_AT] or data[offset + _TOS_AT]):
             yield _read_run(data, offset, stride, count, places)
         offset += stride * count
 
@@ -122,7 +122,7 @@ def _places(data: bytes, offset: int, length: int) -> dict[int, tuple[int, int]]
 
 def _run_length(data: bytes, offset: int, stride: int, places: dict[int, tuple[int, int]]) -> int:
     """How many messages from here have the layout, table, protocol and type of the first."""
-    constant = [*range(8), 16, *range(19, 24)]
+    constant = [*range(8), 16, *range(18, 24)]
     for place, _size in places.values():
         constant.extend(range(place - 4, place))
     if RTA_TABLE in places:

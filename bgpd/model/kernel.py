@@ -92,7 +92,14 @@ class KernelRoute(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it is a blackhole, unreachable, prohibit or throw route (IPv6 has these by the interface lo)."""
         return self.details[:1] in _DROPPING
 
+    @property
+    def is_for_some(self) -> bool:
+        """Whether it carries packets of one type of service only, or packets from some sources only (IPv6 `from`)."""
+        return bool(self.tos) or self.details[1:2] == _BY_SOURCE
 
+
+_BY_SOURCE = b"\x02"
+"""RTA_SRC: where a route has it, it is the first attribute of its `details`."""
 _DROPPING = frozenset((b"\x06", b"\x07", b"\x08", b"\x09"))
 """RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT, RTN_THROW: the rtm_type that `details` of such a route begin with."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
+from typing import Any
 
 import pytest
 
@@ -218,13 +219,15 @@ async def test_ipv6_route_of_bgpds_protocol_behind_bgpds_own_costs_it_not(found:
         assert it.kernel.log == []
 
 
-async def test_route_for_a_type_of_service_is_beside_bgpds_and_not_against_it() -> None:
+@pytest.mark.parametrize("some", [{"tos": 16}, {"details": b"\1\2\x0a\0\0\0"}], ids=["type of service", "sources"])
+async def test_route_for_some_packets_is_beside_bgpds_and_not_against_it(some: dict[str, Any]) -> None:
     before, after = parse_prefix("10.64.1.0/24")[1], parse_prefix("10.64.2.0/24")[1]
     async with running() as it:
         it.want({before: (LEAF1,)})
         await it.settle()
         for key in (before, after):
-            it.kernel.tell(KernelRoute(family=V4, key=key, table=254, protocol=4, metric=METRIC, interface="x", tos=16))
+            route = KernelRoute(family=V4, key=key, table=254, protocol=4, metric=METRIC, interface="x", **some)
+            it.kernel.tell(route)
         it.want({after: (LEAF1,)})
         await it.settle()
         assert [it.state_of(prefix)[0] for prefix in ("10.64.1.0/24", "10.64.2.0/24")] == ["installed"] * 2

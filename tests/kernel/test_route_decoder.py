@@ -44,11 +44,12 @@ def test_mixed_datagrams_are_read_whole_and_in_order(
     assert found == single
 
 
-def test_own_routes_for_a_type_of_service_are_passed_over() -> None:
+@pytest.mark.parametrize("place", [18, 19], ids=["sources", "type of service"])
+def test_own_routes_for_some_packets_are_passed_over(place: int) -> None:
     keys = [b"\x18\x0a\1\2", b"\x18\x0a\1\3", b"\x18\x0a\1\4"]
     first, other, last = (encode_adds(Family.IPV4_UNICAST, [key], 7, RouteForm(254, 217, 20)) for key in keys)
-    of_a_type = other[:19] + b"\x10" + other[20:]
-    assert [key for run in read_runs(first + of_a_type + last) for key in run.keys] == [keys[0], keys[2]]
+    for_some = other[:place] + b"\x10" + other[place + 1 :]
+    assert [key for run in read_runs(first + for_some + last) for key in run.keys] == [keys[0], keys[2]]
 
 
 @given(st.binary(max_size=300))
