@@ -27,6 +27,8 @@ from bgpd.runtime.events import log
 
 _RETRY_FIRST_S = 0.1
 _RETRY_LAST_S = 30.0
+_SILENT_PAUSE_S = 0.5
+"""Until deletions are tried again while one answer after the other is lost."""
 _ESRCH = 3
 OCCUPIED = "another route of the prefix and of bgpd's metric is in the kernel"
 
@@ -79,11 +81,12 @@ class Answers:
         self._retry: asyncio.TimerHandle | None = None
         self._retry_delay_s = _RETRY_FIRST_S
         self._is_silent = False
+        self._again: asyncio.TimerHandle | None = None
 
     def stop(self) -> None:
-        """Cancel the retry timer."""
-        if self._retry is not None:
-            self._retry.cancel()
+        """Cancel the retry timers."""
+        for timer in filter(None, (self._retry, self._again)):
+            timer.cancel()
 
     def written(self, family: Family, plan: Plan, outcome: Outcome) -> None:
         """A batch is done: attribute its errors, report what the kernel has."""
@@ -113,7 +116,7 @@ class Answers:
         if any(target < 0 for target, _keys in plan.adds) or any(change.target < 0 for change in plan.changes):
             self._table.direct_routes_written()
         self._report_failed(family, failed)
-        if outcome.lost or any(why != OCCUPIED for why in failed.values()):
+        if any(why != OCCUPIED for why in failed.values()):
             self._retry_later()
         elif not any(table.failed for table in self._families.values()):
             self._retry_delay_s = _RETRY_FIRST_S
@@ -211,9 +214,9 @@ class Answers:
         if outcome.lost:
             log.error("fib.write_result_unknown", error=outcome.lost)
             self._examiner.add(family, deletes)
-            if self._is_silent:  # the kernel does not answer: what is deleted is tried again with what failed
+            if self._is_silent:  # nothing would be done but this
                 self._families[family].distrusted.update(deletes)
-                self._retry_later()
+                self._try_again_soon()
             else:
                 self._table.ask_again(family, deletes, distrust=True)
         self._is_silent = bool(outcome.lost)
@@ -237,6 +240,14 @@ class Answers:
         if self._retry is None:
             self._retry = asyncio.get_running_loop().call_later(self._retry_delay_s, self._retry_now)
             self._retry_delay_s = min(self._retry_delay_s * 2, _RETRY_LAST_S)
+
+    def _try_again_soon(self) -> None:
+        if self._again is None:
+            self._again = asyncio.get_running_loop().call_later(_SILENT_PAUSE_S, self._try_again_now)
+
+    def _try_again_now(self) -> None:
+        self._again = None
+        self._table.try_again()
 
     def _retry_now(self) -> None:
         self._retry = None

@@ -238,7 +238,8 @@ class TableWriter:
         """Failed routes are due for a retry, and those that the kernel may have otherwise than it is known."""
         for family, routes in self.families.items():
             if routes.failed or routes.distrusted:
-                self.rechecks.add(family, [list(routes.failed.keys() | routes.distrusted)])
+                others = sorted(routes.distrusted.difference(routes.failed))
+                self.rechecks.add(family, [[*routes.failed, *others]])
 
     def recheck_unsettled(self) -> None:
         """Routes by groups that died or lack members, failed ones and blocked ones: a link came up, next hops lead

@@ -128,7 +128,7 @@ class Fib:
         """
         self.writer.withdrawing = True
         for family, routes in self.families.items():
-            others = [*routes.failed, *routes.distrusted]
+            others = [*routes.failed, *sorted(routes.distrusted)]
             for keys in itertools.chain(routes.installed.slices(SLICE), [others]):
                 self.writer.update(family, dict.fromkeys(keys))
                 await asyncio.sleep(0)

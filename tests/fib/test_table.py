@@ -643,7 +643,7 @@ async def test_withdraw_all_ends_where_the_kernel_does_not_answer(monkeypatch: p
         assert it.kernel.routes == {}
 
 
-async def test_a_deletion_whose_answer_is_lost_again_and_again_is_tried_in_growing_pauses(
+async def test_a_deletion_whose_answer_is_lost_again_and_again_is_tried_again_in_pauses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with running() as it:
