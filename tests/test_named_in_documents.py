@@ -60,7 +60,8 @@ def test_events_and_keys_of_the_configuration_are_there() -> None:
     _, components = msgspec.json.schema_components([Config])
     keys = {key for definition in components.values() for key in definition.get("properties", ())}
     events = {event.name for event in logged(PACKAGE)} | {f"workload.{state.value}" for state in WorkloadState}
-    events |= set(re.findall(r'"(history\.[a-z_]+)"', (PACKAGE / "history/changes.py").read_text()))
+    sources = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    events |= set(re.findall(r'"([a-z_]+\.[a-z0-9_]+)"', sources))
     first_words = {event.partition(".")[0] for event in events} | set(Config.__struct_encode_fields__)
     unknown = set()
     for page, text in spans(r"[a-z_]+\.[a-z0-9_]+"):
