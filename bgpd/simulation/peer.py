@@ -57,11 +57,11 @@ class LocalAs(msgspec.Struct, frozen=True):
 
 class Peer:
     """One neighbor of a router: its session, what it announces (`routes`), and what it was sent (`sent`). `ended`: how
-    often a session with it has. `sends_only_own`: it is told what the router itself announces, and nothing else.
-    `more`: families beside those of the link; `offered` are all, and `families` those of the session. `hold_s`: the
-    hold time that it is offered. `takes` and `tells`: what becomes of a route that comes in, or goes out; None:
-    nothing. `is_internal`: of the same AS; then a `is_client` is told what others of the AS have said, and they what it
-    says (RFC 4456)."""
+    often a session with it has, `ended_at`: when the last one has. `sends_only_own`: it is told what the router itself
+    announces, and nothing else. `more`: families beside those of the link; `offered` are all, and `families` those of
+    the session. `hold_s`: the hold time that it is offered. `takes` and `tells`: what becomes of a route that comes
+    in, or goes out; None: nothing. `is_internal`: of the same AS; then a `is_client` is told what others of the AS
+    have said, and they what it says (RFC 4456)."""
 
     def __init__(
         self,
@@ -88,6 +88,7 @@ class Peer:
         self.session: Conversation | None = None
         self.sent: dict[str, Route] = {}
         self.ended = 0
+        self.ended_at = 0.0
         self.is_awaited = False
         of_link = (V4, V6) if len(port.address) == 16 or port.address6 else (V4,)
         self.offered: tuple[Codes, ...] = (*of_link, *more)
@@ -221,6 +222,7 @@ class Peer:
             return
         self.session = None
         self.ended += 1
+        self.ended_at = self.router.loop.now
         self._due.clear()
         self._refreshed.clear()
         restart = conversation.restart

@@ -12,6 +12,7 @@ import random
 import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,6 +22,9 @@ from bgpd.simulation.network import BGP_PORT, End, Port, Stack
 from bgpd.simulation.peer import LocalAs, Peer
 from bgpd.simulation.summaries import SUMMARY, Summaries
 from bgpd.simulation.wire import CEASE, EVPN, HARD_RESET, NOTIFICATION, V4, Codes, Route, attribute, codes_of, nlri
+
+if TYPE_CHECKING:
+    from bgpd.simulation.loop import VirtualLoop
 
 HOLD_S = 9
 _ADVERTISE_S = 10.0
@@ -62,7 +66,7 @@ class Router:
     def __init__(
         self,
         name: str,
-        loop: asyncio.AbstractEventLoop,
+        loop: VirtualLoop,
         *,
         asn: int,
         router_id: bytes,

@@ -27,6 +27,8 @@ REST_S = 55.0
 groups go that no route uses any more."""
 EMPTY_REST_S = 35.0
 """Longer than these 20 s and the time between two comparisons of the kernel: no routes are kept of who has left."""
+_CALM_S = 25.0
+"""The end of such a rest, in which no session may end: longer than hold time and pause between dials together."""
 _LOOK_S = 0.01
 """After a change, so that many are one look."""
 _LOOKS, _WALK_S = 3, 0.3
@@ -92,12 +94,12 @@ async def _run(fabric: Fabric, scenario: Scenario) -> list[str]:
     for number, events in enumerate(scenario.rounds):
         await _happen(fabric, events)
         await calm(fabric)
-        found += [f"round {number}: {one}" for one in await _rest(fabric, checks.findings)]
+        found += [f"round {number}: {one}" for one in await _rest(fabric, _findings)]
         if found:
             break
     if not found:
         await heal(fabric)
-        found += [f"healed: {one}" for one in await _rest(fabric, checks.findings)]
+        found += [f"healed: {one}" for one in await _rest(fabric, _findings)]
     if not found:
         await _empty(fabric)
         found += [f"emptied: {one}" for one in await _rest(fabric, checks.leftovers, EMPTY_REST_S)]
@@ -132,7 +134,7 @@ async def _gently(fabric: Fabric, scenario: Scenario) -> list[str]:
         await asyncio.sleep(scenario.bound_s)
         found.clear()
         found.update(dict.fromkeys(f"after {scenario.bound_s:g} s: {one}" for one in losses()))
-    rest = await _rest(fabric, checks.findings)
+    rest = await _rest(fabric, _findings)
     if scenario.keeps_sessions:
         rest += [
             f"{router.name} has lost its session with {peer.name}"
@@ -157,6 +159,16 @@ async def _rest(fabric: Fabric, look: Callable[[Fabric], list[str]], rest_s: flo
             break
         await asyncio.sleep(_WALK_S)
     return look(fabric)
+
+
+def _findings(fabric: Fabric) -> list[str]:
+    routers = [one for router in fabric.routers.values() for one in (router, *router.instances.values())]
+    return checks.findings(fabric) + [
+        f"the session of {router.name} with {peer.name} has ended while all was at rest"
+        for router in routers
+        for peer in router.peers.values()
+        if peer.ended and peer.ended_at > fabric.loop.now - _CALM_S
+    ]
 
 
 def _stalled_s(fabric: Fabric) -> float:

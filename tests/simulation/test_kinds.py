@@ -199,6 +199,7 @@ STUCK = of(
     Event(at_s=0, kind=Kind.MACHINE_STARTS_STICKY, host="host0", tenant="blue", address="10.64.0.2/32"),
     machines=MACHINES,
 )
+LONG_HOLD = of({}, Event(at_s=0, kind=Kind.RELOAD_HOLD_TIME, host="host0", leaf="leaf0", value=60))
 SICK = of({}, Event(at_s=0, kind=Kind.BACKEND_SICK, host="host0"), services=OFFERED)
 LAST_DRAINED = of(
     {},
@@ -370,6 +371,7 @@ WITHOUT_FAULT = (
         SILENT,
         HEARD_AGAIN,
         STUCK,
+        LONG_HOLD,
         SICK,
         LAST_DRAINED,
         DRAINED_TWICE,
@@ -476,6 +478,12 @@ def test_a_next_hop_that_is_not_the_host_s_is_found(scenario: Scenario, monkeypa
 
     monkeypatch.setattr(UpdateEncoder, "_next_hop", beside)
     assert "was told next hops" in "\n".join(run(scenario).found)
+
+
+def test_sessions_that_end_again_and_again_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether one is there at the moment of the look or not."""
+    monkeypatch.setattr("bgpd.message.open.min", max, raising=False)  # of both hold times
+    assert "has ended while all was at rest" in "\n".join(run(LONG_HOLD).found)
 
 
 def test_a_machine_that_is_not_announced_as_sticky_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
