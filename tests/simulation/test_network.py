@@ -31,7 +31,7 @@ class Pair:
         self.accepted: list[End] = []
         self.data = b""
         self.errors: list[OSError | None] = []
-        self.stacks[1].listening[socket.AF_INET, BGP_PORT] = self._accept
+        self.stacks[1].listening[socket.AF_INET, BGP_PORT, 0] = self._accept
 
     def _accept(self, end: End) -> None:
         self.accepted.append(end)
