@@ -42,6 +42,9 @@ def main(arguments: argparse.Namespace, hooks: Hooks) -> int:
         )
     except ImportFailed as error:
         raise CommandFailed(str(error)) from None
+    except (KeyboardInterrupt, OSError):  # what still ran is thrown away with the process, whatever holds it until then
+        sys.unraisablehook = lambda _unraisable: None
+        raise
     told.ended(report)
     return 0 if report.good else 1
 
