@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import sys
+import warnings
 
 import msgspec
 
@@ -44,6 +45,7 @@ def main(arguments: argparse.Namespace, hooks: Hooks) -> int:
         raise CommandFailed(str(error)) from None
     except (KeyboardInterrupt, OSError):  # what still ran is thrown away with the process, whatever holds it until then
         sys.unraisablehook = lambda _unraisable: None
+        warnings.simplefilter("ignore", RuntimeWarning)
         raise
     told.ended(report)
     return 0 if report.good else 1

@@ -374,7 +374,9 @@ def simulated_time(chance: random.Random, *, slow_looks: float = 0.01) -> Iterat
         with _nothing_unraised(loop):
             yield loop
     except BaseException as error:
-        traceback.clear_frames(error.__traceback__)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a coroutine that had not begun yet
+            traceback.clear_frames(error.__traceback__)
         raise
     finally:
         asyncio.set_event_loop(None)
