@@ -26,7 +26,7 @@ REST_S = 55.0
 """Longer than hold, restart and stale times together, and than hold and restart times and the up to 20 s after which
 groups go that no route uses any more."""
 EMPTY_REST_S = 55.0
-"""Longer than these 20 s and two comparisons of the kernel: a route may go only by the second one."""
+"""Longer than these 20 s and what the last routes take to go: in one fabric (seed 101) more than 15 s."""
 _CALM_S = 25.0
 """The end of such a rest, in which no session may end: longer than hold time and pause between dials together."""
 _LOOK_S = 0.01
