@@ -35,7 +35,9 @@ from bgpd.runtime.events import log
 from bgpd.runtime.turns import soon, turns
 
 _COMPAT_MODE = pathlib.Path("/proc/sys/net/ipv4/nexthop_compat_mode")
-_SWITCH_INTERVAL_S = 0.001
+_SWITCH_INTERVAL_S = 0.0002
+"""How long a thread waits for the interpreter while the loop has it: with 1 ms the writer, which gives it back at each
+call, lost a fourteenth of the time that a million routes take."""
 _BATCHES_AHEAD = 8
 _FEW_AHEAD = 2
 """Batches on their way while changes of others may come that are to be written first: these wait for no more."""
