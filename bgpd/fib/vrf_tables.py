@@ -277,11 +277,12 @@ class ConfiguredVrfs:
             self._configured = {self._config.table, *(config.table for config in vrfs)}
             for name in [name for name in self._configs if name not in kept]:
                 await self._remove(name)
-            for name in self.problems.keys() - kept:
+            refused = self.problems.keys() - kept
+            for name in refused:
                 del self.problems[name]
                 self._untold.pop(name, None)
-            if self._swept and not self._dataplane.upkeep.unread <= self._configured:
-                self._begin_to_remove_left()
+            if self._swept and (refused or not self._dataplane.upkeep.unread <= self._configured):
+                self._begin_to_remove_left()  # of one that was refused an earlier run may have left routes
 
     async def _start(self, config: VrfConfig) -> Fib:
         """The table of a VRF, started; nothing is changed yet. Raises: VrfRefused: the kernel cannot have the VRF."""
