@@ -151,6 +151,9 @@ class Tables:
     def _set_what_is_kept(self, table: LocRib) -> None:
         table.exports_learned = self._exports_learned(table.vrf, table.family)
         table.gathers_keys = table.exports_learned or table.family is Family.L2VPN_EVPN or bool(self._watchers)
+        if not table.exports_learned:
+            table.unacknowledged.clear()
+            table.refused.clear()
 
     def gathered(self, table: LocRib) -> None:
         """A batch was added to what is pending in a table."""

@@ -263,3 +263,16 @@ def test_memory_that_ends_while_routes_are_stored_is_one_of_shared_state(monkeyp
     monkeypatch.setattr(LocRib, "announce", no_memory)
     with pytest.raises(SharedStateBroken):
         say(recorder, leaf1, KEYS, HOP1)
+
+
+def test_no_route_waits_for_the_kernel_once_no_neighbor_is_sent_learned_ones() -> None:
+    recorder = Recorder(configuration(session("leaf1"), session("leaf2", export="all")))
+    one, two = recorder.up(leaf(1), session("leaf1")), recorder.up(leaf(2), session("leaf2", export="all"))
+    recorder.announce(one, attributes(65201), hop("10.0.1.2"), "10.9.0.0/24")
+    recorder.turn()
+    table = recorder.rib.table("", V4)
+    table.unacknowledged.add(key("10.9.0.0/24"))  # whoever listens to the kernel has not said so yet
+    table.refused.add(key("10.9.0.0/24"))
+    drain(recorder.rib.received.neighbor_down(two))
+    drain(recorder.rib.reconfigure(configuration(session("leaf1"))))
+    assert (table.exports_learned, table.unacknowledged, table.refused) == (False, set(), set())

@@ -15,10 +15,10 @@ from tests.simulation.__main__ import HASH_SEED
 
 PARTS, IN_A_PART = 20, 50
 A_THOUSAND = PARTS * IN_A_PART
-NOT_AT_REST = (485, 845)
-"""Seeds whose fabrics do not come to rest as they should, and nobody knows why yet. 485: a workload's IPv6 route stays
-in the table of a VRF that was taken out while the kernel lost answers. 845: the FIB waits for the acknowledgement of a
-route for an address of the host. They fail by `python -m tests.simulation --seeds 485`."""
+NOT_AT_REST = (485,)
+"""Seeds whose fabrics do not come to rest as they should, and nobody knows why yet: a workload's IPv6 route stays in
+the table of a VRF that was taken out while the kernel lost answers. `python -m tests.simulation
+--seeds 485` shows it."""
 
 
 def simulated(*arguments: str) -> str:
