@@ -192,13 +192,14 @@ class KernelVrfs:
         found.update({device.table: device.name for device in await self._devices.made_by_bgpd()})
         return {table: name for table, name in found.items() if table not in kept and table not in (0, 253, 255)}
 
-    async def _tables_with_routes(self, family: Family) -> set[int]:
+    async def _tables_with_routes(self, family: Family, table: int = 0) -> set[int]:
+        """Tables that have routes by bgpd's protocol; of all, or of one."""
         tables: set[int] = set()
 
         def begin() -> Callable[[RouteRun], None]:
             return lambda run: tables.add(run.table)
 
-        await self._dataplane.reader.routes(family, RouteForm(0, self._protocol, 0), begin)
+        await self._dataplane.reader.routes(family, RouteForm(table, self._protocol, 0), begin)
         return tables
 
     async def remove_left(self, table: int, device: str, fib: Fib) -> None:
@@ -223,6 +224,9 @@ class KernelVrfs:
         requests += [self._no_end(vrf, family) for family in UNICAST]
         if await self._change(vrf, requests):
             await self._remove_device(vrf)
+        for family in UNICAST if not vrf.problem else ():
+            if await self._tables_with_routes(family, vrf.spec.table):  # two of one prefix: only one is on record
+                vrf.problem = f"routes of {family} stay in table {vrf.spec.table}"
         if vrf.problem:
             raise OSError(errno.EBUSY, vrf.problem)
 

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 
 import msgspec
 import pytest
@@ -561,6 +561,27 @@ async def test_a_rule_that_the_kernel_does_not_delete_is_deleted_later(monkeypat
         refusals[0] = 0
         await it.vrfs.remove_left(1001, "", it.fibs["blue"])
         assert bgpd_rules() == []
+
+
+@pytest.mark.usefixtures("net")
+async def test_a_second_route_of_a_prefix_does_not_stay_in_a_table_that_is_left() -> None:
+    """As an answer that was lost makes one: IPv6 takes a route by another interface beside the first."""
+    async with running(use_devices=False) as it:
+        form = it.fibs[""].form
+        for order, interface in (("add", "b1"), ("append", "r1")):
+            of = f"proto {form.protocol} metric {form.metric} table 1003"
+            ip(f"-6 route {order} 2001:db8:99::/64 dev {interface} {of}")
+        tries = 0
+        while await it.vrfs.left({254}):
+            left = Fib(FibConfig(table=1003), dataplane=it.dataplane, owner=it.owner, vrf="")
+            await left.start()
+            left.sweep()
+            tries += 1
+            with suppress(OSError):  # it is told that routes stay
+                await it.vrfs.remove_left(1003, "", left)
+                assert table(1003, "-6") == []
+            await left.stop()
+            assert tries < 4
 
 
 class VrfsOwner(ScriptedOwner):
